@@ -1,0 +1,1 @@
+"""One module per agent; `_kit` is the machinery they share."""

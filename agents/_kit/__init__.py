@@ -1,0 +1,1 @@
+"""The machinery every agent shares: registry, model gateway, agent loop, offline planner."""

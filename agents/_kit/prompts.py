@@ -1,0 +1,88 @@
+"""The one shape in which tasks and results reach a model, and the way back for the offline planner.
+
+The task always comes first and changes least, so that a provider's prompt cache can hit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from domain.agent import AgentOutcome
+
+RESULT_CHARS: Final = 8_000
+"""How much of one agent's result the supervisor reads whole; of a longer one, head and tail."""
+
+EARLIER_CHARS: Final = 2_000
+"""How much of one earlier result an agent of a later round reads: it rides in every checkpoint."""
+
+_RESULT: Final = re.compile(
+    r'<result agent="(?P<agent>[^"]*)" round="(?P<round>\d+)" status="(?P<status>\w+)">\n(?P<text>.*?)\n</result>',
+    re.DOTALL,
+)
+
+
+class ResultText(NamedTuple):
+    """One agent's result as it stands in a prompt."""
+
+    agent: str
+    round: int
+    status: str
+    text: str
+
+
+class PromptParts(NamedTuple):
+    """A prompt taken apart again."""
+
+    task: str
+    results: list[ResultText]
+    assignment: str
+    """Empty in the supervisor's prompts."""
+
+
+def head_and_tail(text: str, limit: int) -> str:
+    """Return `text`, or its head and tail with a note of how much lies between."""
+    if len(text) <= limit:
+        return text
+    head = limit * 2 // 3
+    tail = limit - head
+    return f"{text[:head]}\n[… {len(text) - limit} characters left out …]\n{text[-tail:]}"
+
+
+def write_results(outcomes: Sequence[AgentOutcome], *, limit: int = RESULT_CHARS) -> str:
+    """Return the results block, in the order of the outcomes; a failed one says why."""
+    blocks = []
+    for outcome in outcomes:
+        error = outcome["error"]
+        text = outcome["output"] if error is None else f"failed ({error['code']}): {error['detail']}"
+        blocks.append(
+            f'<result agent="{outcome["agent"]}" round="{outcome["round"]}" status="{outcome["status"]}">\n'
+            f"{head_and_tail(text, limit)}\n</result>"
+        )
+    return "\n".join(blocks)
+
+
+def write_prompt(task: str, *, results: str = "", assignment: str = "") -> str:
+    """Return a prompt: the run's task, then the results so far, then the agent's own assignment."""
+    parts = [f"<task>\n{task}\n</task>"]
+    if results:
+        parts.append(f"<results>\n{results}\n</results>")
+    if assignment:
+        parts.append(f"<assignment>\n{assignment}\n</assignment>")
+    return "\n\n".join(parts)
+
+
+def read_prompt(text: str) -> PromptParts:
+    """Take a prompt of `write_prompt` apart."""
+    assignment = ""
+    start = text.rfind("\n\n<assignment>\n")
+    if start >= 0:
+        assignment = text[start + len("\n\n<assignment>\n") :].removesuffix("\n</assignment>")
+        text = text[:start]
+    task, _, results = text.partition("\n</task>\n\n<results>\n")
+    task = task.removeprefix("<task>\n").removesuffix("\n</task>")
+    found = [
+        ResultText(m["agent"], int(m["round"]), m["status"], m["text"]) for m in _RESULT.finditer(results)
+    ]
+    return PromptParts(task, found, assignment)

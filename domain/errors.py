@@ -1,0 +1,91 @@
+"""Every error the product raises on purpose.
+
+    SignalboxError
+    ├── ConfigurationError      start-up stops: one line, which setting, what it was, what it may be
+    ├── CallerError             the caller's mistake; `code` decides the HTTP status (domain/problems.py)
+    ├── RunFailedError          a run, or one agent of it, cannot go on
+    │   ├── ModelCallError      a model call failed for good
+    │   ├── ModelAnswerError    a model answered with something unusable (a cut stream, nothing at all)
+    │   ├── TurnLimitError      an agent used up its model calls
+    │   └── ToolFailedError     a tool refused or failed; the model reads the sentence and adapts
+    └── ControlFlow             not failures
+        └── OwnershipLostError  a newer claim, a cancellation or an ending took the run away
+"""
+
+from __future__ import annotations
+
+from domain.problems import KINDS, Code, Pointer
+
+
+class SignalboxError(Exception):
+    """The base of every error raised on purpose."""
+
+
+class ConfigurationError(SignalboxError):
+    """The service cannot start as it is configured; the message is one line and says the remedy."""
+
+
+class CallerError(SignalboxError):
+    """The caller's mistake. `detail` says what happened, with the value, and what to do next."""
+
+    def __init__(
+        self,
+        code: Code,
+        detail: str,
+        *,
+        errors: list[Pointer] | None = None,
+        run_id: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.errors = errors
+        self.run_id = run_id
+        self.headers = headers or {}
+
+
+class RunFailedError(SignalboxError):
+    """A run, or one agent of it, cannot go on. `detail` is safe to show: no prompt, no key."""
+
+    code: Code = "internal-error"
+
+    def __init__(self, detail: str, *, code: Code | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.code = code or self.code
+
+    @property
+    def retryable(self) -> bool:
+        """Return whether the same request may succeed later."""
+        return KINDS[self.code].retryable
+
+
+class ModelCallError(RunFailedError):
+    """A model call failed for good: refused, or still failing after the last retry."""
+
+    code = "model-error"
+
+
+class ModelAnswerError(RunFailedError):
+    """A model answered with something unusable: a stream without an end, or nothing at all."""
+
+    code = "model-error"
+
+
+class TurnLimitError(RunFailedError):
+    """An agent used all the model calls one assignment may have without answering."""
+
+    code = "agents-failed"
+
+
+class ToolFailedError(RunFailedError):
+    """A tool refused or failed. The sentence is written for the model, which may try otherwise."""
+
+
+class ControlFlow(SignalboxError):  # noqa: N818 - not an error: it steers
+    """Something that is not a failure."""
+
+
+class OwnershipLostError(ControlFlow):
+    """This segment no longer owns the run: nothing it does may be written."""

@@ -1,0 +1,190 @@
+"""The seams: what the service needs from a store, a dispatcher, a clock and a source of ids."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+from domain.events import Event, EventDraft
+from domain.run import Ending, Run, RunStatus
+from domain.usage import ModelCall
+
+
+class Clock(Protocol):
+    """Tells the time."""
+
+    def now(self) -> datetime:
+        """Return the current time, timezone-aware, UTC."""
+        ...
+
+
+class Ids(Protocol):
+    """Makes identifiers."""
+
+    def new(self, prefix: str) -> str:
+        """Return a fresh id such as `run_0193…`; later ids sort after earlier ones."""
+        ...
+
+
+class RunRef(NamedTuple):
+    """Enough to find a run: whose it is and which."""
+
+    tenant_id: str
+    run_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdempotencyKey:
+    """A caller's promise that two requests are the same one."""
+
+    scope: str
+    """The route, so that one key may serve two routes."""
+    key: str
+    digest: str
+    """Hash of the canonical body."""
+
+
+class Created(NamedTuple):
+    """The run a create led to, and whether an earlier request had already made it."""
+
+    run: Run
+    replayed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunQuery:
+    """Which runs to list; newest first."""
+
+    status: RunStatus | None = None
+    thread_id: str | None = None
+    tag: str | None = None
+    created_after: datetime | None = None
+    limit: int = 20
+    before: str | None = None
+    """Only runs older than this run id (ids sort by time of creation)."""
+
+
+class Claim(NamedTuple):
+    """A run that now belongs to one segment, and the keys of the events it already has."""
+
+    run: Run
+    keys: frozenset[str]
+
+
+class EarlierTurn(NamedTuple):
+    """An earlier run of the same thread, as context for a later one."""
+
+    task: str
+    answer: str
+
+
+class RunStore(Protocol):
+    """All that is remembered about runs. Every method takes the tenant; every status change is one
+    conditional write that follows `domain.run.TRANSITIONS` and reports who won."""
+
+    async def create(
+        self, run: Run, draft: EventDraft, *, idempotency: IdempotencyKey | None = None
+    ) -> Created:
+        """Commit the run (`queued`), its first event and the idempotency record together.
+
+        A known idempotency key with the same digest returns the run it made (`replayed=True`), with
+        another digest raises `CallerError("idempotency-key-reuse")`; nothing is created either way.
+        """
+        ...
+
+    async def get(self, ref: RunRef) -> Run | None:
+        """Return the run with its usage summed, or `None` where the tenant has no such run."""
+        ...
+
+    async def list(self, tenant_id: str, query: RunQuery) -> list[Run]:
+        """Return up to `query.limit + 1` runs, newest first (one more tells that there are more)."""
+        ...
+
+    async def runnable(self, *, limit: int, exclude: Collection[str]) -> list[RunRef]:
+        """Return the oldest runs that may be claimed now: `queued`, and no earlier run of the same
+        tenant's thread is still active. Crosses tenants: only the dispatcher calls it."""
+        ...
+
+    async def unfinished(self) -> list[RunRef]:
+        """Return every run left `running` by a process that is gone. Only the dispatcher calls it."""
+        ...
+
+    async def claim(self, ref: RunRef, *, now: datetime) -> Claim | None:
+        """Make the run `running` under a new attempt; `None` where its status no longer allows that.
+
+        Allowed from `queued` and from `running` (a crash). `started_at` is set once. The keys are read
+        in the same transaction."""
+        ...
+
+    async def append(
+        self,
+        ref: RunRef,
+        *,
+        attempt: int,
+        drafts: Sequence[EventDraft],
+        calls: Sequence[ModelCall],
+        now: datetime,
+    ) -> list[Event]:
+        """Append events and book model calls in one transaction; return the stored events.
+
+        The first statement advances `last_seq` only where the run is `running` under this attempt, so it
+        fences and numbers at once; where it matches nothing, `OwnershipLostError` is raised and nothing
+        is written. Drafts whose key is known already must have been left out by the caller; a
+        duplicate key is an error of the database, never a second event. A model call whose key is
+        already booked is ignored."""
+        ...
+
+    async def finish(
+        self,
+        ref: RunRef,
+        *,
+        attempt: int,
+        ending: Ending,
+        drafts: Sequence[EventDraft],
+        now: datetime,
+    ) -> tuple[Run, list[Event]] | None:
+        """End the run: status, result, `ended_at` and the last events in one transaction.
+
+        The terminal event is the last of `drafts`; its `data` gets `{"run": <the Run as JSON>}` here.
+        `None` where the run is no longer `running` under this attempt."""
+        ...
+
+    async def cancel(
+        self, ref: RunRef, *, ending: Ending, draft: EventDraft, now: datetime
+    ) -> tuple[Run, Event] | None:
+        """Cancel an active run whoever owns it; `None` where it is not active (any more). The event's
+        `data` gets the Run, as in `finish`."""
+        ...
+
+    async def events(
+        self, ref: RunRef, *, after: int, limit: int, types: Collection[str] | None = None
+    ) -> list[Event]:
+        """Return stored events with `seq > after` in order. `types` are exact names."""
+        ...
+
+    async def earlier_turns(self, run: Run, *, limit: int) -> list[EarlierTurn]:
+        """Return the latest `limit` completed or incomplete runs of the same thread that were created
+        before this run, oldest first."""
+        ...
+
+    async def ping(self) -> None:
+        """Raise unless the database answers."""
+        ...
+
+
+class Dispatcher(Protocol):
+    """Gets segments executed: in this process or by another."""
+
+    def submit(self, ref: RunRef) -> None:
+        """Say that a committed run may be claimed. Losing this call costs time, not the run."""
+        ...
+
+    def cancel(self, ref: RunRef) -> None:
+        """Stop the run's segment if this dispatcher holds it; the row says `cancelled` already."""
+        ...
+
+
+JsonObject = dict[str, Any]
+"""A decoded JSON object."""

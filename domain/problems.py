@@ -1,0 +1,107 @@
+"""The one table from stable error codes to HTTP status, title and whether trying again can help.
+
+It lives below HTTP because a failed run keeps its problem, and events carry it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+from typing_extensions import NotRequired, TypedDict
+
+Code = Literal[
+    "validation-error",
+    "malformed-json",
+    "invalid-parameter",
+    "malformed-cursor",
+    "not-found",
+    "method-not-allowed",
+    "not-acceptable",
+    "unsupported-media-type",
+    "payload-too-large",
+    "thread-busy",
+    "run-terminal",
+    "run-not-terminal",
+    "run-cancelled",
+    "run-incompatible",
+    "idempotency-key-reuse",
+    "idempotency-in-progress",
+    "overloaded",
+    "model-error",
+    "agents-failed",
+    "sandbox-unavailable",
+    "deadline-exceeded",
+    "internal-error",
+]
+
+
+class ProblemKind(NamedTuple):
+    """What a code means to an HTTP client."""
+
+    status: int
+    title: str
+    retryable: bool = False
+
+
+KINDS: Final[dict[Code, ProblemKind]] = {
+    "validation-error": ProblemKind(422, "The request body is not valid"),
+    "malformed-json": ProblemKind(400, "The request body is not JSON"),
+    "invalid-parameter": ProblemKind(400, "A parameter or header is not valid"),
+    "malformed-cursor": ProblemKind(400, "The cursor is not valid"),
+    "not-found": ProblemKind(404, "There is no such resource"),
+    "method-not-allowed": ProblemKind(405, "This resource does not have that method"),
+    "not-acceptable": ProblemKind(406, "None of the accepted media types can be given"),
+    "unsupported-media-type": ProblemKind(415, "The body must be JSON"),
+    "payload-too-large": ProblemKind(413, "The request body is too large"),
+    "thread-busy": ProblemKind(409, "The thread has an unfinished run", retryable=True),
+    "run-terminal": ProblemKind(409, "The run has ended"),
+    "run-not-terminal": ProblemKind(409, "The run has not ended", retryable=True),
+    "run-cancelled": ProblemKind(409, "The run was cancelled"),
+    "run-incompatible": ProblemKind(409, "The run was made by another version of the graph"),
+    "idempotency-key-reuse": ProblemKind(422, "The idempotency key was used with another body"),
+    "idempotency-in-progress": ProblemKind(409, "The same request is still in progress", retryable=True),
+    "overloaded": ProblemKind(503, "The service is full", retryable=True),
+    "model-error": ProblemKind(502, "The language model failed"),
+    "agents-failed": ProblemKind(502, "Every agent failed"),
+    "sandbox-unavailable": ProblemKind(503, "Code cannot be run safely here"),
+    "deadline-exceeded": ProblemKind(504, "The run took too long"),
+    "internal-error": ProblemKind(500, "The service failed"),
+}
+
+DOCS: Final = "https://signalbox.dev/errors/"
+"""Prefix of a problem's `type`; `docs/errors.md` has one heading per code."""
+
+
+class Pointer(TypedDict):
+    """One fault in a body: where (a JSON pointer) and what."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(TypedDict):
+    """An RFC 9457 problem. `instance` and `request_id` are there only on HTTP answers."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: Code
+    retryable: bool
+    instance: NotRequired[str]
+    run_id: NotRequired[str]
+    request_id: NotRequired[str]
+    errors: NotRequired[list[Pointer]]
+
+
+def make_problem(code: Code, detail: str, *, retryable: bool | None = None) -> Problem:
+    """Return the problem for a code, with a sentence that says what happened and what to do next."""
+    kind = KINDS[code]
+    return Problem(
+        type=f"{DOCS}{code}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        code=code,
+        retryable=kind.retryable if retryable is None else retryable,
+    )

@@ -1,0 +1,36 @@
+"""The supervisor's structured decision."""
+
+from __future__ import annotations
+
+
+from typing_extensions import TypedDict
+
+from pydantic import BaseModel, ConfigDict
+
+from domain.agent import Assignment
+
+
+class RouteAssignment(BaseModel):
+    """One agent and the instruction it gets."""
+
+    model_config = ConfigDict(frozen=True)
+
+    agent: str
+    task: str
+
+
+class Route(BaseModel):
+    """Who works next, in parallel; an empty list of assignments finishes the run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: str
+    assignments: list[RouteAssignment]
+
+
+class RouteRecord(TypedDict):
+    """A Route as it was carried out in one round: filtered, merged and with paths. JSON, checkpointed."""
+
+    round: int
+    reason: str
+    assignments: list[Assignment]

@@ -1,0 +1,166 @@
+"""A run: its states, the transitions between them, and the resource that clients see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+from domain.agent import Citation
+from domain.problems import Problem
+from domain.usage import Usage
+
+RunStatus = Literal[
+    "queued", "running", "requires_action", "completed", "failed", "cancelled", "incomplete"
+]
+"""Where a run stands: `queued` accepted and waiting for a slot · `running` a segment executes ·
+`requires_action` a person is asked · `completed` done · `failed` ended without a usable result ·
+`cancelled` stopped by a caller · `incomplete` ended early with a usable partial result."""
+
+StopReason = Literal[
+    "done", "max_rounds", "no_progress", "deadline", "budget", "cancelled", "error"
+]
+
+Engine = Literal["model", "offline"]
+"""`offline`: no language model was configured and the deterministic planner did the work."""
+
+TRANSITIONS: Final[dict[RunStatus, frozenset[RunStatus]]] = {
+    "queued": frozenset({"running", "cancelled"}),
+    "running": frozenset(
+        {"running", "requires_action", "completed", "failed", "cancelled", "incomplete"}
+    ),
+    "requires_action": frozenset({"queued", "cancelled", "failed"}),
+    "completed": frozenset(),
+    "failed": frozenset(),
+    "cancelled": frozenset(),
+    "incomplete": frozenset(),
+}
+"""The only status changes there are. `running` to `running` is a new claim after a crash."""
+
+TERMINAL: Final[frozenset[RunStatus]] = frozenset(s for s, after in TRANSITIONS.items() if not after)
+ACTIVE: Final[frozenset[RunStatus]] = frozenset(TRANSITIONS) - TERMINAL
+
+
+def sources_of(target: RunStatus) -> frozenset[RunStatus]:
+    """Return the statuses from which `target` may be reached."""
+    return frozenset(status for status, after in TRANSITIONS.items() if target in after)
+
+
+UtcTime = Annotated[
+    datetime,
+    PlainSerializer(lambda t: t.isoformat().replace("+00:00", "Z"), return_type=str, when_used="json"),
+]
+"""A timezone-aware UTC time; RFC 3339 with `Z` in JSON."""
+
+
+class AgentResult(BaseModel):
+    """What one agent contributed to a run, over all its assignments."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["completed", "failed"]
+    output: str
+    error: str | None = None
+
+
+class RunResult(BaseModel):
+    """What a run came to."""
+
+    model_config = ConfigDict(frozen=True)
+
+    output: str
+    format: Literal["markdown", "json"] = "markdown"
+    structured: Any = None
+    citations: list[Citation] = []
+    artifacts: list[dict[str, Any]] = []
+    validation: dict[str, Any] | None = None
+    agents: dict[str, AgentResult] = {}
+
+
+class Degraded(BaseModel):
+    """A named part of the answer that is missing."""
+
+    model_config = ConfigDict(frozen=True)
+
+    agent: str
+    reason: str
+
+
+class RunBudget(BaseModel):
+    """The limits in force for a run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    max_rounds: int
+
+
+class Run(BaseModel):
+    """The run resource. Fields marked internal never leave the service."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    object: Literal["run"] = "run"
+    thread_id: str
+    status: RunStatus
+    stop_reason: StopReason | None = None
+    task: str
+    result: RunResult | None = None
+    required_action: dict[str, Any] | None = None
+    error: Problem | None = None
+    degraded: list[Degraded] = []
+    actions: list[dict[str, Any]] = []
+    cache: dict[str, Any] | None = None
+    usage: Usage = Usage()
+    budget: RunBudget
+    last_seq: int = 0
+    trace_url: str | None = None
+    graph_version: str
+    rounds: int = 0
+    attempt: int = 0
+    engine: Engine
+    created_at: UtcTime
+    started_at: UtcTime | None = None
+    ended_at: UtcTime | None = None
+    metadata: dict[str, str | int | float | bool | None] = {}
+    tags: list[str] = []
+    links: dict[str, str] = {}
+
+    tenant_id: str = Field(exclude=True)
+    agents: tuple[str, ...] | None = Field(default=None, exclude=True)
+    """Internal: the agents this run may use; `None` means every routable one."""
+
+    @property
+    def terminal(self) -> bool:
+        """Return whether the run has ended."""
+        return self.status in TERMINAL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a run ended: everything the finishing write changes."""
+
+    status: RunStatus
+    stop_reason: StopReason
+    result: RunResult | None = None
+    error: Problem | None = None
+    degraded: tuple[Degraded, ...] = ()
+    rounds: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """Values of one run that nodes and tools read; rebuilt for every segment, never checkpointed."""
+
+    run_id: str
+    tenant_id: str
+    thread_id: str
+    attempt: int
+    max_rounds: int
+    workspace: Path
+    """A folder of this run alone; the file tools and code runs see nothing else."""
+    agents: tuple[str, ...] | None = None
+    """The agents this run may use; `None` means every routable one."""

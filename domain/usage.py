@@ -1,0 +1,76 @@
+"""Counted tokens and money, by agent and by model. Money is `Decimal`; an unknown price is never 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from pydantic import BaseModel, ConfigDict
+
+from domain.agent import Tier
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCall:
+    """One finished model call, as it is booked."""
+
+    key: str
+    """Unique within the run: round, path, turn and attempt of the call."""
+    agent: str
+    model: str
+    tier: Tier
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cost_usd: Decimal | None
+    """`None` where the price is unknown."""
+
+
+class UsageShare(BaseModel):
+    """The part of a run's usage that one agent or one model has."""
+
+    model_config = ConfigDict(frozen=True)
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_usd: Decimal | None = Decimal(0)
+    """A decimal string in JSON; null as soon as one call's price is unknown."""
+    cost_known: bool = True
+    calls: int = 0
+
+
+class Usage(UsageShare):
+    """What a run used in total, and by whom."""
+
+    by_agent: dict[str, UsageShare] = {}
+    by_model: dict[str, UsageShare] = {}
+    cache_savings_usd: Decimal | None = Decimal(0)
+
+
+def add_call(share: UsageShare, call: ModelCall) -> UsageShare:
+    """Return `share` with one more call in it; one unknown price makes the sum unknown."""
+    known = share.cost_known and call.cost_usd is not None
+    total = share.cost_usd + call.cost_usd if share.cost_usd is not None and call.cost_usd is not None else None
+    return share.model_copy(
+        update={
+            "input_tokens": share.input_tokens + call.input_tokens,
+            "output_tokens": share.output_tokens + call.output_tokens,
+            "cached_tokens": share.cached_tokens + call.cached_tokens,
+            "cost_usd": total if known else None,
+            "cost_known": known,
+            "calls": share.calls + 1,
+        }
+    )
+
+
+def total_usage(calls: list[ModelCall]) -> Usage:
+    """Sum a run's model calls by agent and by model."""
+    total = Usage()
+    by_agent: dict[str, UsageShare] = {}
+    by_model: dict[str, UsageShare] = {}
+    for call in calls:
+        total = Usage.model_validate(add_call(total, call).model_dump())
+        by_agent[call.agent] = add_call(by_agent.get(call.agent, UsageShare()), call)
+        by_model[call.model] = add_call(by_model.get(call.model, UsageShare()), call)
+    return total.model_copy(update={"by_agent": by_agent, "by_model": by_model})
