@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -28,9 +28,15 @@ EventType = Literal[
 ]
 """The stored event types there are today; `message.delta`, `message.snapshot` and `stream.gap` are not stored."""
 
-TERMINAL_EVENTS: Final[frozenset[str]] = frozenset(
-    {"run.completed", "run.failed", "run.cancelled", "run.incomplete"}
-)
+TERMINAL_TYPES: Final[dict[str, EventType]] = {
+    "completed": "run.completed",
+    "failed": "run.failed",
+    "cancelled": "run.cancelled",
+    "incomplete": "run.incomplete",
+}
+"""The event that ends a run, by the status it ends with."""
+
+TERMINAL_EVENTS: Final[frozenset[str]] = frozenset(TERMINAL_TYPES.values())
 
 SUPERVISOR: Final = "supervisor"
 """The name under which the supervisor's decisions, calls and the final answer appear."""
@@ -101,9 +107,19 @@ class Delta:
     text: str
 
 
-@dataclass(kw_only=True, slots=True)
-class OpenMessage:
-    """A message of which deltas were sent and whose end was not seen yet."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MessageOpened:
+    """Says that an agent starts to write a message (again, after a retry); never stored."""
 
     agent: str
-    text: str = field(default="")
+    message_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GraphOpened:
+    """Says whose messages the tokens below a checkpoint namespace are: those of an outside graph."""
+
+    agent: str
+    namespace: str
+    prefix: str
+    """Put before a message's own id to make ours."""

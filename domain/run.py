@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
@@ -155,12 +156,12 @@ class Ending:
 class RunContext:
     """Values of one run that nodes and tools read; rebuilt for every segment, never checkpointed."""
 
-    run_id: str
-    tenant_id: str
-    thread_id: str
-    attempt: int
-    max_rounds: int
-    workspace: Path
+    run_id: str = "local"
+    tenant_id: str = "local"
+    thread_id: str = "local"
+    attempt: int = 1
+    max_rounds: int = 10
+    workspace: Path = Path(gettempdir()) / "signalbox" / "workspace"
     """A folder of this run alone; the file tools and code runs see nothing else."""
     agents: tuple[str, ...] | None = None
     """The agents this run may use; `None` means every routable one."""

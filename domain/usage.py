@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -48,7 +49,10 @@ class Usage(UsageShare):
     cache_savings_usd: Decimal | None = Decimal(0)
 
 
-def add_call(share: UsageShare, call: ModelCall) -> UsageShare:
+Share = TypeVar("Share", bound=UsageShare)
+
+
+def add_call(share: Share, call: ModelCall) -> Share:
     """Return `share` with one more call in it; one unknown price makes the sum unknown."""
     known = share.cost_known and call.cost_usd is not None
     total = share.cost_usd + call.cost_usd if share.cost_usd is not None and call.cost_usd is not None else None
@@ -64,13 +68,17 @@ def add_call(share: UsageShare, call: ModelCall) -> UsageShare:
     )
 
 
+def book_call(usage: Usage, call: ModelCall) -> Usage:
+    """Return a run's usage with one more call in it."""
+    total = add_call(usage, call)
+    by_agent = {**usage.by_agent, call.agent: add_call(usage.by_agent.get(call.agent, UsageShare()), call)}
+    by_model = {**usage.by_model, call.model: add_call(usage.by_model.get(call.model, UsageShare()), call)}
+    return total.model_copy(update={"by_agent": by_agent, "by_model": by_model})
+
+
 def total_usage(calls: list[ModelCall]) -> Usage:
     """Sum a run's model calls by agent and by model."""
-    total = Usage()
-    by_agent: dict[str, UsageShare] = {}
-    by_model: dict[str, UsageShare] = {}
+    usage = Usage()
     for call in calls:
-        total = Usage.model_validate(add_call(total, call).model_dump())
-        by_agent[call.agent] = add_call(by_agent.get(call.agent, UsageShare()), call)
-        by_model[call.model] = add_call(by_model.get(call.model, UsageShare()), call)
-    return total.model_copy(update={"by_agent": by_agent, "by_model": by_model})
+        usage = book_call(usage, call)
+    return usage

@@ -63,9 +63,15 @@ def write_results(outcomes: Sequence[AgentOutcome], *, limit: int = RESULT_CHARS
     return "\n".join(blocks)
 
 
-def write_prompt(task: str, *, results: str = "", assignment: str = "") -> str:
-    """Return a prompt: the run's task, then the results so far, then the agent's own assignment."""
-    parts = [f"<task>\n{task}\n</task>"]
+def write_prompt(
+    task: str, *, earlier: str = "", results: str = "", assignment: str = ""
+) -> str:
+    """Return a prompt: the run's task, then the results so far, then the agent's own assignment.
+
+    `earlier` is what was asked and answered before on the same thread; it stands in front.
+    """
+    parts = [f"<earlier>\n{earlier}\n</earlier>"] if earlier else []
+    parts.append(f"<task>\n{task}\n</task>")
     if results:
         parts.append(f"<results>\n{results}\n</results>")
     if assignment:
@@ -76,6 +82,8 @@ def write_prompt(task: str, *, results: str = "", assignment: str = "") -> str:
 def read_prompt(text: str) -> PromptParts:
     """Take a prompt of `write_prompt` apart."""
     assignment = ""
+    if text.startswith("<earlier>\n"):
+        text = text.partition("\n</earlier>\n\n")[2]
     start = text.rfind("\n\n<assignment>\n")
     if start >= 0:
         assignment = text[start + len("\n\n<assignment>\n") :].removesuffix("\n</assignment>")

@@ -1,0 +1,93 @@
+# `make help` lists the targets. What a command prints is its output: set-up talks on stderr only.
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+# The first interpreter that is new enough; PYTHON=/path/to/python overrules it.
+PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+
+TASK ?= Compute the mean, growth and trend of 120, 135, 150, 149, 171 and, independently, look up what a context manager is in Python
+# The task reaches the program through the environment, untouched: `value` keeps make from expanding
+# its dollars, and no shell line ever contains it.
+override TASK := $(value TASK)
+export TASK
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+# At most four: more processes start slower than they test.
+PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
+
+.PHONY: help install dev run serve test test-slow test-all lint format lock check bench
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+install: $(INSTALLED) ## make .venv with the pinned packages (every target does it when needed)
+
+dev: $(INSTALLED_DEV) ## the same with the tools for tests and lint
+
+run: $(INSTALLED) ## answer one task: make run TASK="…"; progress on stderr, the run as JSON on stdout
+	@$(BIN)/signalbox run "$$TASK"
+
+serve: $(INSTALLED) ## start the API on http://127.0.0.1:8000
+	@$(BIN)/signalbox serve
+
+test: $(INSTALLED_DEV) ## all tests but the slow ones
+	@$(PYTEST) -m "not slow"
+
+# pytest calls it a failure (5) when no test is selected.
+test-slow: $(INSTALLED_DEV) ## the slow tests: real processes, kills, restarts
+	@$(PYTEST) -m slow || { code=$$?; [ $$code -eq 5 ] || exit $$code; echo "There are no slow tests."; }
+
+test-all: $(INSTALLED_DEV) ## every test
+	@$(PYTEST)
+
+lint: $(INSTALLED_DEV) ## style, format, types, layers, spelling
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/codespell
+
+format: $(INSTALLED_DEV) ## mend what ruff can mend
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+check: lint test ## what to run before a commit
+
+bench: $(INSTALLED_DEV) ## what the service costs beside the bare graph
+	@$(BIN)/python -m bench.overhead
+
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock" --quiet
+
+lock: $(INSTALLED_DEV) ## pin requirements*.in again; make lock UPGRADE=1 takes the newest
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements.in -o requirements.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-dev.in -o requirements-dev.txt
+
+# The stamps are touched last, so a set-up that was interrupted starts again.
+$(INSTALLED): requirements.txt requirements.in pyproject.toml
+	@{ [ -n "$(PYTHON)" ] && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; } || { \
+		echo "Signalbox needs Python 3.11 or newer, found: $$("$(or $(PYTHON),python3)" --version 2>&1 | head -n 1)." >&2; \
+		echo "Install one, or name it: make install PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@[ -x $(BIN)/python ] || { echo "Making $(VENV) with $(PYTHON) (once; takes about a minute)" >&2; \
+		"$(PYTHON)" -m venv $(VENV) >&2; } || { rm -rf $(VENV); \
+		echo "Could not make $(VENV). On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "Installing requirements.txt" >&2
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt >&2
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . >&2
+	@touch $@
+
+$(INSTALLED_DEV): requirements-dev.txt $(INSTALLED)
+	@echo "Installing requirements-dev.txt" >&2
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt >&2
+	@touch $@

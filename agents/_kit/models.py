@@ -1,0 +1,271 @@
+"""The model gateway: which chat model a tier means, one layer of retries, and what counts as an answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final
+
+import httpx
+import httpx2
+import openai
+import tenacity
+from langchain.chat_models import init_chat_model
+from langchain_core.exceptions import ModelError
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+
+from agents._kit.offline import OfflineChatModel
+from domain.agent import AgentSpec, Tier, TokenCount
+from domain.errors import ConfigurationError, ModelAnswerError, ModelCallError, RunFailedError
+from domain.run import Engine
+from domain.usage import ModelCall
+
+TRIES: Final = 3
+"""Calls made before a transient failure becomes final."""
+
+MAX_DELAY_SECONDS: Final = 20.0
+"""The longest wait between two tries, whatever Retry-After says."""
+
+_BROKEN_CONNECTION: Final = (
+    ConnectionError,
+    TimeoutError,
+    httpx.TransportError,
+    httpx2.TransportError,
+    openai.APIConnectionError,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """What the gateway needs to know; the service fills it from the environment."""
+
+    tiers: dict[Tier, str] | None
+    """`provider:model` by tier; `None` means that no model is configured."""
+    timeout_seconds: float = 60.0
+    max_output_tokens: int = 4096
+    openai_api_key: str | None = field(default=None, repr=False)
+    openai_base_url: str | None = None
+    first_delay_seconds: float = 0.5
+    """Wait before the first retry; it doubles, with jitter."""
+
+
+class ModelGateway:
+    """Hands out chat models. Built once, because a client's first construction costs up to 2 s."""
+
+    def __init__(self, settings: ModelSettings, specs: tuple[AgentSpec, ...]) -> None:
+        self.engine: Final[Engine] = "model" if settings.tiers else "offline"
+        self.first_delay_seconds: Final = settings.first_delay_seconds
+        self.max_output_tokens: Final = settings.max_output_tokens
+        self._names: Final[dict[Tier, str]] = settings.tiers or {}
+        self._talking: dict[Tier, BaseChatModel] = {}
+        self._deciding: dict[Tier, BaseChatModel] = {}
+        for tier in ("fast", "standard", "deep"):
+            if settings.tiers:
+                self._talking[tier] = _open_model(settings.tiers[tier], settings)
+                # Streaming a decision nobody reads costs a fifth of a run's CPU.
+                self._deciding[tier] = _open_model(
+                    settings.tiers[tier], settings, disable_streaming=True, tags=["nostream"]
+                )
+            else:
+                self._talking[tier] = OfflineChatModel(specs=specs)
+                self._deciding[tier] = OfflineChatModel(
+                    specs=specs, disable_streaming=True, tags=["nostream"]
+                )
+
+    def talking(self, tier: Tier) -> BaseChatModel:
+        """Return the model whose tokens reach the client."""
+        return self._talking[tier]
+
+    def deciding(self, tier: Tier) -> BaseChatModel:
+        """Return the model for structured decisions: not streamed, hidden from the token stream."""
+        return self._deciding[tier]
+
+    def name(self, tier: Tier) -> str:
+        """Return `provider:model` of a tier."""
+        return self._names.get(tier, "offline:planner")
+
+    def book(self, key: str, agent: str, tier: Tier, message: AIMessage) -> ModelCall:
+        """Return the ledger row of a finished call. Only the offline planner's price, 0, is known."""
+        count = count_tokens(message, fallback_model=self.name(tier))
+        return ModelCall(
+            key=key,
+            agent=agent,
+            model=count["model"],
+            tier=tier,
+            input_tokens=count["input_tokens"],
+            output_tokens=count["output_tokens"],
+            cached_tokens=count["cached_tokens"],
+            cost_usd=Decimal(0) if self.engine == "offline" else None,
+        )
+
+    async def call(
+        self,
+        invoke: Callable[[], Awaitable[AIMessage]],
+        *,
+        on_retry: Callable[[str, float, int], None],
+    ) -> AIMessage:
+        """Call a model until it answers or fails for good.
+
+        `on_retry(reason, delay_seconds, next_try)` is told before each wait. Raises `ModelCallError`,
+        whose detail holds neither prompt nor key.
+        """
+
+        def announce(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            delay = state.next_action.sleep if state.next_action else 0.0
+            if error is not None:
+                on_retry(explain(error), round(delay, 2), state.attempt_number + 1)
+
+        tries = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(is_transient),
+            stop=tenacity.stop_after_attempt(TRIES),
+            wait=_RetryAfter(self.first_delay_seconds),
+            before_sleep=announce,
+            reraise=True,
+        )
+        try:
+            async for attempt in tries:
+                with attempt:
+                    return check_answer(await invoke())
+        except RunFailedError:
+            raise
+        except Exception as error:
+            if _is_provider_error(error):
+                raise ModelCallError(explain(error)) from error
+            raise
+        raise AssertionError  # the loop above returns or raises
+
+
+class _RetryAfter(tenacity.wait.wait_base):
+    """Wait as long as the provider says, else exponentially with jitter; never longer than the cap."""
+
+    def __init__(self, first_delay_seconds: float) -> None:
+        self._otherwise = tenacity.wait_exponential_jitter(
+            initial=first_delay_seconds, max=MAX_DELAY_SECONDS, jitter=first_delay_seconds / 2
+        )
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        """Return the seconds to wait before the next try."""
+        error = retry_state.outcome.exception() if retry_state.outcome else None
+        headers = getattr(getattr(error, "response", None), "headers", {})
+        try:
+            return min(float(headers["retry-after"]), MAX_DELAY_SECONDS)
+        except (KeyError, ValueError):
+            return min(self._otherwise(retry_state), MAX_DELAY_SECONDS)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return whether the same call may succeed when made again."""
+    if isinstance(error, ModelError):
+        return error.is_retryable
+    # A malformed chunk surfaces as a bare JSONDecodeError, a cut stream as our own error.
+    return isinstance(error, (ModelAnswerError, json.JSONDecodeError, *_BROKEN_CONNECTION))
+
+
+def _is_provider_error(error: Exception) -> bool:
+    return isinstance(
+        error, (ModelError, openai.OpenAIError, json.JSONDecodeError, *_BROKEN_CONNECTION)
+    )
+
+
+def explain(error: BaseException) -> str:
+    """Return one sentence on a failed model call: what happened and what to do, without prompt or key."""
+    if isinstance(error, RunFailedError):
+        return error.detail
+    status = getattr(error, "status_code", None)
+    if status in {401, 403}:
+        return f"The model provider refused the credentials (HTTP {status}). Check the API key."
+    if status == 404:  # noqa: PLR2004 - the HTTP status
+        return "The model provider knows no such model or path (HTTP 404). Check the model's name and the base URL."
+    if status == 429:  # noqa: PLR2004 - the HTTP status
+        return "The model provider's rate limit or quota is used up (HTTP 429). Try again later."
+    if isinstance(status, int):
+        return f"The model provider answered HTTP {status}."
+    if isinstance(error, (TimeoutError, openai.APITimeoutError, httpx.TimeoutException, httpx2.TimeoutException)):
+        return "The model provider did not answer in time. Try again, or raise SIGNALBOX_MODEL_TIMEOUT."
+    if isinstance(error, json.JSONDecodeError):
+        return "The model provider sent a malformed answer."
+    if isinstance(error, _BROKEN_CONNECTION):
+        return "The model provider could not be reached, or broke the connection. Check the base URL."
+    return f"The model call failed ({type(error).__name__})."
+
+
+def finish_reason(message: AIMessage) -> str | None:
+    """Return why the model stopped, in whichever field its provider puts it."""
+    meta = message.response_metadata
+    for name in ("finish_reason", "stop_reason", "done_reason"):
+        if meta.get(name):
+            return str(meta[name])
+    return None
+
+
+def check_answer(message: AIMessage) -> AIMessage:
+    """Return the message, or raise `ModelAnswerError` where it is no whole answer."""
+    reason = finish_reason(message)
+    if reason is None and message.usage_metadata is None:
+        # langchain-openai raises nothing on a cut stream: these two are the only signs.
+        msg = "The model's answer broke off before its end."
+        raise ModelAnswerError(msg)
+    if reason == "content_filter":
+        msg = "The model provider's content filter withheld the answer. Rephrase the task."
+        raise ModelCallError(msg)
+    if not message.text.strip() and not message.tool_calls and not message.invalid_tool_calls:
+        msg = "The model answered with nothing."
+        raise ModelAnswerError(msg)
+    return message
+
+
+def count_tokens(message: AIMessage, *, fallback_model: str) -> TokenCount:
+    """Return what one call used; zeros where the provider did not say."""
+    usage = message.usage_metadata
+    details = (usage or {}).get("input_token_details") or {}
+    return TokenCount(
+        input_tokens=usage["input_tokens"] if usage else 0,
+        output_tokens=usage["output_tokens"] if usage else 0,
+        cached_tokens=int(details.get("cache_read", 0) or 0),
+        calls=1,
+        model=str(message.response_metadata.get("model_name") or fallback_model),
+    )
+
+
+def _open_model(name: str, settings: ModelSettings, **extra: Any) -> BaseChatModel:
+    provider = name.partition(":")[0]
+    options: dict[str, Any] = {**_options(provider, settings), **extra}
+    try:
+        return init_chat_model(name, **options)
+    except ImportError as error:
+        msg = (
+            f"The model {name!r} needs a package that is not installed "
+            f"({error.name or 'unknown'}): pip install langchain-{provider.replace('_', '-')}."
+        )
+        raise ConfigurationError(msg) from error
+    except (ValueError, TypeError, openai.OpenAIError) as error:
+        msg = (
+            f"The model {name!r} cannot be used ({type(error).__name__}): "
+            "write it as provider:model, such as openai:gpt-4o-mini, and set that provider's API key."
+        )
+        raise ConfigurationError(msg) from error
+
+
+def _options(provider: str, settings: ModelSettings) -> dict[str, Any]:
+    """Return the constructor arguments a provider understands. `max_retries=0`: the gateway retries."""
+    if provider == "ollama":
+        return {
+            "num_predict": settings.max_output_tokens,
+            "client_kwargs": {"timeout": settings.timeout_seconds},
+        }
+    options: dict[str, Any] = {
+        "timeout": settings.timeout_seconds,
+        "max_retries": 0,
+        "max_tokens": settings.max_output_tokens,
+    }
+    if provider == "openai":
+        options["stream_usage"] = True
+        if settings.openai_base_url:
+            options["base_url"] = settings.openai_base_url
+        # A local server wants no key, the client insists on one.
+        options["api_key"] = settings.openai_api_key or "not-needed"
+    return options

@@ -1,0 +1,54 @@
+"""The sentences of the offline planner, and the composition of several results into one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from agents._kit.prompts import ResultText
+
+REMEDY: Final = "Set OPENAI_API_KEY, or OPENAI_BASE_URL to any OpenAI-compatible server."
+
+NEEDS_MODEL: Final = (
+    "I am the offline planner (no language model is configured). I can run Python code you paste, "
+    "compute statistics and arithmetic, write a few well-known functions and search the local "
+    f"documents; this task needs a model. {REMEDY}"
+)
+
+QUOTE_CHARS: Final = 6_000
+"""How much of a program's output an answer repeats."""
+
+
+def explain_limit(what: str) -> str:
+    """Return the sentence that says what only a model could have done."""
+    return f"Not done: {what}. That needs a language model, and none is configured. {REMEDY}"
+
+
+def last_line(text: str) -> str:
+    """Return the last line that says something: there an error names itself."""
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    return lines[-1][:500] if lines else "it gave no reason"
+
+
+def fence(text: str, language: str = "") -> str:
+    """Return text as a fenced block; the fence is longer than any inside."""
+    body = text.strip("\n")
+    if len(body) > QUOTE_CHARS:
+        body = f"{body[:QUOTE_CHARS]}\n[… {len(body) - QUOTE_CHARS} characters left out …]"
+    mark = "```"
+    while mark in body:
+        mark += "`"
+    return f"{mark}{language}\n{body}\n{mark}"
+
+
+def compose_answer(results: Sequence[ResultText]) -> str:
+    """Return one answer made of every result: nothing added, nothing reworded, failures named."""
+    parts = [
+        f"**{result.agent}**\n\n{result.text}" for result in results if result.status == "completed"
+    ]
+    parts += [
+        f"**Missing:** {result.agent} {result.text}"
+        for result in results
+        if result.status != "completed"
+    ]
+    return "\n\n".join(parts)

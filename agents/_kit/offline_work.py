@@ -1,0 +1,190 @@
+"""What an agent does without a model: which tool it calls, and what it answers from the results."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from agents._kit.hints import weigh_agents
+from agents._kit.offline_answers import NEEDS_MODEL, fence, last_line
+from agents._kit.offline_arithmetic import find_expressions, write_arithmetic
+from agents._kit.offline_clauses import split_task
+from agents._kit.offline_code import find_code, is_python, read_pasted
+from agents._kit.offline_numbers import find_series
+from agents._kit.offline_programs import Program
+from agents._kit.offline_research import report_hits, write_query
+from agents._kit.offline_statistics import asks_statistics, write_statistics
+from agents._kit.offline_templates import write_function
+from agents._kit.prompts import PromptParts
+from domain.agent import AgentSpec
+
+RUN: Final = "run_python"
+SEARCH: Final = "search_documents"
+
+TELLING_NUMBERS: Final = 3
+"""Fewer numbers in a row may be anything; with a word that asks for a figure two are enough."""
+
+_SAVE: Final = re.compile(
+    r"\b(?:save|store|write)\b.{0,60}?\b(?:to|as|in|into)\s+(?:(?:a|the)\s+)?(?:file\s+)?(?:named\s+|called\s+)?"
+    r"[`'\"]?(?P<path>[\w-]{1,60}\.py)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_LIST_FILES: Final = re.compile(r"\b(?:list|show|which|what)\b.{0,30}\bfiles\b", re.IGNORECASE)
+_READ_FILE: Final = re.compile(
+    r"\b(?:read|open|show|print)\b.{0,40}?[`'\"\s](?P<path>[\w-][\w./-]{0,100}\.[A-Za-z]\w{0,7})\b",
+    re.IGNORECASE,
+)
+_FAILURE: Final = re.compile(
+    r"\s{0,9}(?:the program (?:failed|was|did not)|refused|failed|error\b|timed? ?out|not run|exit (?:code|status) [1-9-])",
+    re.IGNORECASE,
+)
+_ERROR_LINE: Final = re.compile(r"[\w.]{0,80}(?:Error|Exception|Interrupt|Exit)\b")
+
+
+class Call(NamedTuple):
+    """A tool call to make."""
+
+    tool: str
+    args: dict[str, Any]
+
+
+class Reply(NamedTuple):
+    """What an agent says next: tool calls or, without any, its answer."""
+
+    text: str = ""
+    call: Call | None = None
+
+
+class ToolText(NamedTuple):
+    """What a tool call came back with."""
+
+    text: str
+    failed: bool
+
+
+class Desk(NamedTuple):
+    """Everything an agent has in front of it."""
+
+    prompt: PromptParts
+    tools: Mapping[str, Sequence[str]]
+    """The arguments of each offered tool, in order."""
+    outputs: Sequence[ToolText]
+    """What its tool calls have returned so far."""
+    specs: Sequence[AgentSpec]
+
+
+def reply(desk: Desk) -> Reply:
+    """Return the next tool call of an agent, or its answer."""
+    text = _own_part(desk)
+    if RUN in desk.tools:
+        program = write_program(text, desk.prompt)
+        if isinstance(program, str):
+            return Reply(program)
+        if program is not None:
+            return _run(desk, program, text)
+    if SEARCH in desk.tools:
+        return _search(desk, write_query(text))
+    return _look_at_files(desk, text) or Reply(NEEDS_MODEL)
+
+
+def write_program(text: str, prompt: PromptParts) -> Program | str | None:
+    """Return the program that does what a text asks, an answer in its place, or `None` for neither."""
+    pasted = find_code(text)
+    if pasted is not None:
+        return read_pasted(pasted) if is_python(pasted) else None
+    function = write_function(text)
+    if function is not None:
+        return function
+    statistics = asks_statistics(text)
+    series = find_series(text)
+    if statistics and series:
+        return write_statistics(text, series)
+    expressions = find_expressions(text)
+    if expressions:
+        return write_arithmetic(expressions)
+    if statistics or len(series) >= TELLING_NUMBERS:
+        return _write_from_context(text, series, prompt)
+    return None
+
+
+def read_output(text: str, *, failed: bool) -> ToolText:
+    """Return a tool's result; a program that ended in an error has failed, however it is told."""
+    ends_in_error = "Traceback" in text and _ERROR_LINE.match(last_line(text))
+    return ToolText(text, failed or bool(ends_in_error or _FAILURE.match(text[:200])))
+
+
+def _write_from_context(text: str, series: list[str], prompt: PromptParts) -> Program | None:
+    """Take the numbers an instruction lacks from the results so far, else from the task."""
+    if series:
+        return write_statistics(text, series)
+    for result in reversed(prompt.results):
+        series = find_series(result.text) if result.status == "completed" else []
+        if len(series) >= TELLING_NUMBERS:
+            return write_statistics(text, series, origin=f" (from the {result.agent}'s result)")
+    series = find_series(prompt.task)
+    return write_statistics(text, series) if series else None
+
+
+def _own_part(desk: Desk) -> str:
+    """Return the clauses meant for this agent where it was given a task with work for several."""
+    text = desk.prompt.assignment or desk.prompt.task
+    clauses = split_task(text, [spec.name for spec in desk.specs])
+    if not clauses[1:] or not desk.specs:
+        return text
+    own = []
+    for clause in clauses:
+        best = weigh_agents(clause.text, desk.specs)[0]
+        if best.weight == 0 or set(best.spec.tools) == set(desk.tools):
+            own.append(clause)
+    return "".join(f"{clause.gap}{clause.text}" for clause in own).strip(" ,;") or text
+
+
+def _run(desk: Desk, program: Program, text: str) -> Reply:
+    saved = _SAVE.search(text[:4_000]) if "write_file" in desk.tools else None
+    if not desk.outputs:
+        return Reply(call=_call(desk, RUN, program.code))
+    first = desk.outputs[0]
+    if first.failed:
+        return Reply(f"Running {program.about} did not work: {last_line(first.text)}")
+    answer = program.report(first.text)
+    if saved is None:
+        return Reply(answer)
+    if len(desk.outputs) == 1:
+        return Reply(call=_call(desk, "write_file", saved["path"], program.code))
+    kept = desk.outputs[1]
+    note = (
+        f"Saving it failed: {last_line(kept.text)}"
+        if kept.failed
+        else f"Saved as `{saved['path']}`."
+    )
+    return Reply(f"{answer}\n\n{note}")
+
+
+def _search(desk: Desk, query: str) -> Reply:
+    if not desk.outputs:
+        return Reply(call=_call(desk, SEARCH, query))
+    found = desk.outputs[0]
+    if found.failed:
+        return Reply(f"The search did not work: {last_line(found.text)}")
+    return Reply(report_hits(found.text, query))
+
+
+def _look_at_files(desk: Desk, text: str) -> Reply | None:
+    read = _READ_FILE.search(text[:2_000]) if "read_file" in desk.tools else None
+    if read is None and not ("list_files" in desk.tools and _LIST_FILES.search(text[:2_000])):
+        return None
+    if not desk.outputs:
+        return Reply(
+            call=_call(desk, "read_file", read["path"]) if read else Call("list_files", {})
+        )
+    result = desk.outputs[0]
+    what = f"`{read['path']}`" if read else "The workspace"
+    if result.failed:
+        return Reply(f"Reading {what} did not work: {last_line(result.text)}")
+    return Reply(f"{what} holds:\n\n{fence(result.text)}")
+
+
+def _call(desk: Desk, tool: str, *values: str) -> Call:
+    """Return a call; the arguments take the tool's own names, in its order."""
+    return Call(tool, dict(zip(desk.tools[tool], values, strict=False)))

@@ -1,0 +1,40 @@
+"""The ASGI application: `uvicorn api:app`, or `create_app()` with settings of your own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from service.settings import Settings, prepare_environment, read_settings
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the application; its parts are opened when it starts and closed when it stops.
+
+    Raises `ConfigurationError` in one line where a setting is wrong.
+    """
+    settings = settings or read_settings()
+    prepare_environment(settings)
+    # LangGraph reads its safety switch at import, so it is imported only now.
+    from service.bootstrap import open_services, product_version  # noqa: PLC0415 - see above
+    from service.http.application import make_app  # noqa: PLC0415 - see above
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_services(settings) as services:
+            app.state.services = services
+            yield
+
+    return make_app(product_version(), lifespan)
+
+
+def __getattr__(name: str) -> Any:
+    """Make `app` on first use, so that importing this module has no side effect."""
+    if name == "app":
+        globals()["app"] = app = create_app()
+        return app
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

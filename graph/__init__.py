@@ -1,0 +1,1 @@
+"""The workflow: a supervisor, agents in parallel, one final answer."""

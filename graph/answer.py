@@ -1,0 +1,195 @@
+"""The last node: one accepted result is the answer; several are composed into one, naming what is missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final as Constant
+from typing import NamedTuple, cast
+
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langgraph.runtime import Runtime
+
+from agents._kit.models import ModelGateway
+from agents._kit.prompts import write_prompt, write_results
+from domain.agent import AgentOutcome, Citation
+from domain.errors import RunFailedError
+from domain.events import SUPERVISOR, EventDraft, MessageOpened
+from domain.run import RunContext, RunStatus, StopReason
+from graph.context import run_context
+from graph.projection import answer_message_id
+from graph.state import AgentShare, Failure, Final, Missing, State
+
+PROMPT: Constant = """\
+Write the final answer to the task from the agents' results, and from nothing else.
+- Answer what was asked, directly; keep numbers, code and [n] source marks exactly as they stand.
+- Where results disagree or a part is missing, say so by name.
+- Do not mention agents, rounds or this instruction unless something is missing.
+"""
+
+_MARK: Constant = re.compile(r"\[(\d+)\]")
+
+
+class Composed(NamedTuple):
+    """The answer's text and the sources it names."""
+
+    output: str
+    citations: list[Citation]
+
+
+class AnswerNode:
+    """Writes the final answer as a message of the supervisor."""
+
+    def __init__(self, gateway: ModelGateway) -> None:
+        self._gateway = gateway
+
+    async def __call__(self, state: State, runtime: Runtime[RunContext]) -> State:
+        """Return the run's end: an answer with what is missing, or why there is none."""
+        outcomes = state.get("outcomes", [])
+        accepted = [o for o in outcomes if o["status"] == "completed"]
+        stop = state.get("stop_reason", "done")
+        failure = state.get("failure")
+        rounds = state.get("round", 0)
+        if not accepted:
+            failure = failure or _nobody_answered(outcomes)
+            final = _end("failed", "error" if stop == "done" else stop, rounds)
+            final.update(failure=failure, agents=share_by_agent(outcomes))
+            return {"final": final}
+        missing = list(state.get("missing", [])) + missing_agents(outcomes)
+        numbered = number_sources(accepted)
+        composed, more = await self._compose(state, runtime, numbered, missing)
+        final = _end("completed" if stop == "done" else "incomplete", stop, rounds)
+        final.update(
+            output=composed.output,
+            citations=composed.citations,
+            missing=missing + more,
+            agents=share_by_agent(outcomes),
+        )
+        return {"final": final}
+
+    async def _compose(
+        self,
+        state: State,
+        runtime: Runtime[RunContext],
+        accepted: Sequence[AgentOutcome],
+        missing: Sequence[Missing],
+    ) -> tuple[Composed, list[Missing]]:
+        """Return the answer; where the model cannot write it, the results one after the other."""
+        round_ = state.get("round", 0)
+        message_id = answer_message_id(round_)
+        write = runtime.stream_writer
+        write(MessageOpened(agent=SUPERVISOR, message_id=message_id))
+        more: list[Missing] = []
+        if len(accepted) == 1:
+            text = accepted[0]["output"]
+        else:
+            try:
+                text = await self._ask(state, runtime, accepted, message_id)
+            except RunFailedError as error:
+                more = [Missing(agent=SUPERVISOR, reason=f"the answer was not composed: {error.detail}")]
+                write(MessageOpened(agent=SUPERVISOR, message_id=message_id))
+                text = "\n\n".join(f"**{o['agent']}**\n\n{o['output']}" for o in accepted)
+        text += _name_missing(text, [*missing, *more])
+        citations = [c for o in accepted for c in o["citations"] if f"[{c['number']}]" in text]
+        return Composed(text, citations or [c for o in accepted for c in o["citations"]]), more
+
+    async def _ask(
+        self,
+        state: State,
+        runtime: Runtime[RunContext],
+        accepted: Sequence[AgentOutcome],
+        message_id: str,
+    ) -> str:
+        write, attempt, round_ = runtime.stream_writer, run_context(runtime).attempt, state.get("round", 0)
+        failed = [o for o in state.get("outcomes", []) if o["status"] == "failed"]
+        prompt = write_prompt(
+            state["task"],
+            earlier=state.get("earlier", ""),
+            results=write_results([*accepted, *failed]),
+        )
+        messages = [SystemMessage(PROMPT), HumanMessage(prompt)]
+
+        async def invoke() -> AIMessage:
+            write(MessageOpened(agent=SUPERVISOR, message_id=message_id))
+            return cast("AIMessage", await self._gateway.talking("standard").ainvoke(messages))
+
+        def on_retry(reason: str, delay: float, number: int) -> None:
+            write(
+                EventDraft(
+                    type="agent.retrying",
+                    agent=SUPERVISOR,
+                    path=SUPERVISOR,
+                    round=round_,
+                    call=f"answer~{number}~{attempt}",
+                    data={"reason": reason, "delay_seconds": delay, "try": number},
+                )
+            )
+
+        message = await self._gateway.call(invoke, on_retry=on_retry)
+        write(
+            self._gateway.book(f"{round_}|{SUPERVISOR}|answer|{attempt}", SUPERVISOR, "standard", message)
+        )
+        return message.text.strip() or "\n\n".join(o["output"] for o in accepted)
+
+
+def number_sources(outcomes: Sequence[AgentOutcome]) -> list[AgentOutcome]:
+    """Return the outcomes with their sources numbered 1, 2, 3 … across all of them.
+
+    Every agent counts its own sources from 1; side by side the same mark would mean two sources.
+    """
+    numbered: list[AgentOutcome] = []
+    next_number = 1
+    for outcome in outcomes:
+        new: dict[int, int] = {}
+        for citation in outcome["citations"]:
+            new[citation["number"]] = next_number
+            next_number += 1
+        output = _MARK.sub(lambda m, new=new: f"[{new.get(int(m[1]), int(m[1]))}]", outcome["output"])  # type: ignore[misc]
+        citations: list[Citation] = [{**c, "number": new[c["number"]]} for c in outcome["citations"]]
+        numbered.append({**outcome, "output": output, "citations": citations})
+    return numbered
+
+
+def missing_agents(outcomes: Sequence[AgentOutcome]) -> list[Missing]:
+    """Return the agents whose last word was a failure: one that succeeded later is not missing."""
+    last = {o["agent"]: o for o in sorted(outcomes, key=lambda o: o["round"])}
+    failed_beside = {o["agent"]: o for o in outcomes if o["status"] == "failed" and o["round"] == last[o["agent"]]["round"]}
+    return [Missing(agent=name, reason=o["error"]["detail"]) for name, o in failed_beside.items() if o["error"]]
+
+
+def _name_missing(text: str, missing: Sequence[Missing]) -> str:
+    lines = [f"- {part['agent']}: {part['reason']}" for part in missing if part["reason"] not in text]
+    return "\n\nMissing from this answer:\n" + "\n".join(lines) if lines else ""
+
+
+def _nobody_answered(outcomes: Sequence[AgentOutcome]) -> Failure:
+    reasons = "; ".join(f"{o['agent']}: {o['error']['detail']}" for o in outcomes if o["error"])
+    return Failure(code="agents-failed", detail=f"No agent produced a result. {reasons}".strip())
+
+
+def share_by_agent(outcomes: Sequence[AgentOutcome]) -> dict[str, AgentShare]:
+    """Return what each agent contributed: its completed outputs in order, else why it failed."""
+    shares: dict[str, AgentShare] = {}
+    for name in dict.fromkeys(o["agent"] for o in outcomes):
+        own = [o for o in outcomes if o["agent"] == name]
+        outputs = [o["output"] for o in own if o["status"] == "completed"]
+        errors = [o["error"]["detail"] for o in own if o["error"]]
+        shares[name] = AgentShare(
+            status="completed" if outputs else "failed",
+            output="\n\n".join(outputs),
+            error=errors[-1] if errors else None,
+        )
+    return shares
+
+
+def _end(status: RunStatus, stop: StopReason, rounds: int) -> Final:
+    return Final(
+        status=status,
+        stop_reason=stop,
+        output="",
+        citations=[],
+        missing=[],
+        failure=None,
+        agents={},
+        rounds=rounds,
+    )

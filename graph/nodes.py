@@ -1,0 +1,68 @@
+"""Turns an agent into a node, and its failure into data."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphRecursionError, NodeError, NodeTimeoutError
+from langgraph.runtime import Runtime
+from langgraph.types import Command
+
+from agents._kit.loop import AgentLoop, failed_outcome
+from domain.agent import AgentSpec
+from domain.errors import RunFailedError
+from domain.run import RunContext
+from graph.context import run_context
+from graph.state import AgentInput, State
+
+AgentNode = Callable[[AgentInput, RunnableConfig, Runtime[RunContext]], Awaitable[State]]
+
+
+def make_agent_node(loop: AgentLoop) -> AgentNode:
+    """Return the node that runs one assignment of an agent.
+
+    The agent is called with the node's own config, so its steps are checkpointed below the node.
+    """
+
+    async def agent_node(
+        state: AgentInput, config: RunnableConfig, runtime: Runtime[RunContext]
+    ) -> State:
+        outcome = await loop(
+            state["assignment"],
+            task=state["task"],
+            earlier=state["earlier"],
+            results=state["results"],
+            context=run_context(runtime),
+            config=config,
+            write=runtime.stream_writer,
+        )
+        return {"outcomes": [outcome]}
+
+    return agent_node
+
+
+def make_error_handler(spec: AgentSpec) -> Callable[[AgentInput, NodeError], Awaitable[Command[Any]]]:
+    """Return the handler that records an agent's failure, so that its siblings and the run go on.
+
+    Pure, because LangGraph may run it again when another agent of the round is resumed.
+    """
+
+    async def handle_error(state: AgentInput, error: NodeError) -> Command[Any]:
+        code, detail = _explain(spec, error.error)
+        outcome = failed_outcome(state["assignment"], spec, code, detail)
+        return Command(goto="supervisor", update={"outcomes": [outcome]})
+
+    return handle_error
+
+
+def _explain(spec: AgentSpec, error: BaseException) -> tuple[str, str]:
+    """Return a code and a sentence without secrets: foreign exception texts can hold prompts."""
+    if isinstance(error, RunFailedError):
+        return error.code, error.detail
+    if isinstance(error, NodeTimeoutError):
+        return "deadline-exceeded", f"The agent did not end within {spec.timeout_seconds:g} seconds."
+    if isinstance(error, GraphRecursionError):
+        return "agents-failed", "The agent took more steps than it may without answering."
+    return "internal-error", f"The agent failed ({type(error).__name__}); the log has the details."

@@ -1,0 +1,63 @@
+"""Makes stored events out of checkpointed state: live, and again after a crash, with the same keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agents._kit.loop import outcome_drafts
+from domain.events import SUPERVISOR, EventDraft
+from domain.routing import RouteRecord
+from graph.state import Final, State
+
+
+def decision_draft(route: RouteRecord) -> EventDraft:
+    """Return the event of one Route as it was carried out."""
+    assignments = [{"agent": a["agent"], "task": a["task"]} for a in route["assignments"]]
+    return EventDraft(
+        type="supervisor.decision",
+        agent=SUPERVISOR,
+        path=SUPERVISOR,
+        round=route["round"],
+        data={"reason": route["reason"], "assignments": assignments},
+    )
+
+
+def answer_draft(final: Final, round_: int) -> EventDraft | None:
+    """Return the final answer as a message of the supervisor, if there is an answer."""
+    if not final["output"]:
+        return None
+    data = {
+        "message_id": answer_message_id(round_),
+        "text": final["output"],
+        "finish_reason": "stop",
+    }
+    return EventDraft(
+        type="message.completed",
+        agent=SUPERVISOR,
+        path=SUPERVISOR,
+        round=round_,
+        call="answer",
+        data=data,
+    )
+
+
+def answer_message_id(round_: int) -> str:
+    """Return the id of the final answer's message."""
+    return f"msg_{round_}.{SUPERVISOR}.answer"
+
+
+def update_drafts(update: State, round_: int) -> Iterator[EventDraft]:
+    """Return the events of one node's update (or of a whole state), in order."""
+    routes = sorted(update.get("routes", []), key=lambda route: route["round"])
+    outcomes = sorted(update.get("outcomes", []), key=lambda outcome: outcome["round"])
+    rounds = sorted({r["round"] for r in routes} | {o["round"] for o in outcomes})
+    for number in rounds:
+        yield from (decision_draft(route) for route in routes if route["round"] == number)
+        for outcome in outcomes:
+            if outcome["round"] == number:
+                yield from outcome_drafts(outcome)
+    final = update.get("final")
+    answer = answer_draft(final, round_) if final else None
+    if answer:
+        yield answer
+

@@ -1,0 +1,101 @@
+"""Reads a Route out of whatever a model answered, and turns it into assignments that can be carried out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from langchain_core.messages import AIMessage
+from pydantic import ValidationError
+
+from domain.agent import AgentSpec, Assignment
+from domain.routing import Route, RouteAssignment
+
+MAX_ASSIGNMENTS: Final = 12
+"""Assignments of one round that are carried out; the supervisor can give the rest in the next."""
+
+MAX_TASK_CHARS: Final = 8_000
+"""How long one assignment's instruction may be."""
+
+_COMPACT: Final = re.compile(r"\s*(?:parallel:)\s*([\w, ]+)\s*", re.IGNORECASE)
+_FENCE: Final = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.DOTALL)
+
+
+def route_schema(specs: Sequence[AgentSpec]) -> dict[str, Any]:
+    """Return the JSON schema of a Route whose agents are exactly these."""
+    assignment = {
+        "type": "object",
+        "properties": {
+            "agent": {"type": "string", "enum": [spec.name for spec in specs]},
+            "task": {
+                "type": "string",
+                "description": "A complete instruction: the agent sees it and the task, nothing else.",
+            },
+        },
+        "required": ["agent", "task"],
+        "additionalProperties": False,
+    }
+    return {
+        "title": "Route",
+        "description": "Who works next, in parallel; no assignments when the task is answered.",
+        "type": "object",
+        "properties": {
+            "reason": {"type": "string", "description": "Why, in one sentence."},
+            "assignments": {"type": "array", "items": assignment},
+        },
+        "required": ["reason", "assignments"],
+        "additionalProperties": False,
+    }
+
+
+def read_route(message: AIMessage, task: str) -> Route | None:
+    """Return the Route in a message's content or in its tool call; `None` where there is none.
+
+    The compact form `parallel:researcher,coder` gives every named agent the whole task.
+    """
+    for candidate in _candidates(message):
+        try:
+            return Route.model_validate(candidate)
+        except ValidationError:
+            continue
+    compact = _COMPACT.fullmatch(message.text)
+    if compact:
+        names = [name.strip() for name in compact[1].split(",") if name.strip()]
+        if names:
+            assignments = [RouteAssignment(agent=name, task=task) for name in names]
+            return Route(reason="The supervisor named the agents.", assignments=assignments)
+    return None
+
+
+def _candidates(message: AIMessage) -> Iterable[Any]:
+    for call in message.tool_calls:
+        yield call["args"]
+    text = message.text.strip()
+    fenced = _FENCE.search(text)
+    for source in (text, fenced[1] if fenced else ""):
+        try:
+            yield json.loads(source)
+        except (ValueError, RecursionError):
+            continue
+
+
+def make_assignments(route: Route, allowed: Iterable[str], round_: int) -> list[Assignment]:
+    """Return what a Route really sets to work: unknown agents left out, identical assignments merged.
+
+    LangGraph ignores a jump to an unknown node silently, so nothing unchecked may reach it.
+    """
+    names = set(allowed)
+    seen: set[tuple[str, str]] = set()
+    count: dict[str, int] = {}
+    assignments: list[Assignment] = []
+    for wanted in route.assignments:
+        task = wanted.task.strip()[:MAX_TASK_CHARS]
+        if wanted.agent not in names or not task or (wanted.agent, task) in seen:
+            continue
+        seen.add((wanted.agent, task))
+        count[wanted.agent] = number = count.get(wanted.agent, 0) + 1
+        path = wanted.agent if number == 1 else f"{wanted.agent}#{number}"
+        assignments.append(Assignment(agent=wanted.agent, task=task, path=path, round=round_))
+    return assignments[:MAX_ASSIGNMENTS]

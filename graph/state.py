@@ -1,0 +1,91 @@
+"""The graph's state: JSON only, small, and with reducers that bear repetition."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from typing_extensions import TypedDict
+
+from domain.agent import AgentOutcome, Assignment, Citation
+from domain.problems import Code
+from domain.routing import RouteRecord
+from domain.run import RunStatus, StopReason
+
+
+class Missing(TypedDict):
+    """A part of the answer that is missing, and why."""
+
+    agent: str
+    reason: str
+
+
+class Failure(TypedDict):
+    """Why a run has no answer."""
+
+    code: Code
+    detail: str
+
+
+class AgentShare(TypedDict):
+    """What one agent contributed, over all its assignments."""
+
+    status: Literal["completed", "failed"]
+    output: str
+    error: str | None
+
+
+class Final(TypedDict):
+    """What the graph ended with."""
+
+    status: RunStatus
+    stop_reason: StopReason
+    output: str
+    citations: list[Citation]
+    missing: list[Missing]
+    failure: Failure | None
+    agents: dict[str, AgentShare]
+    rounds: int
+
+
+def merge_outcomes(old: list[AgentOutcome], new: list[AgentOutcome]) -> list[AgentOutcome]:
+    """Add outcomes; one that is there already (same round and path) is replaced, not doubled."""
+    merged = {(o["round"], o["path"]): o for o in old}
+    merged.update({(o["round"], o["path"]): o for o in new})
+    return list(merged.values())
+
+
+def merge_routes(old: list[RouteRecord], new: list[RouteRecord]) -> list[RouteRecord]:
+    """Add routes; one of the same round is replaced."""
+    merged = {route["round"]: route for route in old}
+    merged.update({route["round"]: route for route in new})
+    return list(merged.values())
+
+
+def merge_missing(old: list[Missing], new: list[Missing]) -> list[Missing]:
+    """Add what is missing, each once."""
+    return old + [part for part in new if part not in old]
+
+
+class State(TypedDict, total=False):
+    """A run's state."""
+
+    task: str
+    earlier: str
+    """What was asked and answered before on the same thread, bounded."""
+    round: int
+    routes: Annotated[list[RouteRecord], merge_routes]
+    outcomes: Annotated[list[AgentOutcome], merge_outcomes]
+    missing: Annotated[list[Missing], merge_missing]
+    """What is missing besides failed agents: a supervisor that could not decide, say."""
+    stop_reason: StopReason
+    failure: Failure | None
+    final: Final
+
+
+class AgentInput(TypedDict):
+    """What one agent node gets. Bounded: LangGraph keeps it in the checkpoint."""
+
+    task: str
+    earlier: str
+    results: str
+    assignment: Assignment

@@ -1,0 +1,198 @@
+"""The supervisor: asks a model for a Route, once more where it cannot be read, then decides by rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal, NamedTuple, cast
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.runnables import Runnable
+from langgraph.runtime import Runtime
+from langgraph.types import Command, Send
+
+from agents._kit.hints import pick_agent
+from agents._kit.models import ModelGateway
+from agents._kit.prompts import EARLIER_CHARS, write_prompt, write_results
+from agents._kit.registry import Team
+from domain.agent import AgentSpec, Assignment
+from domain.errors import RunFailedError
+from domain.events import SUPERVISOR, EventDraft
+from domain.routing import Route, RouteAssignment, RouteRecord
+from domain.run import RunContext
+from graph.context import run_context
+from graph.routes import make_assignments, read_route, route_schema
+from graph.state import AgentInput, Failure, Missing, State
+
+PROMPT: Final = """\
+You supervise a team of agents. Read the task and the results so far, then decide who works next.
+- Everything in one decision runs in parallel, so put only independent work side by side.
+- Each assignment is a complete instruction; the agent sees it and the task.
+- Work that needs a result comes in a later decision, when that result is there.
+- Use as few agents as the task needs. Do not repeat work that has a result; a failed one may be tried
+  once in another way.
+- When the results answer the task, or more work cannot help, return no assignments.
+
+The team:
+{team}
+"""
+
+AGAIN: Final = (
+    "That was not a usable decision: {fault}. Answer with one JSON object "
+    '{{"reason": "…", "assignments": [{{"agent": "…", "task": "…"}}]}}; the agents are: {names}.'
+)
+
+
+class Decision(NamedTuple):
+    """What the supervisor came to."""
+
+    route: RouteRecord
+    missing: list[Missing]
+
+
+class Supervisor:
+    """The node that routes."""
+
+    def __init__(self, team: Team, gateway: ModelGateway) -> None:
+        self._team = team
+        self._gateway = gateway
+        self._routers: dict[tuple[str, ...], Runnable[Any, Any]] = {}
+        # Built at start-up: binding a schema to a client is not free.
+        self._router(team.routable)
+
+    async def __call__(
+        self, state: State, runtime: Runtime[RunContext]
+    ) -> Command[Literal["answer"]]:
+        """Decide the next round, or go to the answer."""
+        specs = self._allowed(run_context(runtime))
+        round_ = state.get("round", 0) + 1
+        try:
+            decision = await self._decide(state, runtime, specs, round_)
+        except RunFailedError as error:
+            return _give_up(state, error)
+        assignments = decision.route["assignments"]
+        update: State = {"routes": [decision.route], "missing": decision.missing}
+        if not assignments:
+            return Command(goto="answer", update={**update, "stop_reason": "done"})
+        if round_ > run_context(runtime).max_rounds:
+            # The route is dropped: what was not carried out must not show as decided.
+            return Command(goto="answer", update={"stop_reason": "max_rounds"})
+        return Command(
+            goto=[_send(state, assignment) for assignment in assignments],
+            update={**update, "round": round_},
+        )
+
+    def _allowed(self, context: RunContext) -> tuple[AgentSpec, ...]:
+        names = context.agents
+        return tuple(s for s in self._team.routable if names is None or s.name in names)
+
+    async def _decide(
+        self,
+        state: State,
+        runtime: Runtime[RunContext],
+        specs: tuple[AgentSpec, ...],
+        round_: int,
+    ) -> Decision:
+        messages = self._messages(state, specs)
+        fault = ""
+        for question in range(2):
+            message = await self._ask(messages, runtime, specs, f"{round_}|{question}")
+            route = read_route(message, state["task"])
+            if route is None:
+                fault = "it could not be read"
+            else:
+                assignments = make_assignments(route, [s.name for s in specs], round_)
+                if assignments or (round_ > 1 and not route.assignments):
+                    return Decision(_record(round_, route.reason, assignments), [])
+                fault = "it names no agent of this team" if route.assignments else "nobody has worked yet"
+            names = ", ".join(spec.name for spec in specs)
+            again = HumanMessage(AGAIN.format(fault=fault, names=names))
+            messages = [*messages, AIMessage(message.text or "{}"), again]
+        return self._fall_back(state, specs, round_, fault)
+
+    def _fall_back(
+        self, state: State, specs: tuple[AgentSpec, ...], round_: int, fault: str
+    ) -> Decision:
+        """Decide by rule: at first the agent the task suggests, later the end."""
+        missing = Missing(agent=SUPERVISOR, reason=f"its decision was replaced by a rule: {fault}")
+        reason = f"The supervisor's decision was not usable ({fault})"
+        if round_ > 1:
+            return Decision(_record(round_, f"{reason}; the results so far are the answer.", []), [missing])
+        spec = pick_agent(state["task"], specs)
+        route = Route(reason="", assignments=[RouteAssignment(agent=spec.name, task=state["task"])])
+        assignments = make_assignments(route, [spec.name], round_)
+        return Decision(_record(round_, f"{reason}; a rule chose {spec.name}.", assignments), [missing])
+
+    async def _ask(
+        self,
+        messages: Sequence[BaseMessage],
+        runtime: Runtime[RunContext],
+        specs: tuple[AgentSpec, ...],
+        call: str,
+    ) -> AIMessage:
+        write = runtime.stream_writer
+        router = self._router(specs)
+
+        async def invoke() -> AIMessage:
+            answer = await router.ainvoke(list(messages))
+            return cast("AIMessage", answer["raw"])
+
+        def on_retry(reason: str, delay: float, number: int) -> None:
+            write(_retrying(call, run_context(runtime).attempt, reason, delay, number))
+
+        message = await self._gateway.call(invoke, on_retry=on_retry)
+        round_, _, question = call.partition("|")
+        key = f"{round_}|{SUPERVISOR}|{question}|{run_context(runtime).attempt}"
+        write(self._gateway.book(key, SUPERVISOR, "fast", message))
+        return message
+
+    def _messages(self, state: State, specs: tuple[AgentSpec, ...]) -> list[BaseMessage]:
+        team = "\n".join(f"- {spec.name}: {spec.description}" for spec in specs)
+        results = write_results(state.get("outcomes", []))
+        prompt = write_prompt(state["task"], earlier=state.get("earlier", ""), results=results)
+        return [SystemMessage(PROMPT.format(team=team)), HumanMessage(prompt)]
+
+    def _router(self, specs: tuple[AgentSpec, ...]) -> Runnable[Any, Any]:
+        names = tuple(spec.name for spec in specs)
+        if names not in self._routers:
+            # A dict schema: with a Pydantic class an invalid answer raises and loses text and usage.
+            self._routers[names] = self._gateway.deciding("fast").with_structured_output(
+                route_schema(specs), method="json_schema", include_raw=True
+            )
+        return self._routers[names]
+
+
+def _record(round_: int, reason: str, assignments: list[Assignment]) -> RouteRecord:
+    return RouteRecord(round=round_, reason=reason, assignments=assignments)
+
+
+def _send(state: State, assignment: Assignment) -> Send:
+    results = write_results(state.get("outcomes", []), limit=EARLIER_CHARS)
+    payload = AgentInput(
+        task=state["task"],
+        earlier=state.get("earlier", ""),
+        results=results,
+        assignment=assignment,
+    )
+    return Send(assignment["agent"], payload)
+
+
+def _give_up(state: State, error: RunFailedError) -> Command[Literal["answer"]]:
+    """End a run whose supervisor cannot be reached: with what there is, or as a failure."""
+    update: State = {"stop_reason": "error"}
+    if any(outcome["status"] == "completed" for outcome in state.get("outcomes", [])):
+        update["missing"] = [Missing(agent=SUPERVISOR, reason=error.detail)]
+        update["stop_reason"] = "done"
+    else:
+        update["failure"] = Failure(code=error.code, detail=f"The supervisor could not decide: {error.detail}")
+    return Command(goto="answer", update=update)
+
+
+def _retrying(call: str, attempt: int, reason: str, delay: float, number: int) -> EventDraft:
+    return EventDraft(
+        type="agent.retrying",
+        agent=SUPERVISOR,
+        path=SUPERVISOR,
+        round=int(call.partition("|")[0]),
+        call=f"{call}~{number}~{attempt}",
+        data={"reason": reason, "delay_seconds": delay, "try": number},
+    )

@@ -1,0 +1,101 @@
+"""Builds the graph: supervisor → agents in parallel → supervisor … → answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import TimeoutPolicy
+
+from agents._kit.loop import AgentLoop
+from agents._kit.models import ModelGateway, ModelSettings
+from agents._kit.registry import Team, find_team
+from domain.run import RunContext
+from graph.answer import AnswerNode
+from graph.nodes import make_agent_node, make_error_handler
+from graph.state import State
+from graph.streaming import Workflow
+from graph.supervisor import Supervisor
+from tools.knowledge import Knowledge
+from tools.registry import Toolbox, build_toolbox
+
+DECISION_SECONDS = 600.0
+"""Bound on one decision or final answer, retries included."""
+
+
+def build_workflow(
+    *,
+    team: Team | None = None,
+    gateway: ModelGateway | None = None,
+    toolbox: Toolbox | None = None,
+    checkpointer: BaseCheckpointSaver[Any] | Literal["memory"] | None = "memory",
+) -> Workflow:
+    """Return the compiled workflow.
+
+    Without arguments it has this repository's agents and tools, the offline planner and a
+    checkpointer in memory: usable from a notebook with
+    `await build_workflow().ainvoke({"task": …}, {"configurable": {"thread_id": "1"}})`.
+    `checkpointer=None` compiles without one.
+    """
+    toolbox = toolbox or local_toolbox()
+    team = team or find_team(tool_names=toolbox.names)
+    gateway = gateway or ModelGateway(ModelSettings(tiers=None), team.routable)
+    graph: StateGraph[State, RunContext, State, State] = StateGraph(State, context_schema=RunContext)
+    names = [spec.name for spec in team.routable]
+    # defer: the supervisor runs once per round, after every agent, however long each takes.
+    graph.add_node(
+        "supervisor",
+        Supervisor(team, gateway),
+        defer=True,
+        timeout=DECISION_SECONDS,
+        destinations=(*names, "answer"),
+    )
+    for spec in team.routable:
+        graph.add_node(
+            spec.name,
+            cast("Any", make_agent_node(AgentLoop(spec, gateway, toolbox))),
+            timeout=TimeoutPolicy(run_timeout=spec.timeout_seconds),
+            error_handler=make_error_handler(spec),
+            metadata={"agent": spec.name},
+        )
+        graph.add_edge(spec.name, "supervisor")
+    graph.add_node("answer", AnswerNode(gateway), timeout=DECISION_SECONDS)
+    graph.add_edge(START, "supervisor")
+    graph.add_edge("answer", END)
+    saver = InMemorySaver() if checkpointer == "memory" else checkpointer
+    return cast("Workflow", graph.compile(checkpointer=saver, name="signalbox"))
+
+
+def local_toolbox() -> Toolbox:
+    """Return the tools with an index of the local documents in the system's temporary folder."""
+    index = Path(tempfile.gettempdir()) / "signalbox" / "knowledge.db"
+    return build_toolbox(knowledge=Knowledge(index, None), code_off_reason=None)
+
+
+def recursion_limit(max_rounds: int) -> int:
+    """Return the supersteps a run may take: two a round, and room for the start, errors and the end."""
+    return 3 * max_rounds + 10
+
+
+def graph_version(team: Team, toolbox: Toolbox) -> str:
+    """Return a hash of what a checkpoint depends on: node names, state channels and tool schemas."""
+    tools = {
+        name: convert_to_openai_tool(toolbox.get(name).tool)["function"]["parameters"]
+        for name in toolbox.names
+    }
+    shape = {
+        "nodes": sorted(["supervisor", "answer", *(spec.name for spec in team.routable)]),
+        "channels": sorted(State.__annotations__),
+        "tools": tools,
+        "agent_tools": {spec.name: list(spec.tools) for spec in team.routable},
+    }
+    text = json.dumps(shape, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+

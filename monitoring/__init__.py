@@ -1,0 +1,1 @@
+"""Observes; nothing below the service imports it."""

@@ -1,0 +1,99 @@
+"""The `signalbox` command."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import click
+
+from domain.errors import ConfigurationError, RunFailedError
+from service.settings import Settings, prepare_environment, read_settings
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="signalbox", message="%(version)s")
+def cli() -> None:
+    """Signalbox: a team of AI agents behind one REST API."""
+
+
+@cli.command()
+@click.option("--host", default=None, help="Address to listen on (SIGNALBOX_HOST).")
+@click.option("--port", type=int, default=None, help="Port to listen on; 0 picks one (SIGNALBOX_PORT).")
+def serve(host: str | None, port: int | None) -> None:
+    """Serve the API until SIGTERM or Ctrl-C."""
+    given = {"host": host, "port": port}
+    settings = _settings(**{name: value for name, value in given.items() if value is not None})
+    from service.commands.serve import run_server  # noqa: PLC0415 - after the environment is prepared
+
+    asyncio.run(run_server(settings))
+
+
+@cli.command()
+@click.argument("task")
+@click.option("--url", default=None, help="Use a running server instead of starting one.")
+@click.option("--quiet", is_flag=True, help="Do not show progress on stderr.")
+def run(task: str, url: str | None, *, quiet: bool) -> None:
+    """Run TASK over HTTP: progress on stderr, the Run as JSON on stdout. Exit 0 only if it completed."""
+    settings = _settings()
+    from service.commands.run import run_task  # noqa: PLC0415 - after the environment is prepared
+
+    sys.exit(asyncio.run(run_task(settings, task, url=url, quiet=quiet)))
+
+
+@cli.command()
+def agents() -> None:
+    """List the agents with their models and tools."""
+    settings = _settings()
+    from service.commands.agents import list_agents  # noqa: PLC0415 - after the environment is prepared
+
+    click.echo(list_agents(settings))
+
+
+@cli.group()
+def agent() -> None:
+    """Work with one agent."""
+
+
+@agent.command(name="test")
+@click.argument("name")
+@click.argument("task")
+def agent_test(name: str, task: str) -> None:
+    """Give TASK to the agent NAME alone and print its outcome as JSON."""
+    settings = _settings()
+    from service.commands.agents import test_agent  # noqa: PLC0415 - after the environment is prepared
+
+    outcome: dict[str, Any] = asyncio.run(test_agent(settings, name, task))
+    click.echo(json.dumps(outcome, indent=2, ensure_ascii=False))
+
+
+@cli.command()
+def doctor() -> None:
+    """Check settings, database, models, tools and agents; each fault with its remedy."""
+    settings = _settings()
+    from service.commands.doctor import examine  # noqa: PLC0415 - after the environment is prepared
+
+    findings = asyncio.run(examine(settings))
+    for finding in findings:
+        click.echo(finding.line())
+    sys.exit(1 if any(finding.level == "fail" for finding in findings) else 0)
+
+
+def _settings(**overrides: Any) -> Settings:
+    settings = read_settings(**overrides)
+    prepare_environment(settings)
+    return settings
+
+
+def main() -> None:
+    """Run the command; a wrong setting is one line on stderr and exit code 2."""
+    try:
+        cli()
+    except ConfigurationError as error:
+        click.echo(f"signalbox: {error}", err=True)
+        sys.exit(2)
+    except RunFailedError as error:
+        click.echo(f"signalbox: {error.detail}", err=True)
+        sys.exit(1)

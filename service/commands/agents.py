@@ -1,0 +1,50 @@
+"""`signalbox agents` and `signalbox agent test`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any, cast
+
+from agents._kit.loop import AgentLoop
+from domain.agent import Assignment
+from domain.errors import ConfigurationError
+from domain.run import RunContext
+from service.bootstrap import open_gateway, open_team, open_toolbox
+from service.settings import Settings
+
+
+def list_agents(settings: Settings) -> str:
+    """Return a table of the team."""
+    toolbox = open_toolbox(settings)
+    team = open_team(settings, toolbox)
+    gateway = open_gateway(settings, team)
+    lines = []
+    for spec in team.specs:
+        tools = ", ".join(spec.tools) or ("its own graph" if spec.graph else "no tools")
+        lines.append(f"{spec.name:<12} {spec.tier:<9} {gateway.name(spec.tier):<28} {tools}")
+        lines.append(f"{'':<12} {spec.description}")
+    return "\n".join(lines)
+
+
+async def test_agent(settings: Settings, name: str, task: str) -> dict[str, Any]:
+    """Run one agent without supervisor, store or server; return its outcome."""
+    toolbox = open_toolbox(settings)
+    team = open_team(settings, toolbox)
+    spec = team.get(name)
+    if spec is None:
+        known = ", ".join(s.name for s in team.specs)
+        msg = f"There is no agent {name!r}; the agents are {known}."
+        raise ConfigurationError(msg)
+    loop = AgentLoop(spec, open_gateway(settings, team), toolbox)
+    with tempfile.TemporaryDirectory(prefix="signalbox-") as folder:
+        outcome = await loop(
+            Assignment(agent=name, task=task, path=name, round=1),
+            task=task,
+            earlier="",
+            results="",
+            context=RunContext(workspace=Path(folder)),
+            config={"configurable": {}},
+            write=lambda _: None,
+        )
+    return cast("dict[str, Any]", outcome)

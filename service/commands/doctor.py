@@ -1,0 +1,123 @@
+"""`signalbox doctor`: what works, what does not, and how to mend it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from domain.agent import TIERS
+from domain.errors import ConfigurationError
+from service.bootstrap import open_gateway, open_services, open_team, open_toolbox, product_version
+from service.settings import Settings, unknown_variables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Literal["ok", "warn", "fail"]
+    subject: str
+    text: str
+
+    def line(self) -> str:
+        """Return the finding as a line."""
+        return f"[{self.level:>4}] {self.subject}: {self.text}"
+
+
+def ok(subject: str, text: str) -> Finding:
+    """Return a finding that all is well."""
+    return Finding(level="ok", subject=subject, text=text)
+
+
+def warn(subject: str, text: str) -> Finding:
+    """Return a finding that limits what the service can do."""
+    return Finding(level="warn", subject=subject, text=text)
+
+
+def fail(subject: str, text: str) -> Finding:
+    """Return a finding that keeps the service from starting."""
+    return Finding(level="fail", subject=subject, text=text)
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Look at everything a server needs."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    findings = [ok("version", f"signalbox {product_version()} on Python {version}")]
+    findings += [_variables(), _models(settings), _key("OPENAI_API_KEY", settings)]
+    for check in (_agents, _folder, _code, _search):
+        findings.append(_guarded(check, settings))
+    findings.append(await _database(settings))
+    return findings
+
+
+def _variables() -> Finding:
+    unknown = unknown_variables()
+    if unknown:
+        return warn("settings", f"{', '.join(unknown)}: no such setting; see .env.example")
+    return ok("settings", "every SIGNALBOX_ variable is known")
+
+
+def _models(settings: Settings) -> Finding:
+    tiers = settings.tiers
+    if tiers is None:
+        return warn(
+            "models",
+            "none: the offline planner does the work. Set OPENAI_API_KEY, OPENAI_BASE_URL or SIGNALBOX_MODEL_STANDARD",
+        )
+    return ok("models", ", ".join(f"{tier}={tiers[tier]}" for tier in TIERS))
+
+
+def _key(name: str, settings: Settings) -> Finding:
+    key = settings.openai_api_key
+    text = f"set ({len(key.get_secret_value())} characters)" if key else "not set"
+    return ok(name, text)
+
+
+def _agents(settings: Settings) -> Finding:
+    team = open_team(settings, open_toolbox(settings))
+    open_gateway(settings, team)
+    return ok("agents", ", ".join(spec.name for spec in team.specs))
+
+
+def _folder(settings: Settings) -> Finding:
+    folder = settings.data_dir.resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return fail("data", f"{folder} cannot be made ({error}); set SIGNALBOX_DATA_DIR")
+    if not os.access(folder, os.W_OK):
+        return fail("data", f"{folder} cannot be written; set SIGNALBOX_DATA_DIR or change its owner")
+    return ok("data", str(folder))
+
+
+def _code(settings: Settings) -> Finding:
+    reason = open_toolbox(settings).get("run_python").off_reason
+    if reason:
+        return warn("code", reason)
+    return warn("code", "run_python is limited but no security boundary in this version")
+
+
+def _search(settings: Settings) -> Finding:
+    where = settings.knowledge_dir or "Python's own documentation and the installed packages"
+    if settings.tavily_api_key:
+        return warn("search", f"TAVILY_API_KEY is set, but web search is not in this version; {where} is searched")
+    return ok("search", f"{where} is searched; web search is not in this version")
+
+
+async def _database(settings: Settings) -> Finding:
+    try:
+        async with open_services(settings) as services:
+            await services.store.ping()
+    except ConfigurationError as error:
+        return fail("database", str(error))
+    return ok("database", settings.database_url)
+
+
+def _guarded(check: Callable[[Settings], Finding], settings: Settings) -> Finding:
+    try:
+        return check(settings)
+    except ConfigurationError as error:
+        return fail(check.__name__.strip("_"), str(error))

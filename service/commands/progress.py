@@ -1,0 +1,96 @@
+"""Shows a run's events to a person, a line at a time, whoever speaks in between."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, Final
+
+SHOWN_ARGS: Final = 100
+COLOURS: Final = (36, 33, 35, 32, 34)
+
+
+class Progress:
+    """Prints events on stderr; tokens are gathered into lines, so that parallel agents stay readable."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._colour = sys.stderr.isatty()
+        self._lines: dict[str, str] = {}
+        self._agents: list[str] = []
+
+    def begin(self, run: dict[str, Any]) -> None:
+        """Say which run begins."""
+        self._say("signalbox", f"{run['id']} accepted")
+        if run["engine"] == "offline":
+            self._say("signalbox", "no language model is configured: the offline planner does the work")
+
+    def end(self, run: dict[str, Any]) -> None:
+        """Say how the run ended."""
+        usage = run["usage"]
+        tokens = usage["input_tokens"] + usage["output_tokens"]
+        cost = f"${usage['cost_usd']}" if usage["cost_known"] else "cost unknown"
+        self._say("signalbox", f"{run['status']} after {run['rounds']} rounds, {tokens} tokens, {cost}")
+        for part in run["degraded"]:
+            self._say("signalbox", f"missing: {part['agent']}: {part['reason']}")
+        if run["error"]:
+            self._say("signalbox", f"{run['error']['code']}: {run['error']['detail']}")
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Show one event of the stream."""
+        agent = event.get("agent") or "signalbox"
+        type_, data = event["type"], event["data"]
+        if type_ == "message.delta":
+            self._token(agent, data)
+        elif type_ == "message.completed":
+            self._flush(agent, data["message_id"])
+        else:
+            text = _describe(type_, data)
+            if text:
+                self._say(agent, text)
+
+    def _token(self, agent: str, data: dict[str, Any]) -> None:
+        whole = self._lines.get(data["message_id"], "") + data["text"]
+        *lines, rest = whole.split("\n")
+        for line in lines:
+            self._say(agent, f"  {line}")
+        self._lines[data["message_id"]] = rest
+
+    def _flush(self, agent: str, message_id: str) -> None:
+        rest = self._lines.pop(message_id, "")
+        if rest:
+            self._say(agent, f"  {rest}")
+
+    def _say(self, agent: str, text: str) -> None:
+        if self._quiet:
+            return
+        if agent not in self._agents:
+            self._agents.append(agent)
+        name = f"{agent:>10}"
+        if self._colour:
+            colour = COLOURS[self._agents.index(agent) % len(COLOURS)]
+            name = f"\x1b[{colour}m{name}\x1b[0m"
+        print(f"{name} | {text}", file=sys.stderr, flush=True)  # noqa: T201 - the command's own output
+
+
+def _describe(type_: str, data: dict[str, Any]) -> str:
+    """Return the sentence for an event; empty for one that says nothing to a person."""
+    if type_ == "supervisor.decision":
+        names = ", ".join(a["agent"] for a in data["assignments"])
+        return f"-> {names or 'finish'}: {data['reason']}"
+    if type_ == "agent.started":
+        return f"works on: {_short(data['task'])}"
+    if type_ == "tool.started":
+        return f"calls {data['tool']}({_short(json.dumps(data['args'], ensure_ascii=False))})"
+    if type_ == "tool.completed":
+        return f"{data['tool']} answered in {data['duration_ms']} ms"
+    if type_ in {"tool.failed", "agent.failed"}:
+        return f"{data.get('tool', 'failed')}: {_short(data['detail'])}"
+    if type_ == "agent.retrying":
+        return f"tries again in {data['delay_seconds']:g} s: {data['reason']}"
+    return "done" if type_ == "agent.completed" else ""
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN_ARGS else f"{line[:SHOWN_ARGS]}…"

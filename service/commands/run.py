@@ -1,0 +1,84 @@
+"""`signalbox run`: one task over HTTP, with the live stream on stderr."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import httpx
+
+from service.bootstrap import open_services
+from service.commands.progress import Progress
+from service.http.application import open_app
+from service.server import open_socket, serving
+from service.settings import Settings
+
+INTERRUPTED: Final = 130
+TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
+"""The server pings every ten seconds, so a silent minute means that it is gone."""
+
+
+async def run_task(settings: Settings, task: str, *, url: str | None, quiet: bool) -> int:
+    """Create a run, show its progress, print it; return the exit code."""
+    async with _server(settings, url) as base_url:
+        # No proxies from the environment: the server is on this machine or named by the user.
+        async with httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT, trust_env=False) as client:
+            try:
+                return await _follow(client, task, Progress(quiet=quiet))
+            except httpx.HTTPError as error:
+                _say(f"The server at {base_url} cannot be reached: {error!r}.")
+                return 1
+
+
+@asynccontextmanager
+async def _server(settings: Settings, url: str | None) -> AsyncIterator[str]:
+    """Yield the address of a server: the one named, or one of our own on a free loopback port."""
+    if url is not None:
+        yield url
+        return
+    sock = open_socket("127.0.0.1", 0)
+    async with open_services(settings) as services, serving(open_app(services), services, sock):
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+
+async def _follow(client: httpx.AsyncClient, task: str, progress: Progress) -> int:
+    response = await client.post("/v1/runs", json={"task": task})
+    if response.status_code != 202:  # noqa: PLR2004 - accepted
+        _say(_problem(response))
+        return 1
+    run = response.json()
+    progress.begin(run)
+    try:
+        await _stream(client, run["id"], progress)
+    except asyncio.CancelledError:
+        await client.post(f"/v1/runs/{run['id']}/cancel", json={"reason": "interrupted"})
+        _say("Cancelled.")
+        raise
+    run = (await client.get(f"/v1/runs/{run['id']}")).json()
+    progress.end(run)
+    print(json.dumps(run, indent=2, ensure_ascii=False))  # noqa: T201 - the command's result
+    return 0 if run["status"] == "completed" else 1
+
+
+async def _stream(client: httpx.AsyncClient, run_id: str, progress: Progress) -> None:
+    headers = {"accept": "text/event-stream"}
+    async with client.stream("GET", f"/v1/runs/{run_id}/events", headers=headers) as response:
+        async for line in response.aiter_lines():
+            if line.startswith("data: "):
+                progress.show(json.loads(line.removeprefix("data: ")))
+
+
+def _problem(response: httpx.Response) -> str:
+    try:
+        problem: dict[str, Any] = response.json()
+        return f"{problem['title']}: {problem['detail']}"
+    except (ValueError, KeyError, TypeError):
+        return f"The server answered HTTP {response.status_code}."
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the command's own output

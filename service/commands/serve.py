@@ -1,0 +1,41 @@
+"""`signalbox serve`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from monitoring.logs import configure_logs
+from service.bootstrap import open_services
+from service.http.application import open_app
+from service.server import open_socket, serve_until_signal, serving
+from service.settings import Settings
+
+OFFLINE = (
+    "No language model is configured: the offline planner does the work. "
+    "Set OPENAI_API_KEY, or OPENAI_BASE_URL to any OpenAI-compatible server."
+)
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+_log = logging.getLogger("signalbox.serve")
+
+
+async def run_server(settings: Settings) -> None:
+    """Serve until told to stop."""
+    configure_logs()
+    sock = open_socket(settings.host, settings.port)
+    async with open_services(settings) as services:
+        async with serving(open_app(services), services, sock) as server:
+            host, port = sock.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            print(f"Signalbox is at http://{shown}:{port} (docs at /docs).", file=sys.stderr, flush=True)  # noqa: T201 - the command's own output
+            if services.gateway.engine == "offline":
+                _log.warning(OFFLINE, extra={"action": "engine_offline"})
+            if settings.host not in LOOPBACK:
+                _log.warning(
+                    "Listening beyond this machine without authentication: anyone who reaches %s can run tasks.",
+                    settings.host,
+                    extra={"action": "open_address"},
+                )
+            await serve_until_signal(server)
+        _log.info("Stopping: runs go on when the service starts again.", extra={"action": "stopping"})

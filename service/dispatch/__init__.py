@@ -1,0 +1,1 @@
+"""Gets segments executed: here by tasks of this process."""

@@ -1,0 +1,154 @@
+"""Executes runs in this process: a bounded number at a time, the oldest first, restarted ones before all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from langgraph.runtime import RunControl
+
+from domain.ports import RunRef, RunStore
+
+POLL_SECONDS: Final = 30.0
+"""A wake-up lost for any reason costs at most this long; the healthy path never waits for it."""
+
+AGAIN_SECONDS: Final = 5.0
+"""Pause before a segment that could not even be recorded (the disk is full, say) is tried again."""
+
+GRACE_SECONDS: Final = 10.0
+"""How long a stopping process waits for segments to reach a superstep's end."""
+
+Execute = Callable[[RunRef, RunControl], Awaitable[None]]
+
+_log = logging.getLogger("signalbox.dispatch")
+
+
+@dataclass
+class _Active:
+    """A segment that executes now."""
+
+    task: asyncio.Task[None]
+    control: RunControl = field(default_factory=RunControl)
+
+
+class LocalDispatcher:
+    """The dispatcher of the one-process shape. The queue is the `runs` table; memory holds what executes."""
+
+    def __init__(self, store: RunStore, execute: Execute, *, max_concurrent: int) -> None:
+        self._store = store
+        self._execute = execute
+        self._max_concurrent = max_concurrent
+        self._active: dict[str, _Active] = {}
+        self._resting: set[str] = set()
+        self._left_over: list[RunRef] = []
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._loop_task: asyncio.Task[None] | None = None
+
+    def submit(self, ref: RunRef) -> None:
+        """Say that a committed run may be claimed."""
+        del ref  # the table is the queue: the wake-up is all that is needed
+        self._wake.set()
+
+    def cancel(self, ref: RunRef) -> None:
+        """Stop the run's segment if it executes here."""
+        active = self._active.get(ref.run_id)
+        if active:
+            active.task.cancel()
+        self._wake.set()
+
+    @property
+    def alive(self) -> bool:
+        """Return whether runs are still being claimed."""
+        return self._loop_task is not None and not self._loop_task.done()
+
+    async def start(self) -> None:
+        """Take up the runs a dead process left behind, then whatever is queued."""
+        self._left_over = await self._store.unfinished()
+        if self._left_over:
+            _log.info(
+                "Continuing %d unfinished runs.",
+                len(self._left_over),
+                extra={"action": "runs_recovered"},
+            )
+        self._loop_task = asyncio.create_task(self._claim_forever(), name="dispatch")
+
+    async def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
+        """Stop claiming, let segments reach a superstep's end, then cancel the rest.
+
+        What has not ended stays `running` in the store and goes on in the next process.
+        """
+        self._stopping = True
+        if self._loop_task:
+            self._loop_task.cancel()
+            await asyncio.gather(self._loop_task, return_exceptions=True)
+        tasks = [active.task for active in self._active.values()]
+        for active in self._active.values():
+            active.control.request_drain("shutdown")
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=grace_seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _claim_forever(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                await self._fill()
+            except Exception:  # the outermost loop: the store may come back
+                _log.exception("Runs could not be read.", extra={"action": "dispatch_failed"})
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            try:
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _fill(self) -> None:
+        """Start as many segments as there are free places."""
+        free = self._max_concurrent - len(self._active)
+        if free <= 0:
+            return
+        refs = self._left_over[:free]
+        self._left_over = self._left_over[free:]
+        if len(refs) < free:
+            taken = {*self._active, *self._resting, *(ref.run_id for ref in refs)}
+            refs += await self._store.runnable(limit=free - len(refs), exclude=taken)
+        for ref in refs:
+            if ref.run_id not in self._active:
+                self._begin(ref)
+
+    def _begin(self, ref: RunRef) -> None:
+        control = RunControl()
+        task = asyncio.create_task(self._run(ref, control), name=f"run {ref.run_id}")
+        self._active[ref.run_id] = _Active(task, control)
+
+    async def _run(self, ref: RunRef, control: RunControl) -> None:
+        try:
+            await self._execute(ref, control)
+        except Exception:  # the outermost loop of a run: it must not end unseen
+            _log.exception(
+                "A segment could not be recorded; it is tried again.",
+                extra={"action": "segment_failed", "run_id": ref.run_id},
+            )
+            self._rest(ref)
+        finally:
+            self._active.pop(ref.run_id, None)
+            self._wake.set()
+
+    def _rest(self, ref: RunRef) -> None:
+        """Try a run again after a pause."""
+
+        def wake() -> None:
+            self._resting.discard(ref.run_id)
+            self._left_over.append(ref)
+            self._wake.set()
+
+        if not self._stopping:
+            self._resting.add(ref.run_id)
+            asyncio.get_running_loop().call_later(AGAIN_SECONDS, wake)

@@ -1,0 +1,262 @@
+"""Executes one segment of one run; the only caller of the graph."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphDrained, GraphRecursionError
+from langgraph.runtime import RunControl
+
+from domain.errors import OwnershipLostError, RunFailedError
+from domain.events import TERMINAL_TYPES, EventDraft
+from domain.ports import Claim, Clock, RunRef, RunStore
+from domain.problems import make_problem
+from domain.run import AgentResult, Degraded, Ending, Run, RunContext, RunResult
+from graph.projection import update_drafts
+from graph.state import Final as FinalAnswer
+from graph.state import State
+from graph.streaming import Item, Segment, Workflow
+from graph.workflow import recursion_limit
+from service.events import EventHub, SegmentLog
+from service.frames import Notice
+
+EARLIER_TURNS: Final = 6
+"""Runs of the same thread that a follow-up run is told about."""
+
+EARLIER_CHARS: Final = 1_500
+"""How much of each earlier task and answer it is told."""
+
+_log = logging.getLogger("signalbox.executor")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Start:
+    """Where a segment begins."""
+
+    state: State | None
+    """The input of a fresh run; `None` continues from the checkpoint."""
+    round: int = 0
+    missed: tuple[EventDraft, ...] = ()
+    """Events that the checkpoint implies, stored or not."""
+    final: FinalAnswer | None = None
+    """What the graph ended with, where only the row is behind."""
+
+
+class Executor:
+    """Runs segments: claim, stream the graph into the event log, write the end."""
+
+    def __init__(
+        self,
+        *,
+        store: RunStore,
+        hub: EventHub,
+        clock: Clock,
+        workflow: Workflow,
+        graph_version: str,
+        workspaces: Path,
+    ) -> None:
+        self._store = store
+        self._hub = hub
+        self._clock = clock
+        self._workflow = workflow
+        self._graph_version = graph_version
+        self._workspaces = workspaces
+
+    async def execute(self, ref: RunRef, control: RunControl) -> None:
+        """Claim a run and bring it as far as it goes.
+
+        Returns when it has ended, was drained or belongs to somebody else. Raises only what a later
+        claim may mend (the store is down); the run stays `running` then.
+        """
+        claim = await self._store.claim(ref, now=self._clock.now())
+        if claim is None:
+            return
+        self._hub.forget_messages(ref.run_id)
+        run = claim.run
+        _log.info("Segment started.", extra=_ids(run, "segment_started"))
+        try:
+            ending = await self._run_segment(claim, ref, control)
+            await self._finish(ref, run, ending)
+        except OwnershipLostError:
+            _log.info("The run belongs to somebody else now.", extra=_ids(run, "ownership_lost"))
+        except GraphDrained:
+            _log.info("Segment handed back at a step's end.", extra=_ids(run, "segment_drained"))
+
+    async def _run_segment(self, claim: Claim, ref: RunRef, control: RunControl) -> Ending:
+        run = claim.run
+        log = SegmentLog(
+            self._store,
+            self._hub,
+            self._clock,
+            ref=ref,
+            attempt=run.attempt,
+            keys=claim.keys,
+            usage=run.usage,
+        )
+        try:
+            start = await self._start(run)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(log.run(), name=f"log {run.id}")
+                for draft in (*_opening(run), *start.missed):
+                    await log.put(draft)
+                final = start.final or await self._stream(run, start, log, control)
+                await log.close()
+        except RunFailedError as error:
+            return _failed(error)
+        except BaseExceptionGroup as group:
+            cause = group.exceptions[0]
+            if isinstance(cause, RunFailedError):
+                return _failed(cause)
+            raise cause from None
+        return _ending(final)
+
+    async def _start(self, run: Run) -> _Start:
+        if run.attempt > 1 and self._workflow.checkpointer:
+            snapshot = await self._workflow.aget_state(_config(run))
+            if snapshot.values:
+                return self._resume(run, snapshot.values)
+        state: State = {"task": run.task, "earlier": await self._earlier(run)}
+        return _Start(state=state)
+
+    def _resume(self, run: Run, state: State) -> _Start:
+        if run.graph_version != self._graph_version:
+            msg = (
+                f"The run was begun by graph version {run.graph_version}, this server has "
+                f"{self._graph_version}: its agents or tools have changed. Create the run again."
+            )
+            raise RunFailedError(msg, code="run-incompatible")
+        round_ = state.get("round", 0)
+        return _Start(
+            state=None,
+            round=round_,
+            missed=tuple(update_drafts(state, round_)),
+            final=state.get("final"),
+        )
+
+    async def _earlier(self, run: Run) -> str:
+        if run.thread_id.partition("_")[2] == run.id.partition("_")[2]:
+            return ""  # the run that began the thread: there is nothing before it
+        turns = await self._store.earlier_turns(run, limit=EARLIER_TURNS)
+        return "\n\n".join(
+            f"Asked: {turn.task[:EARLIER_CHARS]}\nAnswered: {turn.answer[:EARLIER_CHARS]}"
+            for turn in turns
+        )
+
+    async def _stream(
+        self, run: Run, start: _Start, log: SegmentLog, control: RunControl
+    ) -> FinalAnswer:
+        """Stream the graph to its end; raises `RunFailedError` where it has none."""
+        segment = Segment(self._workflow)
+        parts: AsyncIterator[Item] = segment.run(
+            start.state,
+            config=_config(run),
+            context=self._context(run),
+            control=control,
+            round_=start.round,
+        )
+        try:
+            async with aclosing(parts):  # type: ignore[type-var]
+                async for item in parts:
+                    await log.put(item)
+        except (GraphDrained, RunFailedError):
+            raise
+        except GraphRecursionError as error:
+            msg = "The workflow took more steps than its rounds allow."
+            raise RunFailedError(msg) from error
+        except Exception as error:
+            _log.exception("The workflow failed.", extra=_ids(run, "workflow_failed"))
+            msg = f"The workflow failed ({type(error).__name__}). The server's log has the details."
+            raise RunFailedError(msg) from error
+        if segment.interrupted:
+            msg = "An agent's graph paused to ask a person, which this version cannot pass on yet."
+            raise RunFailedError(msg, code="agents-failed")
+        if segment.final is None:
+            msg = "The workflow ended without an answer."
+            raise RunFailedError(msg)
+        return segment.final
+
+    def _context(self, run: Run) -> RunContext:
+        return RunContext(
+            run_id=run.id,
+            tenant_id=run.tenant_id,
+            thread_id=run.thread_id,
+            attempt=run.attempt,
+            max_rounds=run.budget.max_rounds,
+            workspace=self._workspaces / run.tenant_id / run.id,
+            agents=run.agents,
+        )
+
+    async def _finish(self, ref: RunRef, run: Run, ending: Ending) -> None:
+        terminal = EventDraft(type=TERMINAL_TYPES[ending.status], data={})
+        # Shielded: a cancelled process should still write an end it has reached.
+        done = await asyncio.shield(
+            self._store.finish(
+                ref,
+                attempt=run.attempt,
+                ending=ending,
+                drafts=[terminal],
+                now=self._clock.now(),
+            )
+        )
+        if done is None:
+            raise OwnershipLostError
+        _, events = done
+        self._hub.publish(run.id, [Notice(event) for event in events])
+        _log.info("Run ended: %s.", ending.status, extra=_ids(run, "run_ended"))
+
+
+def _config(run: Run) -> RunnableConfig:
+    # Both ids: with `run_id` the same input resumes after a crash instead of starting over.
+    return {
+        "configurable": {"thread_id": run.id, "run_id": run.id},
+        "recursion_limit": recursion_limit(run.budget.max_rounds),
+    }
+
+
+def _opening(run: Run) -> list[EventDraft]:
+    """Return the events a claim leaves: the start, and for a later claim the resumption."""
+    drafts = [EventDraft(type="run.started", data={"attempt": 1})]
+    if run.attempt > 1:
+        data = {"attempt": run.attempt, "cause": "recovery"}
+        drafts.append(EventDraft(type="run.resumed", call=str(run.attempt), data=data))
+    return drafts
+
+
+def _ending(final: FinalAnswer) -> Ending:
+    failure = final["failure"]
+    if failure is not None:
+        return Ending(
+            status="failed",
+            stop_reason=final["stop_reason"],
+            error=make_problem(failure["code"], failure["detail"]),
+            rounds=final["rounds"],
+        )
+    agents = {name: AgentResult(**share) for name, share in final["agents"].items()}
+    return Ending(
+        status=final["status"],
+        stop_reason=final["stop_reason"],
+        result=RunResult(output=final["output"], citations=final["citations"], agents=agents),
+        degraded=tuple(Degraded(**part) for part in final["missing"]),
+        rounds=final["rounds"],
+    )
+
+
+def _failed(error: RunFailedError) -> Ending:
+    problem = make_problem(error.code, error.detail)
+    return Ending(status="failed", stop_reason="error", error=problem)
+
+
+def _ids(run: Run, action: str) -> dict[str, Any]:
+    return {
+        "action": action,
+        "run_id": run.id,
+        "thread_id": run.thread_id,
+        "attempt": run.attempt,
+    }

@@ -1,0 +1,90 @@
+"""Routes that tell about the service: its agents, its health, its version."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from domain.agent import TIERS
+from service.http.caller import Parts
+from service.http.openapi import problems
+from service.http.runs import json_response
+from service.http.schemas import AgentList, Health, Info
+
+router: Final = APIRouter(tags=["service"])
+
+PING_SECONDS: Final = 2.0
+
+
+@router.get(
+    "/v1/agents",
+    operation_id="list_agents",
+    summary="List the agents",
+    response_model=AgentList,
+    responses=problems(500),
+)
+async def list_agents(parts: Parts) -> Response:
+    """Return the team as registered."""
+    data = [
+        {
+            "name": spec.name,
+            "description": spec.description,
+            "tier": spec.tier,
+            "model": parts.gateway.name(spec.tier),
+            "tools": list(spec.tools),
+            "routable": spec.routable,
+            "outside_graph": spec.graph is not None,
+        }
+        for spec in parts.team.specs
+    ]
+    return json_response({"data": data, "next_cursor": None, "has_more": False})
+
+
+@router.get(
+    "/health/live", operation_id="get_liveness", summary="Is the process alive", response_model=Health
+)
+async def get_liveness() -> Response:
+    """Answer as long as the process can."""
+    return json_response({"status": "ok", "checks": {}})
+
+
+@router.get(
+    "/health/ready",
+    operation_id="get_readiness",
+    summary="Can runs be accepted",
+    response_model=Health,
+    responses={503: {"model": Health, "description": "Something that is needed does not work"}},
+)
+async def get_readiness(parts: Parts) -> Response:
+    """Check each thing the service depends on."""
+    checks = {"database": "ok", "dispatcher": "ok" if parts.dispatcher.alive else "stopped"}
+    try:
+        async with asyncio.timeout(PING_SECONDS):
+            await parts.store.ping()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the database is not ready
+        checks["database"] = f"does not answer ({type(error).__name__})"
+    ready = all(value == "ok" for value in checks.values())
+    response = json_response({"status": "ok" if ready else "down", "checks": checks})
+    response.status_code = 200 if ready else 503
+    return response
+
+
+@router.get(
+    "/v1/info", operation_id="get_info", summary="What this server is", response_model=Info
+)
+async def get_info(parts: Parts) -> Response:
+    """Return version, engine and models."""
+    return json_response(
+        {
+            "name": "signalbox",
+            "version": parts.version,
+            "engine": parts.gateway.engine,
+            "graph_version": parts.graph_version,
+            "environment": parts.settings.env,
+            "models": {tier: parts.gateway.name(tier) for tier in TIERS},
+            "features": ["runs", "events", "sse", "idempotency", "outside-agents"],
+        }
+    )

@@ -1,0 +1,42 @@
+"""Puts routes, errors and the edge together."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from starlette.types import Lifespan
+
+from service.http import about, events, runs, short
+from service.http.edge import Edge
+from service.http.errors import add_error_handlers
+from service.http.openapi import finish
+from service.services import Services
+
+
+DESCRIPTION: Final = "A team of AI agents behind one REST API."
+
+
+def open_app(services: Services) -> FastAPI:
+    """Return the application over services that are open already."""
+    app = make_app(services.version)
+    app.state.services = services
+    return app
+
+
+def make_app(version: str, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """Return the application with its routes, errors and edge."""
+    app = FastAPI(title="Signalbox", description=DESCRIPTION, version=version, lifespan=lifespan)
+    for module in (runs, events, about, short):
+        app.include_router(module.router)
+    add_error_handlers(app)
+    app.add_middleware(Edge)
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = finish(plain())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app

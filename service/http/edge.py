@@ -1,0 +1,89 @@
+"""What every request passes: a request id, the body's type and its size. Plain ASGI, so streams stay streams."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import uuid_utils
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from domain.errors import CallerError
+from domain.problems import Code, make_problem
+from service.http.errors import problem_response
+
+MAX_BODY_BYTES: Final = 1_048_576
+"""The largest body: a task of 32 000 characters needs at most 128 kB, plus metadata."""
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class Edge:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        request_id = _request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
+        scope["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                extra = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
+                message["headers"] = [*message.get("headers", []), *extra]
+            await send(message)
+
+        refused = _refuse(scope, headers)
+        if refused:
+            await _answer(scope, receive, send_with_id, *refused)
+            return
+        await self._app(scope, _Bounded(receive), send_with_id)
+
+
+_TOO_LARGE: Final = f"The body is larger than {MAX_BODY_BYTES} bytes. Send less."
+
+
+class _Bounded:
+    """Passes a body on up to the limit, also where no length was announced."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._bytes = 0
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._bytes += len(message.get("body", b""))
+            if self._bytes > MAX_BODY_BYTES:
+                raise CallerError("payload-too-large", _TOO_LARGE)
+        return message
+
+
+def _request_id(given: str) -> str:
+    return given if _REQUEST_ID.fullmatch(given) else f"req_{uuid_utils.uuid7().hex}"
+
+
+def _refuse(scope: Scope, headers: dict[bytes, bytes]) -> tuple[Code, str] | None:
+    """Return why a request is refused before its body is read."""
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and int(length) > MAX_BODY_BYTES:
+        return "payload-too-large", _TOO_LARGE
+    if scope["method"] not in {"POST", "PATCH", "PUT"} or (not int(length or b"0") and b"transfer-encoding" not in headers):
+        return None
+    media = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+    if media == "application/json" or (media.startswith("application/") and media.endswith("+json")):
+        return None
+    detail = f"The body's media type is {media[:80]!r}. Send JSON with content-type: application/json."
+    return "unsupported-media-type", detail
+
+
+async def _answer(scope: Scope, receive: Receive, send: Send, code: Code, detail: str) -> None:
+    response = problem_response(Request(scope), make_problem(code, detail))
+    await response(scope, receive, send)

@@ -1,0 +1,132 @@
+"""Turns every error into problem+json; the HTTP status of a code is decided in `domain/problems.py`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from domain.errors import CallerError
+from domain.problems import Code, Pointer, Problem, make_problem
+from domain.run import Run
+
+PROBLEM_TYPE: Final = "application/problem+json"
+
+_log = logging.getLogger("signalbox.http")
+
+_BY_STATUS: Final[dict[int, Code]] = {
+    400: "malformed-json",
+    404: "not-found",
+    405: "method-not-allowed",
+    406: "not-acceptable",
+    413: "payload-too-large",
+    415: "unsupported-media-type",
+}
+
+
+def problem_response(
+    request: Request,
+    problem: Problem,
+    *,
+    headers: Mapping[str, str] | None = None,
+    run: Run | None = None,
+) -> Response:
+    """Return a problem as a response, with what belongs to this request filled in."""
+    body: dict[str, Any] = {
+        **problem,
+        "instance": request.url.path,
+        "request_id": request.scope.get("request_id", ""),
+    }
+    if run is not None:
+        body["run_id"] = run.id
+        body["run"] = run.model_dump(mode="json")
+    return Response(
+        orjson.dumps(body),
+        status_code=problem["status"],
+        media_type=PROBLEM_TYPE,
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Register a handler for everything that can go wrong."""
+    app.add_exception_handler(CallerError, _on_caller_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_failure)
+
+
+async def _on_caller_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, CallerError):
+        raise error
+    problem = make_problem(error.code, error.detail)
+    if error.errors:
+        problem["errors"] = error.errors
+    if error.run_id:
+        problem["run_id"] = error.run_id
+    return problem_response(request, problem, headers=error.headers)
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    faults = error.errors()
+    if any(fault["type"] == "json_invalid" for fault in faults):
+        detail = "The body could not be read as JSON. Send one JSON object, UTF-8."
+        return problem_response(request, make_problem("malformed-json", detail))
+    pointers = [_pointer(fault) for fault in faults[:20]]
+    first = pointers[0]
+    if all(fault["loc"][:1] == ("body",) for fault in faults):
+        detail = f"{first['pointer'] or 'The body'}: {first['detail']}."
+        problem = make_problem("validation-error", detail)
+    else:
+        detail = f"{first['pointer'].lstrip('/')}: {first['detail']}."
+        problem = make_problem("invalid-parameter", detail)
+    problem["errors"] = pointers
+    return problem_response(request, problem)
+
+
+def _pointer(fault: Mapping[str, Any]) -> Pointer:
+    """Return where a fault lies, without the input: that may be long, or a secret."""
+    where = [str(part).replace("~", "~0").replace("/", "~1") for part in fault["loc"][1:]]
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    pointer = "".join(f"/{part}" for part in where)
+    return Pointer(pointer=pointer[:200], detail=_clean(message))
+
+
+def _clean(text: str) -> str:
+    # A lone surrogate from the body can stand in a field's name, and cannot be sent back.
+    return text.encode("utf-8", "replace").decode()[:500]
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    if isinstance(error.__cause__, CallerError):
+        # FastAPI wraps whatever goes wrong while it reads a body.
+        return await _on_caller_error(request, error.__cause__)
+    code = _BY_STATUS.get(error.status_code, "internal-error")
+    headers = dict(error.headers or {})
+    details = {
+        "not-found": f"There is nothing at {request.url.path[:200]!r}. The routes are listed at /docs.",
+        "method-not-allowed": f"{request.method} is not possible here; use {headers.get('allow', 'another method')}.",
+        "malformed-json": "The body could not be read as JSON. Send one JSON object, UTF-8.",
+    }
+    detail = details.get(code, f"{error.detail}.")
+    return problem_response(request, make_problem(code, detail), headers=headers)
+
+
+async def _on_failure(request: Request, error: Exception) -> Response:
+    _log.error(
+        "The request failed.",
+        exc_info=error,
+        extra={"action": "request_failed", "request_id": request.scope.get("request_id")},
+    )
+    detail = "The service failed. Try again; if it stays, tell its operator the request_id."
+    return problem_response(request, make_problem("internal-error", detail))

@@ -1,0 +1,78 @@
+"""Reads the headers and parameters in which a client says what it wants."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+from starlette.requests import Request
+
+from domain.errors import CallerError
+
+JSON: Final = "application/json"
+SSE: Final = "text/event-stream"
+
+_PREFER_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
+_SEQ: Final = re.compile(r"\d{1,15}")
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def wanted_format(request: Request) -> Literal["json", "sse"]:
+    """Return what the client accepts; raises `not-acceptable` where it is neither."""
+    accept = request.headers.get("accept", "")
+    ranges = dict(_range(part) for part in accept.split(",") if part.strip())
+    if not ranges:
+        return "json"
+    if ranges.get(SSE, 0) > 0 and ranges[SSE] >= _quality(ranges, JSON, "application/*", exact=True):
+        return "sse"
+    if _quality(ranges, JSON, "application/*") > 0 or ranges.get("application/problem+json", 0) > 0:
+        return "json"
+    if _quality(ranges, SSE, "text/*") > 0:
+        return "sse"
+    msg = f"Accept: {accept[:100]} cannot be met. Accept {JSON} or {SSE}."
+    raise CallerError("not-acceptable", msg)
+
+
+def _range(part: str) -> tuple[str, float]:
+    media, _, rest = part.partition(";")
+    quality = re.search(r"q=([0-9.]+)", rest)
+    try:
+        return media.strip().lower(), float(quality[1]) if quality else 1.0
+    except ValueError:
+        return media.strip().lower(), 0.0
+
+
+def _quality(ranges: dict[str, float], media: str, family: str, *, exact: bool = False) -> float:
+    if media in ranges or exact:
+        return ranges.get(media, 0.0)
+    return ranges.get(family, ranges.get("*/*", 0.0))
+
+
+def wait_seconds(request: Request, wait: float | None, cap: float) -> float | None:
+    """Return how long the client wants to wait, capped; `None` where it does not. `?wait` wins."""
+    if wait is None:
+        prefer = _PREFER_WAIT.search(request.headers.get("prefer", ""))
+        if not prefer:
+            return None
+        wait = float(prefer[1])
+    return min(wait, cap)
+
+
+def start_cursor(request: Request, after: str | None) -> int:
+    """Return the number of the event to go on after; the `Last-Event-ID` header wins."""
+    value = request.headers.get("last-event-id") or after
+    if value is None or value == "":
+        return 0
+    if not _SEQ.fullmatch(value):
+        msg = f"The cursor {value[:80]!r} is not an event number. Send the id of the last event you saw."
+        raise CallerError("malformed-cursor", msg)
+    return int(value)
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Return the `Idempotency-Key`, checked."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _KEY.fullmatch(key):
+        msg = "Idempotency-Key: send 1 to 255 visible ASCII characters."
+        raise CallerError("invalid-parameter", msg)
+    return key

@@ -1,0 +1,37 @@
+"""Pieces of the OpenAPI description that FastAPI cannot derive."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from service.http.schemas import ProblemOut
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the description of problem+json answers with these statuses."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {
+                "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemOut"}}
+            },
+        }
+        for status in statuses
+    }
+
+
+def finish(schema: dict[str, Any]) -> dict[str, Any]:
+    """Add what `problems` refers to, and take out the validation errors FastAPI invents."""
+    components = schema.setdefault("components", {}).setdefault("schemas", {})
+    own = ProblemOut.model_json_schema(ref_template="#/components/schemas/{model}")
+    components.update(own.pop("$defs", {}))
+    components["ProblemOut"] = own
+    for name in ("HTTPValidationError", "ValidationError"):
+        components.pop(name, None)
+    for methods in schema.get("paths", {}).values():
+        for operation in methods.values():
+            invalid = operation["responses"].get("422", {})
+            if "HTTPValidationError" in str(invalid.get("content", {})):
+                del operation["responses"]["422"]
+    return schema

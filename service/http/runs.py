@@ -1,0 +1,211 @@
+"""Routes of runs: create, get, list, cancel."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import orjson
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from domain.errors import CallerError
+from domain.ports import IdempotencyKey, RunQuery, RunRef
+from domain.problems import make_problem
+from domain.run import Run, RunStatus
+from service.http.caller import Parts, Tenant
+from service.http.errors import problem_response
+from service.http.negotiation import idempotency_key, wait_seconds, wanted_format
+from service.http.openapi import problems
+from service.http.schemas import CancelIn, RunCreate, RunPage
+from service.http.sse import make_filter, stream_run
+from service.runs import NewRun
+from service.services import Services
+
+router: Final = APIRouter(prefix="/v1/runs", tags=["runs"])
+
+Wait = Annotated[float | None, Query(ge=0, allow_inf_nan=False, description="Seconds to wait for the end.")]
+
+
+@router.post(
+    "",
+    operation_id="create_run",
+    summary="Create a run",
+    response_model=Run,
+    status_code=202,
+    responses={200: {"model": Run, "description": "The run has ended"}, **problems(400, 404, 406, 409, 413, 415, 422, 500, 502, 504)},
+)
+async def create_run(
+    body: RunCreate, request: Request, parts: Parts, tenant: Tenant, wait: Wait = None
+) -> Response:
+    """Accept a task. It is committed before the answer, and runs whether or not anybody waits."""
+    sse = wanted_format(request) == "sse"
+    seconds = wait_seconds(request, wait, parts.settings.max_wait)
+    run, replayed = await accept(body, request, parts, tenant)
+    headers = {"Location": f"/v1/runs/{run.id}"}
+    if replayed:
+        headers["Idempotency-Replayed"] = "true"
+    if sse:
+        return stream_run(
+            parts.store,
+            parts.hub,
+            RunRef(tenant, run.id),
+            after=0,
+            wanted=make_filter(None, tokens=True),
+            headers=headers,
+        )
+    if seconds is None:
+        return run_response(run, 202, headers)
+    return ended_response(request, await parts.runs.wait(tenant, run.id, seconds), headers)
+
+
+async def accept(
+    body: RunCreate, request: Request, parts: Services, tenant: str
+) -> tuple[Run, bool]:
+    """Create the run a body asks for; returns it and whether an earlier request had made it."""
+    _refuse_not_built(body)
+    key = idempotency_key(request)
+    digest = hashlib.sha256(
+        orjson.dumps(body.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    ).hexdigest()
+    new = NewRun(
+        task=body.task,
+        thread_id=body.thread_id,
+        agents=tuple(dict.fromkeys(body.agents)) if body.agents else None,
+        max_rounds=body.budget.max_rounds if body.budget else None,
+        metadata=body.metadata,
+        tags=list(dict.fromkeys(body.tags)),
+    )
+    idempotency = IdempotencyKey(scope=request.scope["path"], key=key, digest=digest) if key else None
+    created = await parts.runs.create(tenant, new, idempotency=idempotency)
+    return created.run, created.replayed
+
+
+def _refuse_not_built(body: RunCreate) -> None:
+    pointers = body.not_built()
+    if pointers:
+        names = ", ".join(pointers)
+        detail = "is not available in this version; leave it out"
+        raise CallerError(
+            "validation-error",
+            f"{names}: {detail}.",
+            errors=[{"pointer": pointer, "detail": detail} for pointer in pointers],
+        )
+
+
+@router.get(
+    "",
+    operation_id="list_runs",
+    summary="List runs, newest first",
+    response_model=RunPage,
+    responses=problems(400, 500),
+)
+async def list_runs(  # noqa: PLR0913 - one parameter per filter of the contract
+    parts: Parts,
+    tenant: Tenant,
+    status: RunStatus | None = None,
+    thread_id: Annotated[str | None, Query(max_length=64)] = None,
+    tag: Annotated[str | None, Query(max_length=64)] = None,
+    created_after: datetime | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=64)] = None,
+) -> Response:
+    """Return a page of runs; `next_cursor` leads to the next one."""
+    if cursor is not None and not is_run_id(cursor):
+        msg = f"The cursor {cursor!r} is not one of this list. Send next_cursor as it came."
+        raise CallerError("malformed-cursor", msg)
+    if created_after is not None and created_after.tzinfo is None:
+        created_after = created_after.replace(tzinfo=UTC)
+    query = RunQuery(
+        status=status,
+        thread_id=thread_id,
+        tag=tag,
+        created_after=created_after,
+        limit=limit,
+        before=cursor,
+    )
+    runs = await parts.runs.list(tenant, query)
+    return json_response(page([run.model_dump(mode="json") for run in runs], limit, "id"))
+
+
+@router.get(
+    "/{run_id}",
+    operation_id="get_run",
+    summary="Get a run",
+    response_model=Run,
+    responses=problems(400, 404, 500),
+)
+async def get_run(
+    run_id: str, request: Request, parts: Parts, tenant: Tenant, wait: Wait = None
+) -> Response:
+    """Return the run, whatever its status; with `wait` as soon as it has ended."""
+    seconds = wait_seconds(request, wait, parts.settings.max_wait)
+    if seconds:
+        return run_response(await parts.runs.wait(tenant, run_id, seconds), 200)
+    return run_response(await parts.runs.get(tenant, run_id), 200)
+
+
+@router.post(
+    "/{run_id}/cancel",
+    operation_id="cancel_run",
+    summary="Cancel a run",
+    response_model=Run,
+    status_code=202,
+    responses={200: {"model": Run, "description": "It was cancelled before"}, **problems(400, 404, 409, 413, 415, 422, 500)},
+)
+async def cancel_run(
+    run_id: str, parts: Parts, tenant: Tenant, body: CancelIn | None = None
+) -> Response:
+    """Stop a run. What its agents have produced and spent stays in the result."""
+    run, now = await parts.runs.cancel(tenant, run_id, body.reason if body else None)
+    return run_response(run, 202 if now else 200)
+
+
+def ended_response(request: Request, run: Run, headers: dict[str, str]) -> Response:
+    """Answer a request that waited: a failure is never a 200."""
+    if run.status in {"completed", "incomplete"}:
+        return run_response(run, 200, headers)
+    if run.status == "failed":
+        problem = run.error or make_problem("internal-error", "The run failed.")
+        # No gateway or SDK should pay for the same failure again.
+        return problem_response(
+            request, problem, headers={**headers, "x-should-retry": "false"}, run=run
+        )
+    if run.status == "cancelled":
+        problem = make_problem("run-cancelled", "The run was cancelled while you waited.")
+        return problem_response(
+            request, problem, headers={**headers, "x-should-retry": "false"}, run=run
+        )
+    return run_response(run, 202, headers)
+
+
+def run_response(run: Run, status: int, headers: dict[str, str] | None = None) -> Response:
+    """Return a run as JSON."""
+    return Response(
+        run.model_dump_json(),
+        status_code=status,
+        media_type="application/json",
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
+
+
+def json_response(body: Any) -> Response:
+    """Return a JSON document."""
+    return Response(
+        orjson.dumps(body), media_type="application/json", headers={"Cache-Control": "no-store"}
+    )
+
+
+def page(rows: list[dict[str, Any]], limit: int, cursor_field: str) -> dict[str, Any]:
+    """Return the shape every list has; `rows` may hold one more than the page."""
+    shown = rows[:limit]
+    more = len(rows) > limit
+    cursor = str(shown[-1][cursor_field]) if more else None
+    return {"data": shown, "next_cursor": cursor, "has_more": more}
+
+
+def is_run_id(text: str) -> bool:
+    """Return whether a text has the form of a run's id."""
+    prefix, _, body = text.partition("_")
+    return prefix == "run" and len(body) == 32 and all(c in "0123456789abcdef" for c in body)  # noqa: PLR2004 - hex digits of a UUID

@@ -1,0 +1,275 @@
+"""What clients send and get, beyond the resources of the domain."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+)
+
+from domain.run import Run
+
+TASK_CHARS: Final = 32_000
+SAFE_INTEGER: Final = 2**53
+
+Task = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=TASK_CHARS)]
+
+
+def _says_something(text: str) -> str:
+    if not text.strip():
+        msg = "must not be blank"
+        raise ValueError(msg)
+    if "\x00" in text:
+        msg = "must not contain NUL characters"
+        raise ValueError(msg)
+    return text
+
+
+def _fits_in_json(value: Any) -> Any:
+    if isinstance(value, int) and abs(value) > SAFE_INTEGER:
+        msg = "must be at most 2**53, so that every JSON reader keeps it"
+        raise ValueError(msg)
+    if isinstance(value, str):
+        if len(value) > 512:  # noqa: PLR2004 - the documented bound of a metadata value
+            msg = "must have at most 512 characters"
+            raise ValueError(msg)
+        if "\x00" in value:
+            msg = "must not contain NUL characters"
+            raise ValueError(msg)
+    return value
+
+
+Said = Annotated[Task, AfterValidator(_says_something)]
+Name = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")
+]
+FiniteFloat = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Scalar = Annotated[
+    StrictStr | StrictBool | StrictInt | FiniteFloat | None, AfterValidator(_fits_in_json)
+]
+
+
+class Strict(BaseModel):
+    """A body in which an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AgentBudgetIn(Strict):
+    """Limits of one agent."""
+
+    max_cost_usd: Decimal | None = Field(default=None, gt=0)
+    max_tokens: StrictInt | None = Field(default=None, gt=0)
+
+
+class BudgetIn(Strict):
+    """Limits of a run."""
+
+    max_rounds: StrictInt | None = Field(default=None, ge=1, le=50)
+    max_cost_usd: Decimal | None = Field(default=None, gt=0)
+    max_tokens: StrictInt | None = Field(default=None, gt=0)
+    max_seconds: FiniteFloat | None = Field(default=None, gt=0)
+    per_agent: dict[Name, AgentBudgetIn] | None = None
+
+
+class ApprovalsIn(Strict):
+    """When a person is asked."""
+
+    mode: Literal["policy", "always", "never"] = "policy"
+
+
+class WebhookIn(Strict):
+    """Where to report to."""
+
+    url: HttpUrl
+    events: list[Name] | None = Field(default=None, max_length=20)
+
+
+class FileIn(Strict):
+    """A file for the run's workspace."""
+
+    name: Name
+    content_base64: StrictStr
+
+
+class CacheIn(Strict):
+    """How old a reused answer may be."""
+
+    max_age: StrictInt = Field(ge=0)
+
+
+class RunCreate(Strict):
+    """The body that creates a run."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "task": "Compute the mean, growth and trend of 120, 135, 150, 149, 171.",
+                    "agents": ["analyst"],
+                    "budget": {"max_rounds": 3},
+                    "tags": ["demo"],
+                }
+            ]
+        }
+    )
+
+    task: Said
+    thread_id: Name | None = None
+    agents: list[Name] | None = Field(default=None, min_length=1, max_length=50)
+    output_schema: dict[str, Any] | None = None
+    budget: BudgetIn | None = None
+    approvals: ApprovalsIn | None = None
+    multitask_strategy: Literal["enqueue", "reject", "interrupt"] | None = None
+    webhook: WebhookIn | None = None
+    cache: StrictBool | CacheIn | None = None
+    files: list[FileIn] | None = Field(default=None, max_length=50)
+    metadata: dict[Name, Scalar] = Field(default={}, max_length=50)
+    tags: list[Name] = Field(default=[], max_length=20)
+
+    def not_built(self) -> list[str]:
+        """Return the pointers of fields that are valid but not available in this version."""
+        fields = ("output_schema", "approvals", "multitask_strategy", "webhook", "files")
+        found = [f"/{name}" for name in fields if getattr(self, name) is not None]
+        limits = ("max_cost_usd", "max_tokens", "max_seconds", "per_agent")
+        found += [
+            f"/budget/{name}"
+            for name in limits
+            if self.budget is not None and getattr(self.budget, name) is not None
+        ]
+        return found
+
+
+class TaskIn(Strict):
+    """The body of the short form."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"task": "What is 17% of 80?"}]})
+
+    task: Said
+
+
+class CancelIn(Strict):
+    """The body of a cancellation."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "No longer needed."}]})
+
+    reason: Annotated[str, StringConstraints(strict=True, max_length=2_000)] | None = None
+
+
+class RunPage(BaseModel):
+    """A page of runs, newest first."""
+
+    data: list[Run]
+    next_cursor: str | None
+    has_more: bool
+
+
+class EventOut(BaseModel):
+    """A stored event."""
+
+    seq: int
+    type: str
+    run_id: str
+    ts: str
+    agent: str | None
+    path: str | None
+    round: int
+    attempt: int
+    data: dict[str, Any]
+
+
+class EventPage(BaseModel):
+    """A page of events, in order."""
+
+    data: list[EventOut]
+    next_cursor: str | None
+    has_more: bool
+
+
+class AgentOut(BaseModel):
+    """An agent of the team."""
+
+    name: str
+    description: str
+    tier: str
+    model: str
+    tools: list[str]
+    routable: bool
+    outside_graph: bool
+
+
+class AgentList(BaseModel):
+    """The team as registered."""
+
+    data: list[AgentOut]
+    next_cursor: str | None = None
+    has_more: bool = False
+
+
+class Health(BaseModel):
+    """Whether the service, or each part it needs, works."""
+
+    status: Literal["ok", "down"]
+    checks: dict[str, str] = {}
+
+
+class Info(BaseModel):
+    """What this server is."""
+
+    name: str
+    version: str
+    engine: Literal["model", "offline"]
+    graph_version: str
+    environment: str
+    models: dict[str, str]
+    features: list[str]
+
+
+class PointerOut(BaseModel):
+    """One fault of a body."""
+
+    pointer: str
+    detail: str
+
+
+class ProblemOut(BaseModel):
+    """An RFC 9457 problem."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "https://signalbox.dev/errors/not-found",
+                    "title": "There is no such resource",
+                    "status": 404,
+                    "detail": "The run 'run_0' is not there.",
+                    "instance": "/v1/runs/run_0",
+                    "code": "not-found",
+                    "retryable": False,
+                    "request_id": "req_0199",
+                }
+            ]
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool
+    instance: str | None = None
+    run_id: str | None = None
+    request_id: str | None = None
+    errors: list[PointerOut] | None = None
+    run: Run | None = None

@@ -1,0 +1,92 @@
+"""The short form: two thin routes over the same runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from domain.events import Delta
+from domain.ports import RunRef
+from domain.run import Run
+from service.events import follow
+from service.frames import Notice
+from service.http.caller import Parts, Tenant
+from service.http.openapi import problems
+from service.http.runs import accept, ended_response
+from service.http.schemas import RunCreate, TaskIn
+from service.http.sse import event_stream
+
+router: Final = APIRouter(prefix="/api/workflow", tags=["short form"])
+
+
+@router.post(
+    "",
+    operation_id="run_workflow",
+    summary="Run a task and wait for it",
+    response_model=Run,
+    responses={202: {"model": Run, "description": "Still running"}, **problems(400, 409, 413, 415, 422, 500, 502, 504)},
+)
+async def run_workflow(body: TaskIn, request: Request, parts: Parts, tenant: Tenant) -> Response:
+    """Create a run and answer with it when it has ended."""
+    run, replayed = await accept(RunCreate(task=body.task), request, parts, tenant)
+    run = await parts.runs.wait(tenant, run.id, parts.settings.max_wait)
+    headers = {"Location": f"/v1/runs/{run.id}"}
+    if replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return ended_response(request, run, headers)
+
+
+@router.post(
+    "/stream",
+    operation_id="stream_workflow",
+    summary="Run a task and follow it",
+    responses={
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        **problems(400, 413, 415, 422, 500),
+    },
+)
+async def stream_workflow(body: TaskIn, request: Request, parts: Parts, tenant: Tenant) -> Response:
+    """Create a run and stream one frame per step, then `{"done": true}`."""
+    run, _ = await accept(RunCreate(task=body.task), request, parts, tenant)
+
+    async def frames() -> AsyncIterator[bytes]:
+        ref = RunRef(tenant, run.id)
+        async for notices in follow(parts.store, parts.hub, ref, after=0):
+            for notice in notices:
+                step = _step(notice)
+                if step:
+                    yield b"data: " + orjson.dumps(step) + b"\n\n"
+        yield b'data: {"done": true}\n\n'
+
+    return event_stream(frames(), headers={"Location": f"/v1/runs/{run.id}"})
+
+
+def _step(notice: Notice) -> dict[str, Any] | None:
+    """Return the short frame of a notice; `None` for what the short form leaves out."""
+    what = notice.what
+    if isinstance(what, Delta):
+        return None
+    data, node, next_agent, messages = what.data, what.agent or "signalbox", None, []
+    if what.type == "supervisor.decision":
+        next_agent = ",".join(a["agent"] for a in data["assignments"]) or None
+        messages = [data["reason"]]
+    elif what.type == "agent.completed":
+        messages = [data["output"]]
+    elif what.type == "agent.failed":
+        messages = [data["detail"]]
+    elif what.terminal:
+        run = data["run"]
+        messages = [(run["result"] or {}).get("output") or (run["error"] or {}).get("detail", "")]
+        return {"node": "signalbox", "status": run["status"], "next_agent": None, "messages": messages}
+    elif what.type not in {"run.started", "agent.started"}:
+        return None
+    return {
+        "node": node,
+        "status": what.type.partition(".")[2],
+        "next_agent": next_agent,
+        "messages": messages,
+    }

@@ -1,0 +1,71 @@
+"""A run's events as server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from fnmatch import fnmatchcase
+from typing import Final
+
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from domain.ports import RunRef, RunStore
+from service.events import EventHub, follow
+from service.frames import RETRY_FRAME, Notice
+
+PING_SECONDS: Final = 10
+SEND_SECONDS: Final = 60.0
+"""A client that takes nothing for this long is gone."""
+HEADERS: Final = {
+    "Cache-Control": "no-store, no-transform",
+    "X-Accel-Buffering": "no",
+}
+_TRANSIENT: Final = ("message.delta", "message.snapshot")
+
+Wanted = Callable[[Notice], bool]
+
+
+def make_filter(types: str | None, *, tokens: bool) -> Wanted:
+    """Return which notices a client wants: by patterns such as `run.*`, with or without tokens."""
+    patterns = [p.strip() for p in (types or "").split(",") if p.strip()]
+
+    def wanted(notice: Notice) -> bool:
+        if not tokens and notice.type in _TRANSIENT:
+            return False
+        return not patterns or any(fnmatchcase(notice.type, pattern) for pattern in patterns)
+
+    return wanted
+
+
+def stream_run(
+    store: RunStore,
+    hub: EventHub,
+    ref: RunRef,
+    *,
+    after: int,
+    wanted: Wanted,
+    headers: Mapping[str, str] | None = None,
+) -> EventSourceResponse:
+    """Return the SSE response: replay after a number, then live until the run ends."""
+
+    async def frames() -> AsyncIterator[bytes]:
+        yield RETRY_FRAME
+        async for notices in follow(store, hub, ref, after=after):
+            chunk = b"".join(notice.frame for notice in notices if wanted(notice))
+            if chunk:
+                yield chunk
+
+    return event_stream(frames(), headers=headers)
+
+
+def event_stream(
+    frames: AsyncIterator[bytes], *, headers: Mapping[str, str] | None = None
+) -> EventSourceResponse:
+    """Return frames as a response that is kept open with pings and closed when the server stops."""
+    return EventSourceResponse(
+        frames,
+        ping=PING_SECONDS,
+        ping_message_factory=lambda: ServerSentEvent(comment="ping"),
+        send_timeout=SEND_SECONDS,
+        headers={**HEADERS, **(headers or {})},
+        sep="\n",
+    )

@@ -1,0 +1,206 @@
+"""Create, read, list, cancel and wait for runs."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from agents._kit.registry import Team
+from domain.errors import CallerError
+from domain.events import Event, EventDraft
+from domain.ports import (
+    Clock,
+    Created,
+    Dispatcher,
+    IdempotencyKey,
+    Ids,
+    RunQuery,
+    RunRef,
+    RunStore,
+)
+from domain.run import AgentResult, Ending, Engine, Run, RunBudget, RunResult
+from service.events import EventHub, follow
+from service.frames import Notice
+
+MAX_EVENTS_OF_A_RUN: Final = 20_000
+"""Bound on the events read to build a cancelled run's partial result."""
+
+_MALFORMED: Final = "is not there. Ids look like run_ followed by 32 hexadecimal digits."
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewRun:
+    """What a caller asks for, parsed and bounded."""
+
+    task: str
+    thread_id: str | None = None
+    agents: tuple[str, ...] | None = None
+    max_rounds: int | None = None
+    metadata: dict[str, Any]
+    tags: list[str]
+
+
+class RunService:
+    """The life of runs, for one tenant at a time."""
+
+    def __init__(
+        self,
+        *,
+        store: RunStore,
+        hub: EventHub,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        ids: Ids,
+        team: Team,
+        engine: Engine,
+        graph_version: str,
+        max_rounds: int,
+    ) -> None:
+        self._store = store
+        self._hub = hub
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._ids = ids
+        self._team = team
+        self._engine = engine
+        self._graph_version = graph_version
+        self._max_rounds = max_rounds
+
+    async def create(
+        self, tenant_id: str, new: NewRun, *, idempotency: IdempotencyKey | None = None
+    ) -> Created:
+        """Accept a run: when this returns it is committed and will be executed."""
+        self._check_agents(new.agents)
+        self._check_rounds(new.max_rounds)
+        run_id = self._ids.new("run")
+        if new.thread_id is not None:
+            await self._check_thread(tenant_id, new.thread_id)
+        run = Run(
+            id=run_id,
+            thread_id=new.thread_id or run_id.replace("run_", "thr_", 1),
+            status="queued",
+            task=new.task,
+            budget=RunBudget(max_rounds=new.max_rounds or self._max_rounds),
+            graph_version=self._graph_version,
+            engine=self._engine,
+            created_at=self._clock.now(),
+            metadata=new.metadata,
+            tags=new.tags,
+            tenant_id=tenant_id,
+            agents=new.agents,
+        )
+        draft = EventDraft(type="run.created", data={"task": run.task, "thread_id": run.thread_id})
+        created = await self._store.create(run, draft, idempotency=idempotency)
+        if not created.replayed:
+            self._dispatcher.submit(RunRef(tenant_id, run_id))
+        return created
+
+    async def get(self, tenant_id: str, run_id: str) -> Run:
+        """Return a run, or raise `not-found`."""
+        run = await self._store.get(RunRef(tenant_id, run_id))
+        if run is None:
+            raise CallerError("not-found", f"The run {run_id[:80]!r} {_MALFORMED}")
+        return run
+
+    async def list(self, tenant_id: str, query: RunQuery) -> list[Run]:
+        """Return up to `query.limit + 1` runs, newest first."""
+        return await self._store.list(tenant_id, query)
+
+    async def wait(self, tenant_id: str, run_id: str, seconds: float) -> Run:
+        """Return the run as soon as it has ended or asks a person, at the latest after `seconds`."""
+        run = await self.get(tenant_id, run_id)
+        if run.terminal or run.status == "requires_action" or seconds <= 0:
+            return run
+        try:
+            async with asyncio.timeout(seconds):
+                async for notices in follow(
+                    self._store, self._hub, RunRef(tenant_id, run_id), after=run.last_seq
+                ):
+                    if any(n.type == "run.requires_action" for n in notices):
+                        break
+        except TimeoutError:
+            pass
+        return await self.get(tenant_id, run_id)
+
+    async def cancel(self, tenant_id: str, run_id: str, reason: str | None) -> tuple[Run, bool]:
+        """Cancel a run; the row first, so that it holds even where the owner is dead.
+
+        Returns the run and whether this call cancelled it. Raises `run-terminal` where it ended otherwise.
+        """
+        ref = RunRef(tenant_id, run_id)
+        run = await self.get(tenant_id, run_id)
+        if not run.terminal:
+            data: dict[str, Any] = {"reason": reason} if reason else {}
+            done = await self._store.cancel(
+                ref,
+                ending=await self._partial(ref),
+                draft=EventDraft(type="run.cancelled", data=data),
+                now=self._clock.now(),
+            )
+            if done:
+                run, event = done
+                self._dispatcher.cancel(ref)
+                self._hub.publish(run_id, [Notice(event)])
+                return run, True
+            run = await self.get(tenant_id, run_id)
+        if run.status == "cancelled":
+            return run, False
+        msg = f"The run has ended already ({run.status}), so it cannot be cancelled."
+        raise CallerError("run-terminal", msg, run_id=run_id)
+
+    async def events(
+        self, tenant_id: str, run_id: str, *, after: int, limit: int
+    ) -> list[Event]:
+        """Return stored events after a number, in order."""
+        return await self._store.events(RunRef(tenant_id, run_id), after=after, limit=limit)
+
+    async def _partial(self, ref: RunRef) -> Ending:
+        """Return the end of a run that is cancelled now: what its agents have produced so far."""
+        events = await self._store.events(
+            ref,
+            after=0,
+            limit=MAX_EVENTS_OF_A_RUN,
+            types={"agent.completed", "agent.failed", "supervisor.decision"},
+        )
+        agents: dict[str, AgentResult] = {}
+        outputs: list[str] = []
+        for event in events:
+            if event.agent and event.type == "agent.completed":
+                agents[event.agent] = AgentResult(status="completed", output=event.data["output"])
+                outputs.append(event.data["output"])
+            elif event.agent and event.type == "agent.failed":
+                failed = AgentResult(status="failed", output="", error=event.data["detail"])
+                agents.setdefault(event.agent, failed)
+        result = RunResult(output="\n\n".join(outputs), agents=agents) if agents else None
+        rounds = max((event.round for event in events if event.data.get("assignments")), default=0)
+        return Ending(status="cancelled", stop_reason="cancelled", result=result, rounds=rounds)
+
+    def _check_agents(self, names: tuple[str, ...] | None) -> None:
+        known = [spec.name for spec in self._team.routable]
+        for index, name in enumerate(names or ()):
+            if name not in known:
+                detail = f"there is no agent {name[:80]!r}; the agents are {', '.join(known)}"
+                raise CallerError(
+                    "validation-error",
+                    f"agents/{index}: {detail}.",
+                    errors=[{"pointer": f"/agents/{index}", "detail": detail}],
+                )
+
+    def _check_rounds(self, rounds: int | None) -> None:
+        if rounds is not None and rounds > self._max_rounds:
+            detail = f"{rounds} is more than this server allows ({self._max_rounds})"
+            raise CallerError(
+                "validation-error",
+                f"budget/max_rounds: {detail}.",
+                errors=[{"pointer": "/budget/max_rounds", "detail": detail}],
+            )
+
+    async def _check_thread(self, tenant_id: str, thread_id: str) -> None:
+        query = RunQuery(thread_id=thread_id, limit=1)
+        if not await self._store.list(tenant_id, query):
+            msg = f"The thread {thread_id[:80]!r} is not there. Leave thread_id out to begin a new one."
+            raise CallerError("not-found", msg)
+
+

@@ -1,0 +1,30 @@
+"""What the HTTP edge and the command line find ready: built in `bootstrap`, closed there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agents._kit.models import ModelGateway
+from agents._kit.registry import Team
+from domain.ports import RunStore
+from service.dispatch.local import LocalDispatcher
+from service.events import EventHub
+from service.runs import RunService
+from service.settings import Settings
+from tools.registry import Toolbox
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The parts of a running service."""
+
+    settings: Settings
+    store: RunStore
+    hub: EventHub
+    runs: RunService
+    dispatcher: LocalDispatcher
+    team: Team
+    gateway: ModelGateway
+    toolbox: Toolbox
+    graph_version: str
+    version: str

@@ -1,0 +1,172 @@
+"""The only reader of the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from domain.agent import TIERS, Tier
+from domain.errors import ConfigurationError
+
+DEFAULT_MODELS: Final[dict[Tier, str]] = {
+    "fast": "openai:gpt-4o-mini",
+    "standard": "openai:gpt-4.1",
+    "deep": "openai:gpt-5",
+}
+"""What the tiers mean when only an OpenAI key or base URL is set."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, each from the environment or from `.env`; an empty value means unset."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SIGNALBOX_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    env: Literal["development", "production"] = "development"
+    """`production` refuses what is only safe on your own machine, such as running a model's code."""
+    database_url: str = "sqlite:///data/signalbox.db"
+    """Where runs are kept: `sqlite:///path` or `memory://`."""
+    data_dir: Path = Path("data")
+    """Folder for workspaces and the document index."""
+    host: str = "127.0.0.1"
+    """Address the server listens on."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port the server listens on; 0 picks a free one."""
+    model_fast: str | None = None
+    """Model of the tier `fast`, as `provider:model`."""
+    model_standard: str | None = None
+    """Model of the tier `standard`, as `provider:model`."""
+    model_deep: str | None = None
+    """Model of the tier `deep`, as `provider:model`."""
+    model_timeout: float = Field(default=60.0, gt=0, le=3600)
+    """Seconds one model call may take."""
+    model_max_output: int = Field(default=4096, ge=16, le=1_000_000)
+    """Tokens one model call may produce."""
+    knowledge_dir: Path | None = None
+    """Folder of *.md, *.rst and *.txt that `search_documents` searches instead of Python's own docs."""
+    agents: Annotated[tuple[str, ...], NoDecode] = ()
+    """More agents, comma-separated: modules, folders, or the entry point group `signalbox.agents`."""
+    max_rounds: int = Field(default=10, ge=1, le=50)
+    """Rounds a run may take; a run may ask for fewer."""
+    max_concurrent_runs: int = Field(default=16, ge=1, le=1000)
+    """Runs that execute at the same time; the others wait."""
+    max_wait: float = Field(default=60.0, ge=0, le=3600)
+    """Seconds a request may wait for its run."""
+
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    """Key for OpenAI; setting it turns the model on."""
+    openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
+    """Any OpenAI-compatible server; a base URL alone needs no key."""
+    tavily_api_key: SecretStr | None = Field(default=None, validation_alias="TAVILY_API_KEY")
+    """Key for web search. Reserved: web search is not in this version, `signalbox doctor` says so."""
+    langsmith_api_key: SecretStr | None = Field(default=None, validation_alias="LANGSMITH_API_KEY")
+    """Key for LangSmith; tracing is on only where `LANGSMITH_TRACING=true` is set too."""
+    langsmith_tracing: bool = Field(default=False, validation_alias="LANGSMITH_TRACING")
+    """Send traces to LangSmith; needs `LANGSMITH_API_KEY`."""
+
+    @field_validator("agents", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("model_fast", "model_standard", "model_deep")
+    @classmethod
+    def _has_provider(cls, value: str | None) -> str | None:
+        if value is not None and not all(value.partition(":")):
+            msg = "write it as provider:model, such as openai:gpt-4o-mini or ollama:llama3.2"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            msg = "write a URL that starts with http:// or https://"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("knowledge_dir")
+    @classmethod
+    def _is_folder(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_dir():
+            msg = "name an existing folder"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _tracing_has_key(self) -> Settings:
+        if self.langsmith_tracing and self.langsmith_api_key is None:
+            msg = "LANGSMITH_TRACING needs LANGSMITH_API_KEY; set both or neither"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def tiers(self) -> dict[Tier, str] | None:
+        """Return the model of each tier, or `None` where no model is configured.
+
+        A tier that is not set takes the nearest one that is.
+        """
+        chosen = {tier: getattr(self, f"model_{tier}") for tier in TIERS}
+        named = chosen["standard"] or chosen["fast"] or chosen["deep"]
+        if named:
+            return {tier: chosen[tier] or named for tier in TIERS}
+        if self.openai_api_key or self.openai_base_url:
+            return DEFAULT_MODELS
+        return None
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """Return the settings; raises `ConfigurationError` in one line: which, what it was, what it may be."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigurationError(_one_line(error)) from None
+
+
+def prepare_environment(settings: Settings) -> None:
+    """Set what libraries read from the environment at import; call it before LangGraph is imported."""
+    # Without it a checkpoint row can name a class to import and call.
+    os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
+    # LangSmith without a key retries and waits for up to half a minute at the end.
+    os.environ["LANGSMITH_TRACING"] = "true" if settings.langsmith_tracing else "false"
+
+
+def unknown_variables() -> list[str]:
+    """Return the `SIGNALBOX_` variables that name no setting: most often a slip of the pen."""
+    known = {_variable(name) for name in Settings.model_fields}
+    return sorted(
+        name for name in os.environ if name.startswith("SIGNALBOX_") and name not in known
+    )
+
+
+def _one_line(error: ValidationError) -> str:
+    fault = error.errors(include_url=False)[0]
+    name = str(fault["loc"][0]) if fault["loc"] else ""
+    variable = _variable(name) if name else ""
+    what = str(fault["msg"]).removeprefix("Value error, ")
+    if not variable:
+        return f"{what}."
+    secret = "key" in name.lower()
+    was = "" if secret else f"={str(fault['input'])[:100]!r}"
+    return f"{variable}{was} cannot be used: {what}."
+
+
+def _variable(name: str) -> str:
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return name
+    alias = field.validation_alias
+    return alias if isinstance(alias, str) else f"SIGNALBOX_{name.upper()}"

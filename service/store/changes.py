@@ -1,0 +1,258 @@
+"""The statements that change a run: each status change is one conditional write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Update,
+    bindparam,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
+
+from domain.errors import CallerError, OwnershipLostError
+from domain.events import Event, EventDraft
+from domain.ports import Claim, Created, IdempotencyKey, RunRef
+from domain.problems import Code
+from domain.run import TERMINAL, Ending, Run, RunStatus, sources_of
+from domain.usage import ModelCall, Usage
+from service.store import events, queries, usage
+from service.store.conflicts import take_key
+from service.store.rows import links, run_from, run_row
+from service.store.tables import idempotency, run_tags, runs
+
+KEY_LIFE: Final = timedelta(hours=48)
+"""How long an idempotency key stands for the run it made; afterwards it may make another."""
+
+_THE_RUN: Final = (runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
+_OF_ATTEMPT: Final = runs.c.attempt == bindparam("of_attempt")
+_ADVANCED: Final = runs.c.last_seq + bindparam("count", type_=Integer)
+
+_INSERT: Final = insert(runs).inline()
+_TAG: Final = insert(run_tags)
+_KNOWN_KEY: Final = select(idempotency.c.digest, idempotency.c.run_id).where(
+    idempotency.c.tenant_id == bindparam("tenant"),
+    idempotency.c.scope == bindparam("scope"),
+    idempotency.c.key == bindparam("key"),
+)
+
+
+def _from(statuses: Iterable[RunStatus]) -> ColumnElement[bool]:
+    # Not IN, which SQLAlchemy expands anew at each execution.
+    return or_(*(runs.c.status == status for status in sorted(statuses)))
+
+
+_CLAIM: Final = (
+    update(runs)
+    .where(*_THE_RUN, _from(sources_of("running")))
+    .values(
+        status="running",
+        attempt=runs.c.attempt + 1,
+        started_at=func.coalesce(runs.c.started_at, bindparam("now", type_=runs.c.started_at.type)),
+    )
+    .returning(*runs.c)
+)
+_ADVANCE: Final = (
+    update(runs)
+    .where(*_THE_RUN, _OF_ATTEMPT, runs.c.status == "running")
+    .values(last_seq=_ADVANCED)
+    .returning(runs.c.last_seq)
+)
+
+
+def _end_as(status: RunStatus, sources: frozenset[RunStatus]) -> Update:
+    return (
+        update(runs)
+        .where(*_THE_RUN, _from(sources))
+        .values(
+            status=status,
+            stop_reason=bindparam("why"),
+            result=bindparam("came_to"),
+            error=bindparam("problem"),
+            degraded=bindparam("missing"),
+            rounds=bindparam("after_rounds"),
+            required_action=null(),  # what has ended asks nobody anything
+            ended_at=bindparam("now"),
+            last_seq=_ADVANCED,
+        )
+        .returning(*runs.c)
+    )
+
+
+# An attempt ends only what it runs; a caller's cancellation ends whatever may be cancelled.
+_FINISH: Final = {
+    status: _end_as(status, sources_of(status) & {"running"}).where(_OF_ATTEMPT)
+    for status in TERMINAL
+}
+_CANCEL: Final = _end_as("cancelled", sources_of("cancelled"))
+
+
+class Segment(NamedTuple):
+    """Who writes, and when: a run under one of its attempts."""
+
+    ref: RunRef
+    attempt: int
+    now: datetime
+
+
+def create(
+    connection: Connection, run: Run, draft: EventDraft, key: IdempotencyKey | None
+) -> Created:
+    """Insert a run with its first event, or find the one its key has made."""
+    run = run.model_copy(
+        update={
+            "last_seq": 1,
+            "links": links(run.id),
+            "created_at": run.created_at.astimezone(UTC),
+        }
+    )
+    # The key first: of two requests at once, the second waits here and then sees the first.
+    if key is not None and not take_key(connection, _key_row(run, key)):
+        return _replay(connection, run.tenant_id, key)
+    connection.execute(_INSERT, run_row(run))
+    if run.tags:
+        tags = dict.fromkeys(run.tags)
+        rows = [{"tenant_id": run.tenant_id, "tag": tag, "run_id": run.id} for tag in tags]
+        connection.execute(_TAG, rows)
+    first = events.number(
+        [draft], run_id=run.id, last_seq=1, attempt=run.attempt, now=run.created_at
+    )
+    events.add(connection, run.tenant_id, first)
+    return Created(run, replayed=False)
+
+
+def _key_row(run: Run, key: IdempotencyKey) -> dict[str, Any]:
+    return {
+        "tenant_id": run.tenant_id,
+        "scope": key.scope,
+        "key": key.key,
+        "digest": key.digest,
+        "run_id": run.id,
+        "created_at": run.created_at,
+        "expired": run.created_at - KEY_LIFE,
+    }
+
+
+def _replay(connection: Connection, tenant_id: str, key: IdempotencyKey) -> Created:
+    values = {"tenant": tenant_id, "scope": key.scope, "key": key.key}
+    known = connection.execute(_KNOWN_KEY, values).one()
+    if known.digest != key.digest:
+        code: Code = "idempotency-key-reuse"
+        msg = (
+            f"The idempotency key {key.key!r} was used with another body; "
+            "send a new key, or the same body again."
+        )
+        raise CallerError(code, msg, run_id=known.run_id)
+    run = queries.get(connection, RunRef(tenant_id, known.run_id))
+    if run is None:  # a record goes with its run
+        msg = f"idempotency key {key.key!r} names run {known.run_id!r}, which is not there"
+        raise LookupError(msg)
+    return Created(run, replayed=True)
+
+
+def claim(connection: Connection, ref: RunRef, now: datetime) -> Claim | None:
+    """Make a run `running` under the next attempt."""
+    row = connection.execute(_CLAIM, {**_name(ref), "now": now}).mappings().one_or_none()
+    if row is None:
+        return None
+    # Only an attempt can book calls, so the first one finds none.
+    used = usage.of_run(connection, ref) if row["attempt"] > 1 else Usage()
+    return Claim(run_from(row, used), events.keys(connection, ref))
+
+
+def append(
+    connection: Connection,
+    segment: Segment,
+    drafts: Sequence[EventDraft],
+    calls: Sequence[ModelCall],
+) -> list[Event]:
+    """Insert events and calls of the attempt that owns the run."""
+    ref, attempt, now = segment
+    values = {**_name(ref), "of_attempt": attempt, "count": len(drafts)}
+    last_seq = connection.execute(_ADVANCE, values).scalar_one_or_none()
+    if last_seq is None:
+        msg = f"attempt {attempt} does not own run {ref.run_id!r} any more"
+        raise OwnershipLostError(msg)
+    new = events.number(drafts, run_id=ref.run_id, last_seq=last_seq, attempt=attempt, now=now)
+    events.add(connection, ref.tenant_id, new)
+    usage.book(connection, ref, calls, now)
+    return new
+
+
+def finish(
+    connection: Connection,
+    segment: Segment,
+    ending: Ending,
+    drafts: Sequence[EventDraft],
+) -> tuple[Run, list[Event]] | None:
+    """End a run that the attempt owns."""
+    ref, attempt, now = segment
+    if ending.status not in _FINISH:
+        msg = f"{ending.status!r} does not end a run; use one of {sorted(_FINISH)}"
+        raise ValueError(msg)
+    values = {**_name(ref), **_ending_values(ending, drafts, now), "of_attempt": attempt}
+    return _end(connection, ref, _FINISH[ending.status], values, drafts)
+
+
+def cancel(
+    connection: Connection, ref: RunRef, ending: Ending, draft: EventDraft, now: datetime
+) -> tuple[Run, Event] | None:
+    """End an active run as cancelled, whoever owns it."""
+    if ending.status != "cancelled":
+        msg = f"a cancelled run does not end as {ending.status!r}; use 'cancelled'"
+        raise ValueError(msg)
+    values = {**_name(ref), **_ending_values(ending, [draft], now)}
+    ended = _end(connection, ref, _CANCEL, values, [draft])
+    return None if ended is None else (ended[0], ended[1][-1])
+
+
+def _name(ref: RunRef) -> dict[str, Any]:
+    return {"run": ref.run_id, "tenant": ref.tenant_id}
+
+
+def _ending_values(ending: Ending, drafts: Sequence[EventDraft], now: datetime) -> dict[str, Any]:
+    return {
+        "why": ending.stop_reason,
+        "came_to": None if ending.result is None else ending.result.model_dump(mode="json"),
+        "problem": ending.error,
+        "missing": [part.model_dump(mode="json") for part in ending.degraded],
+        "after_rounds": ending.rounds,
+        "now": now,
+        "count": len(drafts),
+    }
+
+
+def _end(
+    connection: Connection,
+    ref: RunRef,
+    statement: Update,
+    values: dict[str, Any],
+    drafts: Sequence[EventDraft],
+) -> tuple[Run, list[Event]] | None:
+    row = connection.execute(statement, values).mappings().one_or_none()
+    if row is None:
+        return None
+    run = run_from(row, usage.of_run(connection, ref))
+    *before, last = drafts
+    # The last event tells how the run ended, so it is made from the row that says so.
+    last = replace(last, data={**last.data, "run": run.model_dump(mode="json")})
+    new = events.number(
+        [*before, last],
+        run_id=ref.run_id,
+        last_seq=run.last_seq,
+        attempt=run.attempt,
+        now=values["now"],
+    )
+    events.add(connection, ref.tenant_id, new)
+    return run, new

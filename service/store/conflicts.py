@@ -1,0 +1,47 @@
+"""Inserts that meet an existing row without failing: the one thing each dialect spells itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from sqlalchemy import Connection, Executable, Table, bindparam, literal_column
+from sqlalchemy.dialects import postgresql, sqlite
+
+from service.store.tables import idempotency, usage
+
+_Insert = Callable[[Table], sqlite.Insert] | Callable[[Table], postgresql.Insert]
+
+_INSERTS: Final[dict[str, _Insert]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
+
+_BOOK: Final[dict[str, Executable]] = {
+    dialect: insert(usage).on_conflict_do_nothing(index_elements=[usage.c.run_id, usage.c.key])
+    for dialect, insert in _INSERTS.items()
+}
+
+
+def _take_key(insert: _Insert) -> Executable:
+    new = insert(idempotency)
+    return new.on_conflict_do_update(
+        index_elements=[idempotency.c.tenant_id, idempotency.c.scope, idempotency.c.key],
+        set_={name: new.excluded[name] for name in ("digest", "run_id", "created_at")},
+        where=idempotency.c.created_at <= bindparam("expired", type_=idempotency.c.created_at.type),
+    ).returning(literal_column("1"))
+
+
+_TAKE_KEY: Final[dict[str, Executable]] = {
+    dialect: _take_key(insert) for dialect, insert in _INSERTS.items()
+}
+
+
+def book_calls(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """Insert model calls; those that are booked already stay as they are."""
+    connection.execute(_BOOK[connection.dialect.name], rows)
+
+
+def take_key(connection: Connection, row: dict[str, Any]) -> bool:
+    """Insert an idempotency record, or take over one not younger than `expired`; say whether."""
+    return connection.execute(_TAKE_KEY[connection.dialect.name], row).first() is not None

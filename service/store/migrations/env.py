@@ -1,0 +1,11 @@
+"""Runs the migrations on the connection it is given. Logging stays as it is."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from service.store.migrations import options
+
+context.configure(connection=context.config.attributes["connection"], **options())
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,62 @@
+"""Opens the store by its URL and closes what it opened, in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.errors import ConfigurationError
+from service.store.engine import open_engine, sqlite_path
+from service.store.migrations import migrate
+from service.store.ownership import FileOwner
+from service.store.runs import SqlRunStore
+
+MIGRATION_LIMIT: Final = 60.0  # seconds
+
+
+@asynccontextmanager
+async def open_store(url: str) -> AsyncIterator[SqlRunStore]:
+    """Open the database of a URL, migrated and, where it is a file, owned by this process."""
+    engine = await asyncio.to_thread(open_engine, url)
+    async with _owned(url):
+        try:
+            await _prepare(engine, url)
+            yield SqlRunStore(engine)
+        finally:
+            await engine.dispose()
+
+
+@asynccontextmanager
+async def _owned(url: str) -> AsyncIterator[None]:
+    path = sqlite_path(url)
+    if path is None:
+        yield
+        return
+    owner = FileOwner(path)
+    await asyncio.to_thread(owner.take)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(owner.release)
+
+
+async def _prepare(engine: AsyncEngine, url: str) -> None:
+    try:
+        async with asyncio.timeout(MIGRATION_LIMIT):
+            await migrate(engine)
+    except DatabaseError as error:
+        reason = str(error.orig)
+    except TimeoutError:
+        reason = f"migrating took more than {MIGRATION_LIMIT:.0f} s"
+    else:
+        return
+    msg = (
+        f"SIGNALBOX_DATABASE_URL is {url!r}, which cannot be used ({reason}); "
+        "check that it is a database of Signalbox and that nothing else holds it"
+    )
+    raise ConfigurationError(msg)

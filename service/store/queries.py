@@ -1,0 +1,101 @@
+"""The statements that look for runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from sqlalchemy import Connection, Select, bindparam, exists, select
+
+from domain.ports import EarlierTurn, RunQuery, RunRef
+from domain.run import ACTIVE, Run
+from domain.usage import Usage
+from service.store import usage
+from service.store.rows import run_from
+from service.store.tables import run_tags, runs
+
+_GET: Final = select(runs).where(
+    runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant")
+)
+_REF: Final = select(runs.c.tenant_id, runs.c.id)
+_UNFINISHED: Final = _REF.where(runs.c.status == "running").order_by(runs.c.id)
+_EARLIER: Final = runs.alias("earlier")
+_RUNNABLE: Final = (
+    _REF.where(
+        runs.c.status == "queued",
+        runs.c.id.not_in(bindparam("exclude", expanding=True)),
+        ~exists().where(
+            _EARLIER.c.tenant_id == runs.c.tenant_id,
+            _EARLIER.c.thread_id == runs.c.thread_id,
+            _EARLIER.c.id < runs.c.id,
+            _EARLIER.c.status.in_(sorted(ACTIVE)),
+        ),
+    )
+    .order_by(runs.c.id)
+    .limit(bindparam("most"))
+)
+_EARLIER_TURNS: Final = (
+    select(runs.c.task, runs.c.result)
+    .where(
+        runs.c.tenant_id == bindparam("tenant"),
+        runs.c.thread_id == bindparam("thread"),
+        runs.c.id < bindparam("run"),
+        runs.c.status.in_(["completed", "incomplete"]),
+    )
+    .order_by(runs.c.id.desc())
+    .limit(bindparam("most"))
+)
+
+
+def get(connection: Connection, ref: RunRef) -> Run | None:
+    """Return a run with its usage."""
+    found = connection.execute(_GET, {"run": ref.run_id, "tenant": ref.tenant_id})
+    row = found.mappings().one_or_none()
+    # The run is read before its calls: a run read as ended has booked them all.
+    return None if row is None else run_from(row, usage.of_run(connection, ref))
+
+
+def search(connection: Connection, tenant_id: str, query: RunQuery) -> list[Run]:
+    """Return the runs that match, newest first, and one more than asked for."""
+    found = connection.execute(_search(tenant_id, query)).mappings().all()
+    used = usage.of_runs(connection, tenant_id, [row["id"] for row in found]) if found else {}
+    return [run_from(row, used.get(row["id"], Usage())) for row in found]
+
+
+def _search(tenant_id: str, query: RunQuery) -> Select[tuple[object, ...]]:
+    statement = select(runs).where(runs.c.tenant_id == tenant_id)
+    if query.status is not None:
+        statement = statement.where(runs.c.status == query.status)
+    if query.thread_id is not None:
+        statement = statement.where(runs.c.thread_id == query.thread_id)
+    if query.tag is not None:
+        tagged = select(run_tags.c.run_id).where(
+            run_tags.c.tenant_id == tenant_id, run_tags.c.tag == query.tag
+        )
+        statement = statement.where(runs.c.id.in_(tagged))
+    if query.created_after is not None:
+        statement = statement.where(runs.c.created_at > query.created_after)
+    if query.before is not None:
+        statement = statement.where(runs.c.id < query.before)
+    return statement.order_by(runs.c.id.desc()).limit(query.limit + 1)
+
+
+def runnable(connection: Connection, limit: int, exclude: Collection[str]) -> list[RunRef]:
+    """Return queued runs that no earlier run of their thread blocks, oldest first."""
+    found = connection.execute(_RUNNABLE, {"most": limit, "exclude": list(exclude)})
+    return [RunRef(*row) for row in found]
+
+
+def unfinished(connection: Connection) -> list[RunRef]:
+    """Return the runs that are `running`, oldest first."""
+    return [RunRef(*row) for row in connection.execute(_UNFINISHED)]
+
+
+def earlier_turns(connection: Connection, run: Run, limit: int) -> list[EarlierTurn]:
+    """Return the latest answered runs of the thread before this one, oldest first."""
+    values = {"tenant": run.tenant_id, "thread": run.thread_id, "run": run.id, "most": limit}
+    found = connection.execute(_EARLIER_TURNS, values).all()
+    return [
+        EarlierTurn(task=task, answer=result["output"] if result else "")
+        for task, result in reversed(found)
+    ]

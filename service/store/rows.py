@@ -1,0 +1,86 @@
+"""Between rows and the domain's objects; the one place that knows both."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import RowMapping
+
+from domain.events import Event, EventDraft
+from domain.run import Run
+from domain.usage import ModelCall, Usage
+
+_SAME: Final = (
+    "id",
+    "tenant_id",
+    "thread_id",
+    "status",
+    "stop_reason",
+    "task",
+    "last_seq",
+    "trace_url",
+    "graph_version",
+    "rounds",
+    "attempt",
+    "engine",
+    "created_at",
+    "started_at",
+    "ended_at",
+)
+_JSON: Final = frozenset(
+    {"result", "required_action", "error", "degraded", "actions", "cache", "metadata", "tags"}
+)
+
+
+def links(run_id: str) -> dict[str, str]:
+    """Return where a run and its events are found."""
+    return {"self": f"/v1/runs/{run_id}", "events": f"/v1/runs/{run_id}/events"}
+
+
+def run_row(run: Run) -> dict[str, Any]:
+    """Return a run as a row; its usage has rows of its own."""
+    return {
+        **{name: getattr(run, name) for name in _SAME},
+        **run.model_dump(mode="json", include=set(_JSON)),
+        "max_rounds": run.budget.max_rounds,
+        "agents": None if run.agents is None else list(run.agents),
+    }
+
+
+def run_from(row: RowMapping, usage: Usage) -> Run:
+    """Return the run of a row, with its usage."""
+    return Run.model_validate(
+        {
+            **row,
+            "budget": {"max_rounds": row["max_rounds"]},
+            "usage": usage,
+            "links": links(row["id"]),
+        }
+    )
+
+
+def event_of(draft: EventDraft, *, run_id: str, seq: int, attempt: int, now: datetime) -> Event:
+    """Return the event that a draft becomes under a `seq`."""
+    return Event(
+        seq=seq,
+        type=draft.type,
+        run_id=run_id,
+        ts=now.astimezone(UTC),
+        agent=draft.agent,
+        path=draft.path,
+        round=draft.round,
+        attempt=attempt,
+        data=draft.data,
+        key=draft.key,
+    )
+
+
+def event_row(tenant_id: str, event: Event) -> dict[str, Any]:
+    """Return an event as a row."""
+    return {"tenant_id": tenant_id, **vars(event)}
+
+
+def call_row(call: ModelCall, *, tenant_id: str, run_id: str, now: datetime) -> dict[str, Any]:
+    """Return a model call as a row."""
+    return {"tenant_id": tenant_id, "run_id": run_id, "ts": now, **vars(call)}

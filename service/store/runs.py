@@ -1,0 +1,108 @@
+"""The run store: `domain.ports.RunStore` over SQL."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from domain.events import Event, EventDraft
+from domain.ports import Claim, Created, EarlierTurn, IdempotencyKey, RunQuery, RunRef
+from domain.run import Ending, Run
+from domain.usage import ModelCall
+from service.store import changes, events, queries
+from service.store.changes import Segment
+from service.store.database import Database
+
+_PING = text("SELECT 1")
+
+
+class SqlRunStore:
+    """Remembers runs in a database; what each method promises is said at the port."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._database = Database(engine)
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """Return the engine, for the stores that share it."""
+        return self._database.engine
+
+    async def create(
+        self, run: Run, draft: EventDraft, *, idempotency: IdempotencyKey | None = None
+    ) -> Created:
+        """Commit the run, its first event and the idempotency record together."""
+        return await self._database.write(changes.create, run, draft, idempotency)
+
+    async def get(self, ref: RunRef) -> Run | None:
+        """Return the run with its usage summed, or `None`."""
+        return await self._database.read(queries.get, ref)
+
+    async def list(self, tenant_id: str, query: RunQuery) -> builtins.list[Run]:
+        """Return the matching runs, newest first, and one more than asked for."""
+        return await self._database.read(queries.search, tenant_id, query)
+
+    async def runnable(self, *, limit: int, exclude: Collection[str]) -> builtins.list[RunRef]:
+        """Return the oldest runs that may be claimed now, of every tenant."""
+        return await self._database.read(queries.runnable, limit, exclude)
+
+    async def unfinished(self) -> builtins.list[RunRef]:
+        """Return every run that is `running`, of every tenant."""
+        return await self._database.read(queries.unfinished)
+
+    async def claim(self, ref: RunRef, *, now: datetime) -> Claim | None:
+        """Make the run `running` under a new attempt, or return `None`."""
+        return await self._database.write(changes.claim, ref, now)
+
+    async def append(
+        self,
+        ref: RunRef,
+        *,
+        attempt: int,
+        drafts: Sequence[EventDraft],
+        calls: Sequence[ModelCall],
+        now: datetime,
+    ) -> builtins.list[Event]:
+        """Append events and book model calls, or raise `OwnershipLostError`."""
+        return await self._database.write(changes.append, Segment(ref, attempt, now), drafts, calls)
+
+    async def finish(
+        self,
+        ref: RunRef,
+        *,
+        attempt: int,
+        ending: Ending,
+        drafts: Sequence[EventDraft],
+        now: datetime,
+    ) -> tuple[Run, builtins.list[Event]] | None:
+        """End the run with its last events, or return `None` where the attempt lost it."""
+        return await self._database.write(
+            changes.finish, Segment(ref, attempt, now), ending, drafts
+        )
+
+    async def cancel(
+        self, ref: RunRef, *, ending: Ending, draft: EventDraft, now: datetime
+    ) -> tuple[Run, Event] | None:
+        """Cancel an active run, or return `None`."""
+        return await self._database.write(changes.cancel, ref, ending, draft, now)
+
+    async def events(
+        self, ref: RunRef, *, after: int, limit: int, types: Collection[str] | None = None
+    ) -> builtins.list[Event]:
+        """Return stored events in order."""
+        return await self._database.read(events.page, ref, after, limit, types)
+
+    async def earlier_turns(self, run: Run, *, limit: int) -> builtins.list[EarlierTurn]:
+        """Return the latest answered runs of the thread before this one, oldest first."""
+        return await self._database.read(queries.earlier_turns, run, limit)
+
+    async def ping(self) -> None:
+        """Raise unless the database answers."""
+        await self._database.read(_ping)
+
+
+def _ping(connection: Connection) -> None:
+    connection.execute(_PING)

@@ -1,0 +1,131 @@
+"""The tables. Each has `tenant_id`; each index is led by what the query that needs it knows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from service.store.columns import Money, UtcDateTime, optional_json
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+runs: Final = Table(
+    "runs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tenant_id", String, nullable=False),
+    Column("thread_id", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("stop_reason", String),
+    Column("task", Text, nullable=False),
+    Column("result", optional_json()),
+    Column("required_action", optional_json()),
+    Column("error", optional_json()),
+    Column("degraded", JSON, nullable=False),
+    Column("actions", JSON, nullable=False),
+    Column("cache", optional_json()),
+    Column("max_rounds", Integer, nullable=False),
+    Column("last_seq", Integer, nullable=False),
+    Column("trace_url", String),
+    Column("graph_version", String, nullable=False),
+    Column("rounds", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("engine", String, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("metadata", JSON, nullable=False),
+    Column("tags", JSON, nullable=False),
+    # NULL means every routable agent, which an empty list must not come to mean.
+    Column("agents", optional_json()),
+)
+
+# A tenant's runs, newest first. Run ids sort by time of creation.
+Index(None, runs.c.tenant_id, runs.c.id)
+# A thread's runs in order: its list, its earlier turns, and whether an earlier run still blocks.
+Index(None, runs.c.tenant_id, runs.c.thread_id, runs.c.id)
+# Led by the status alone, so that the dispatcher's look across tenants is served as well.
+Index(None, runs.c.status, runs.c.tenant_id, runs.c.id)
+# A tenant's runs since a time, which may be few among very many.
+Index(None, runs.c.tenant_id, runs.c.created_at)
+
+run_tags: Final = Table(
+    "run_tags",
+    metadata,
+    Column("tenant_id", String, primary_key=True),
+    Column("tag", String, primary_key=True),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+"""The runs of a tag. `runs.tags` keeps them as they were sent; only this one is searched."""
+
+events: Final = Table(
+    "events",
+    metadata,
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("tenant_id", String, nullable=False),
+    Column("key", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("ts", UtcDateTime, nullable=False),
+    Column("agent", String),
+    Column("path", String),
+    Column("round", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("data", JSON, nullable=False),
+    UniqueConstraint("run_id", "key"),
+)
+
+usage: Final = Table(
+    "usage",
+    metadata,
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("tenant_id", String, nullable=False),
+    Column("ts", UtcDateTime, nullable=False),
+    Column("agent", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("tier", String, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    # NULL is an unknown price; a call that cost nothing has "0".
+    Column("cost_usd", Money),
+)
+"""The finished model calls of a run, one row each."""
+
+idempotency: Final = Table(
+    "idempotency",
+    metadata,
+    Column("tenant_id", String, primary_key=True),
+    Column("scope", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("digest", String, nullable=False),
+    # Deferred: the record is written before its run, because writing it is what finds a known key.
+    Column(
+        "run_id",
+        ForeignKey("runs.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"),
+        nullable=False,
+        index=True,
+    ),
+    Column("created_at", UtcDateTime, nullable=False),
+)

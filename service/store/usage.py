@@ -1,0 +1,66 @@
+"""The usage statements: model calls are booked once each and summed when a run is read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, select
+
+from domain.ports import RunRef
+from domain.usage import ModelCall, Usage, total_usage
+from service.store.conflicts import book_calls
+from service.store.rows import call_row
+from service.store.tables import usage
+
+_CALL: Final = (
+    usage.c.key,
+    usage.c.agent,
+    usage.c.model,
+    usage.c.tier,
+    usage.c.input_tokens,
+    usage.c.output_tokens,
+    usage.c.cached_tokens,
+    usage.c.cost_usd,
+)
+# Ordered, so that the same calls always give the same order of agents and models.
+_OF_RUNS: Final = (
+    select(usage.c.run_id, *_CALL)
+    .where(
+        usage.c.run_id.in_(bindparam("runs", expanding=True)),
+        usage.c.tenant_id == bindparam("tenant"),
+    )
+    .order_by(usage.c.run_id, usage.c.key)
+)
+_OF_RUN: Final = (
+    select(*_CALL)
+    .where(usage.c.run_id == bindparam("run"), usage.c.tenant_id == bindparam("tenant"))
+    .order_by(usage.c.key)
+)
+
+
+def book(connection: Connection, ref: RunRef, calls: Sequence[ModelCall], now: datetime) -> None:
+    """Insert model calls; those booked already are ignored."""
+    if calls:
+        book_calls(
+            connection,
+            [call_row(c, tenant_id=ref.tenant_id, run_id=ref.run_id, now=now) for c in calls],
+        )
+
+
+def of_run(connection: Connection, ref: RunRef) -> Usage:
+    """Return the usage of one run."""
+    rows = connection.execute(_OF_RUN, {"run": ref.run_id, "tenant": ref.tenant_id}).mappings()
+    return total_usage([ModelCall(**row) for row in rows])
+
+
+def of_runs(connection: Connection, tenant_id: str, run_ids: Collection[str]) -> dict[str, Usage]:
+    """Return the usage of each run that has any."""
+    rows = connection.execute(_OF_RUNS, {"runs": list(run_ids), "tenant": tenant_id})
+    calls: defaultdict[str, list[ModelCall]] = defaultdict(list)
+    for row in rows.mappings():
+        values = dict(row)
+        calls[values.pop("run_id")].append(ModelCall(**values))
+    return {run_id: total_usage(of_it) for run_id, of_it in calls.items()}

@@ -1,0 +1,58 @@
+"""What holds for every test: no real network, no keys from outside, no blocked event loop."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+# Before anything imports langgraph, which reads it once; the service does the same at its start.
+os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
+
+_SCRUBBED: Final = ("OPENAI_", "TAVILY_", "LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_API", "SIGNALBOX_")
+_PROXIES: Final = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
+
+for _name in list(os.environ):
+    if _name.startswith(_SCRUBBED) or _name.upper() in _PROXIES:
+        del os.environ[_name]
+
+import pytest  # noqa: E402 - the environment is clean only from here on
+from blockbuster import BlockBuster  # noqa: E402
+
+ROOT: Final = Path(__file__).parents[1]
+
+PACKAGES: Final = ("agents", "domain", "graph", "monitoring", "service", "tools")
+
+_LOOPBACK: Final = frozenset({None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_name_is_looked_up() -> Iterator[None]:
+    """Refuse name resolution too: pytest-socket refuses only the connection that would follow."""
+    look_up = socket.getaddrinfo
+
+    def refuse(host: Any, *args: Any, **kwargs: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name not in _LOOPBACK:
+            pytest.fail(f"a test looked up {name!r}: tests reach loopback addresses only")
+        return look_up(host, *args, **kwargs)
+
+    socket.getaddrinfo = refuse
+    yield
+    socket.getaddrinfo = look_up
+
+
+@pytest.fixture(autouse=True)
+def _no_call_blocks_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test in which our own packages block the event loop with files, sleeps or SQLite."""
+    if request.node.get_closest_marker("may_block"):
+        yield
+        return
+    guard = BlockBuster(scanned_modules=[name for name in PACKAGES if (ROOT / name).is_dir()])
+    guard.activate()
+    try:
+        yield
+    finally:
+        guard.deactivate()

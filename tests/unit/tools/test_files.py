@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain.errors import ToolFailedError
+from tools import workspace as limits
+from tools.files import make_list_files, make_read_file, make_write_file
+
+READ, WRITE, LIST = make_read_file(), make_write_file(), make_list_files()
+
+
+async def test_what_was_written_can_be_listed_and_read(workspace: Path, call: Any) -> None:
+    await call(WRITE, path="notes/a.txt", content="héllo")
+    await call(WRITE, path="./notes//a.txt", content="hello, again")
+    assert (await call(LIST)).content == "notes/a.txt (12 bytes)"
+    assert (await call(READ, path="notes/a.txt")).content == "hello, again"
+    assert [path.name for path in workspace.rglob("*.part")] == []
+
+
+async def test_a_workspace_that_is_not_there_yet_is_empty(call: Any) -> None:
+    assert (await call(LIST)).content == "(the workspace is empty)"
+    with pytest.raises(ToolFailedError, match=r"no file 'a\.txt'"):
+        await call(READ, path="a.txt")
+
+
+OUTSIDE = [
+    *("../secret", "a/../../secret", "/etc/passwd", "~/x", "", ".", "a\0b", "..\\secret"),
+    *("\ud800", "a\nb", "d/" * 17 + "x", "x" * 2_000),
+]
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+async def test_a_path_that_leads_out_is_refused(path: str, workspace: Path, call: Any) -> None:
+    workspace.mkdir(parents=True)
+    (workspace.parent / "secret").write_text("SECRET")
+    with pytest.raises(ToolFailedError):
+        await call(READ, path=path)
+    with pytest.raises(ToolFailedError):
+        await call(WRITE, path=path, content="x")
+    assert (workspace.parent / "secret").read_text() == "SECRET"
+
+
+async def test_links_are_neither_followed_nor_listed(workspace: Path, call: Any) -> None:
+    workspace.mkdir(parents=True)
+    secret = workspace.parent / "secret"
+    secret.write_text("SECRET")
+    (workspace / "link").symlink_to(secret)
+    (workspace / "up").symlink_to(workspace.parent, target_is_directory=True)
+    os.link(secret, workspace / "hard")
+    for path in ("link", "up/secret", "hard"):
+        with pytest.raises(ToolFailedError):
+            await call(READ, path=path)
+        with pytest.raises(ToolFailedError):
+            await call(WRITE, path=path, content="x")
+    assert secret.read_text() == "SECRET"
+    assert (await call(LIST)).content == "hard (6 bytes)"
+
+
+async def test_a_workspace_replaced_by_a_link_is_refused(workspace: Path, call: Any) -> None:
+    elsewhere = workspace.parent / "elsewhere"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "a.txt").write_text("SECRET")
+    workspace.symlink_to(elsewhere, target_is_directory=True)
+    with pytest.raises(ToolFailedError):
+        await call(READ, path="a.txt")
+    with pytest.raises(ToolFailedError):
+        await call(WRITE, path="b", content="x")
+    with pytest.raises(ToolFailedError):
+        await call(LIST)
+
+
+async def test_a_fifo_does_not_block_and_is_refused(workspace: Path, call: Any) -> None:
+    workspace.mkdir(parents=True)
+    os.mkfifo(workspace / "fifo")
+    with pytest.raises(ToolFailedError, match="not a plain file"):
+        await call(READ, path="fifo")
+    with pytest.raises(ToolFailedError, match="not a plain file"):
+        await call(WRITE, path="fifo", content="x")
+
+
+async def test_a_folder_is_not_a_file(call: Any) -> None:
+    await call(WRITE, path="folder/a", content="x")
+    with pytest.raises(ToolFailedError, match="not a plain file"):
+        await call(READ, path="folder")
+    with pytest.raises(ToolFailedError, match="not a plain file"):
+        await call(WRITE, path="folder", content="x")
+    with pytest.raises(ToolFailedError, match="no folder"):
+        await call(WRITE, path="folder/a/b", content="x")
+
+
+async def test_a_huge_file_is_refused_and_a_long_one_is_cut(workspace: Path, call: Any) -> None:
+    workspace.mkdir(parents=True)
+    (workspace / "huge").write_bytes(b"x" * (limits.MAX_FILE_BYTES + 1))
+    (workspace / "long").write_bytes(b"x" * 100_000)
+    with pytest.raises(ToolFailedError, match="larger than"):
+        await call(READ, path="huge")
+    assert "characters left out" in (await call(READ, path="long")).content
+    with pytest.raises(ToolFailedError, match="a file may have"):
+        await call(WRITE, path="new", content="x" * (limits.MAX_FILE_BYTES + 1))
+    assert not (workspace / "new").exists()
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"a\0b"])
+async def test_a_binary_file_is_refused(data: bytes, workspace: Path, call: Any) -> None:
+    workspace.mkdir(parents=True)
+    (workspace / "a.bin").write_bytes(data)
+    with pytest.raises(ToolFailedError, match="binary"):
+        await call(READ, path="a.bin")
+
+
+async def test_content_that_is_not_text_is_refused(call: Any) -> None:
+    with pytest.raises(ToolFailedError, match="Unicode"):
+        await call(WRITE, path="a", content="\ud800")
+
+
+async def test_a_full_workspace_takes_no_new_file_but_keeps_taking_changes(
+    workspace: Path, call: Any
+) -> None:
+    workspace.mkdir(parents=True)
+    for number in range(limits.MAX_FILES):
+        (workspace / f"{number:03}").write_text("x")
+    with pytest.raises(ToolFailedError, match="full"):
+        await call(WRITE, path="one-more", content="x")
+    await call(WRITE, path="000", content="changed")
+
+
+async def test_a_workspace_takes_no_more_bytes_than_its_limit(workspace: Path, call: Any) -> None:
+    workspace.mkdir(parents=True)
+    with (workspace / "big").open("wb") as file:
+        file.truncate(limits.MAX_WORKSPACE_BYTES)
+    with pytest.raises(ToolFailedError, match="full"):
+        await call(WRITE, path="a", content="x")
+
+
+async def test_a_listing_is_bounded_and_names_cannot_forge_lines(
+    workspace: Path, call: Any
+) -> None:
+    workspace.mkdir(parents=True)
+    (workspace / "0\nforged.txt (1 bytes)").write_text("x")
+    for number in range(limits.MAX_FILES + 5):
+        (workspace / f"f{number:03}").write_text("x")
+    lines = (await call(LIST)).content.splitlines()
+    assert len(lines) == limits.MAX_FILES + 1
+    assert lines[0].startswith("'0\\nforged")
+    assert "more files" in lines[-1]
