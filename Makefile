@@ -51,12 +51,11 @@ test-slow: $(INSTALLED_DEV) ## the slow tests: real processes, kills, restarts
 test-all: $(INSTALLED_DEV) ## every test
 	@$(PYTEST)
 
+# All of them, so that one run shows everything there is to mend.
 lint: $(INSTALLED_DEV) ## style, format, types, layers, spelling
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/codespell
+	@failed=; for step in "ruff check ." "ruff format --check ." mypy "lint-imports --no-cache" codespell; do \
+		echo "-- $$step"; $(BIN)/$$step || failed="$$failed, $$step"; done; \
+	[ -z "$$failed" ] || { echo "lint: failed in$${failed#,}" >&2; exit 1; }
 
 format: $(INSTALLED_DEV) ## mend what ruff can mend
 	@$(BIN)/ruff check --fix-only --quiet .

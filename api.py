@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
 
@@ -31,10 +30,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return make_app(product_version(), lifespan)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> FastAPI:
     """Make `app` on first use, so that importing this module has no side effect."""
     if name == "app":
-        globals()["app"] = app = create_app()
+        app = globals()["app"] = create_app()
         return app
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

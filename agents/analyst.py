@@ -36,6 +36,7 @@ AGENT: Final = AgentSpec(
         r"\bpercent(?:age)?\b|\d\s?%",
         r"\b(?:calculate|compute|evaluate|how\s+much|work\s+out)\b",
         r"\b(?:statistics|figures|data\s?set|csv|spreadsheet|revenues?|sales)\b",
+        r"\b(?:square\s+root|plus|minus|times|divided\s+by|squared|cubed)\b",
         r"\banaly[sz]e\b|\banalysis\b",
         # Three or more numbers in a row; every repetition is bounded, so the search stays linear.
         r"(?:\d[\d.,%]{0,14}(?:[,;\s]|\s+and)\s{0,3}){2,6}\d",

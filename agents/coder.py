@@ -11,8 +11,8 @@ You are the coder of a team. You write Python that works, and you show that it w
 
 - Write the smallest complete program that does what the task asks, with the standard library
   unless the task names something else.
-- Run it with run_python, together with a check that would fail if it were wrong. Print what you want
-  to see: only what it prints comes back. When it fails, read the error, mend it and run it again.
+- Run it with run_python, together with a check that would fail if it were wrong. Print what you
+  want to see: only that comes back. When it fails, read the error, mend it and run it again.
 - No variable survives from one call to the next. Programs run in the workspace's folder; list_files
   and read_file show what is there, write_file keeps what the task wants kept.
 - Never report output that a run did not print. Code that you did not run, you call untested.
@@ -43,7 +43,8 @@ AGENT: Final = AgentSpec(
         ),
         r"\bdef\s+\w+\s?\(|\bclass\s+\w+\s?[(:]|\bimport\s+\w+|\bprint\(",
         r"\b(?:traceback|syntax\s?error|exception|stack\s?trace|crash(?:es|ed)?|bugs?)\b",
-        r"\b(?:fizz\s?buzz|palindromes?|fibonacci|primes?|prime\s+numbers?|factorial|gcd|lcm)\b",
+        r"\b(?:fizz\s?buzz|palindromes?|fibonacci|primes?|factorial|gcd|lcm|leap\s+years?)\b",
+        r"\b(?:reverse|sort)\s+(?:(?:the|a|this)\s+)?(?:string|text|word|list|array|numbers)\b",
         (
             r"\b(?:python|javascript|typescript|rust|golang|java|c\+\+|bash)\s+"
             r"(?:function|class|script|program|code)\b"

@@ -30,13 +30,14 @@ AGENT: Final = AgentSpec(
     tools=("search_documents",),
     hints=(
         r"\blook(?:ing)?\s+(?:\w+\s+)?up\b",
-        r"\bfind\s+(?:out|information|sources?|articles?|documentation|the\s+(?:definition|meaning))\b",
+        r"\bfind\s+(?:out|information|sources?|articles?|documentation)\b",
+        r"\bfind\s+(?:the|an?|some|any|all)\b(?!.{0,60}\d)",
         r"\b(?:search|research|investigate|browse)\b",
         r"\b(?:who|whom|whose|where|why)\b",
         r"\b(?:which|when\s+(?:did|do|does|is|was|were|will|should))\b",
         # With figures behind it, "what is" asks for a calculation.
         r"\bwhat(?:'s|\s+(?:is|are|was|were|does|do|did))\b(?!.{0,60}\d)",
-        r"\b(?:what|how)\s+(?:\w+\s+){1,6}(?:is|are|means?|works?|does|do)\b",
+        r"\b(?:what|how)\s+(?:\w+\s+){1,6}(?:is|are|means?|works?|does|do)\b(?!.{0,60}\d)",
         r"\b(?:explain|describe|summari[sz]e|tell\s+me)\b",
         r"\b(?:cite|citations?|sources?|references?|documentation|docs|handbook|manual|articles?)\b",
         r"\b(?:define|definition|meaning|difference\s+between|according\s+to)\b",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NotRequired
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 Tier = Literal["fast", "standard", "deep"]
 """How much model an agent needs: `fast` for routing, `standard` for most work, `deep` for hard reasoning."""

@@ -1,15 +1,15 @@
 """Every error the product raises on purpose.
 
-    SignalboxError
-    ├── ConfigurationError      start-up stops: one line, which setting, what it was, what it may be
-    ├── CallerError             the caller's mistake; `code` decides the HTTP status (domain/problems.py)
-    ├── RunFailedError          a run, or one agent of it, cannot go on
-    │   ├── ModelCallError      a model call failed for good
-    │   ├── ModelAnswerError    a model answered with something unusable (a cut stream, nothing at all)
-    │   ├── TurnLimitError      an agent used up its model calls
-    │   └── ToolFailedError     a tool refused or failed; the model reads the sentence and adapts
-    └── ControlFlow             not failures
-        └── OwnershipLostError  a newer claim, a cancellation or an ending took the run away
+SignalboxError
+├── ConfigurationError      start-up stops: one line, which setting, what it was, what it may be
+├── CallerError             the caller's mistake; `code` decides the HTTP status (domain/problems.py)
+├── RunFailedError          a run, or one agent of it, cannot go on
+│   ├── ModelCallError      a model call failed for good
+│   ├── ModelAnswerError    a model answered with something unusable (a cut stream, nothing at all)
+│   ├── TurnLimitError      an agent used up its model calls
+│   └── ToolFailedError     a tool refused or failed; the model reads the sentence and adapts
+└── ControlFlow             not failures
+└── OwnershipLostError  a newer claim, a cancellation or an ending took the run away
 """
 
 from __future__ import annotations
@@ -88,4 +88,4 @@ class ControlFlow(SignalboxError):  # noqa: N818 - not an error: it steers
 
 
 class OwnershipLostError(ControlFlow):
-    """This segment no longer owns the run: nothing it does may be written."""
+    """The segment no longer owns the run: nothing it does may be written."""

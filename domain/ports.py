@@ -98,13 +98,17 @@ class RunStore(Protocol):
         """Return the run with its usage summed, or `None` where the tenant has no such run."""
         ...
 
-    async def list(self, tenant_id: str, query: RunQuery) -> list[Run]:
+    async def find(self, tenant_id: str, query: RunQuery) -> list[Run]:
         """Return up to `query.limit + 1` runs, newest first (one more tells that there are more)."""
         ...
 
     async def runnable(self, *, limit: int, exclude: Collection[str]) -> list[RunRef]:
         """Return the oldest runs that may be claimed now: `queued`, and no earlier run of the same
         tenant's thread is still active. Crosses tenants: only the dispatcher calls it."""
+        ...
+
+    async def has_queued(self, *, exclude: Collection[str]) -> bool:
+        """Return whether any run besides these is `queued`, claimable or not."""
         ...
 
     async def unfinished(self) -> list[RunRef]:
@@ -177,8 +181,10 @@ class RunStore(Protocol):
 class Dispatcher(Protocol):
     """Gets segments executed: in this process or by another."""
 
-    def submit(self, ref: RunRef) -> None:
-        """Say that a committed run may be claimed. Losing this call costs time, not the run."""
+    def submit(self, ref: RunRef, *, alone: bool) -> None:
+        """Say that a committed run may be claimed. Losing this call costs time, not the run.
+
+        `alone`: it began its thread, so no earlier run can be in its way."""
         ...
 
     def cancel(self, ref: RunRef) -> None:

@@ -5,9 +5,9 @@ It lives below HTTP because a failed run keeps its problem, and events carry it.
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, NotRequired
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 Code = Literal[
     "validation-error",
@@ -59,7 +59,9 @@ KINDS: Final[dict[Code, ProblemKind]] = {
     "run-cancelled": ProblemKind(409, "The run was cancelled"),
     "run-incompatible": ProblemKind(409, "The run was made by another version of the graph"),
     "idempotency-key-reuse": ProblemKind(422, "The idempotency key was used with another body"),
-    "idempotency-in-progress": ProblemKind(409, "The same request is still in progress", retryable=True),
+    "idempotency-in-progress": ProblemKind(
+        409, "The same request is still in progress", retryable=True
+    ),
     "overloaded": ProblemKind(503, "The service is full", retryable=True),
     "model-error": ProblemKind(502, "The language model failed"),
     "agents-failed": ProblemKind(502, "Every agent failed"),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-
-from typing_extensions import TypedDict
-
 from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypedDict
 
 from domain.agent import Assignment
 

@@ -41,7 +41,9 @@ TRANSITIONS: Final[dict[RunStatus, frozenset[RunStatus]]] = {
 }
 """The only status changes there are. `running` to `running` is a new claim after a crash."""
 
-TERMINAL: Final[frozenset[RunStatus]] = frozenset(s for s, after in TRANSITIONS.items() if not after)
+TERMINAL: Final[frozenset[RunStatus]] = frozenset(
+    s for s, after in TRANSITIONS.items() if not after
+)
 ACTIVE: Final[frozenset[RunStatus]] = frozenset(TRANSITIONS) - TERMINAL
 
 
@@ -52,7 +54,9 @@ def sources_of(target: RunStatus) -> frozenset[RunStatus]:
 
 UtcTime = Annotated[
     datetime,
-    PlainSerializer(lambda t: t.isoformat().replace("+00:00", "Z"), return_type=str, when_used="json"),
+    PlainSerializer(
+        lambda t: t.isoformat().replace("+00:00", "Z"), return_type=str, when_used="json"
+    ),
 ]
 """A timezone-aware UTC time; RFC 3339 with `Z` in JSON."""
 

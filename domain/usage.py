@@ -55,7 +55,11 @@ Share = TypeVar("Share", bound=UsageShare)
 def add_call(share: Share, call: ModelCall) -> Share:
     """Return `share` with one more call in it; one unknown price makes the sum unknown."""
     known = share.cost_known and call.cost_usd is not None
-    total = share.cost_usd + call.cost_usd if share.cost_usd is not None and call.cost_usd is not None else None
+    total = (
+        share.cost_usd + call.cost_usd
+        if share.cost_usd is not None and call.cost_usd is not None
+        else None
+    )
     return share.model_copy(
         update={
             "input_tokens": share.input_tokens + call.input_tokens,
@@ -71,8 +75,14 @@ def add_call(share: Share, call: ModelCall) -> Share:
 def book_call(usage: Usage, call: ModelCall) -> Usage:
     """Return a run's usage with one more call in it."""
     total = add_call(usage, call)
-    by_agent = {**usage.by_agent, call.agent: add_call(usage.by_agent.get(call.agent, UsageShare()), call)}
-    by_model = {**usage.by_model, call.model: add_call(usage.by_model.get(call.model, UsageShare()), call)}
+    by_agent = {
+        **usage.by_agent,
+        call.agent: add_call(usage.by_agent.get(call.agent, UsageShare()), call),
+    }
+    by_model = {
+        **usage.by_model,
+        call.model: add_call(usage.by_model.get(call.model, UsageShare()), call),
+    }
     return total.model_copy(update={"by_agent": by_agent, "by_model": by_model})
 
 

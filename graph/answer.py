@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import Final as Constant
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.runtime import Runtime
@@ -53,19 +53,20 @@ class AnswerNode:
         if not accepted:
             failure = failure or _nobody_answered(outcomes)
             final = _end("failed", "error" if stop == "done" else stop, rounds)
-            final.update(failure=failure, agents=share_by_agent(outcomes))
-            return {"final": final}
+            return {"final": {**final, "failure": failure, "agents": share_by_agent(outcomes)}}
         missing = list(state.get("missing", [])) + missing_agents(outcomes)
         numbered = number_sources(accepted)
         composed, more = await self._compose(state, runtime, numbered, missing)
         final = _end("completed" if stop == "done" else "incomplete", stop, rounds)
-        final.update(
-            output=composed.output,
-            citations=composed.citations,
-            missing=missing + more,
-            agents=share_by_agent(outcomes),
-        )
-        return {"final": final}
+        return {
+            "final": {
+                **final,
+                "output": composed.output,
+                "citations": composed.citations,
+                "missing": missing + more,
+                "agents": share_by_agent(outcomes),
+            }
+        }
 
     async def _compose(
         self,
@@ -86,7 +87,9 @@ class AnswerNode:
             try:
                 text = await self._ask(state, runtime, accepted, message_id)
             except RunFailedError as error:
-                more = [Missing(agent=SUPERVISOR, reason=f"the answer was not composed: {error.detail}")]
+                more = [
+                    Missing(agent=SUPERVISOR, reason=f"the answer was not composed: {error.detail}")
+                ]
                 write(MessageOpened(agent=SUPERVISOR, message_id=message_id))
                 text = "\n\n".join(f"**{o['agent']}**\n\n{o['output']}" for o in accepted)
         text += _name_missing(text, [*missing, *more])
@@ -100,7 +103,11 @@ class AnswerNode:
         accepted: Sequence[AgentOutcome],
         message_id: str,
     ) -> str:
-        write, attempt, round_ = runtime.stream_writer, run_context(runtime).attempt, state.get("round", 0)
+        write, attempt, round_ = (
+            runtime.stream_writer,
+            run_context(runtime).attempt,
+            state.get("round", 0),
+        )
         failed = [o for o in state.get("outcomes", []) if o["status"] == "failed"]
         prompt = write_prompt(
             state["task"],
@@ -111,7 +118,7 @@ class AnswerNode:
 
         async def invoke() -> AIMessage:
             write(MessageOpened(agent=SUPERVISOR, message_id=message_id))
-            return cast("AIMessage", await self._gateway.talking("standard").ainvoke(messages))
+            return await self._gateway.talking("standard").ainvoke(messages)
 
         def on_retry(reason: str, delay: float, number: int) -> None:
             write(
@@ -127,7 +134,9 @@ class AnswerNode:
 
         message = await self._gateway.call(invoke, on_retry=on_retry)
         write(
-            self._gateway.book(f"{round_}|{SUPERVISOR}|answer|{attempt}", SUPERVISOR, "standard", message)
+            self._gateway.book(
+                f"{round_}|{SUPERVISOR}|answer|{attempt}", SUPERVISOR, "standard", message
+            )
         )
         return message.text.strip() or "\n\n".join(o["output"] for o in accepted)
 
@@ -138,27 +147,42 @@ def number_sources(outcomes: Sequence[AgentOutcome]) -> list[AgentOutcome]:
     Every agent counts its own sources from 1; side by side the same mark would mean two sources.
     """
     numbered: list[AgentOutcome] = []
-    next_number = 1
+    first = 1
     for outcome in outcomes:
-        new: dict[int, int] = {}
-        for citation in outcome["citations"]:
-            new[citation["number"]] = next_number
-            next_number += 1
-        output = _MARK.sub(lambda m, new=new: f"[{new.get(int(m[1]), int(m[1]))}]", outcome["output"])  # type: ignore[misc]
-        citations: list[Citation] = [{**c, "number": new[c["number"]]} for c in outcome["citations"]]
-        numbered.append({**outcome, "output": output, "citations": citations})
+        numbers = {c["number"]: first + index for index, c in enumerate(outcome["citations"])}
+        first += len(numbers)
+        citations: list[Citation] = [
+            {**citation, "number": numbers[citation["number"]]} for citation in outcome["citations"]
+        ]
+        numbered.append(
+            {**outcome, "output": _renumber(outcome["output"], numbers), "citations": citations}
+        )
     return numbered
+
+
+def _renumber(text: str, numbers: dict[int, int]) -> str:
+    return _MARK.sub(lambda mark: f"[{numbers.get(int(mark[1]), int(mark[1]))}]", text)
 
 
 def missing_agents(outcomes: Sequence[AgentOutcome]) -> list[Missing]:
     """Return the agents whose last word was a failure: one that succeeded later is not missing."""
     last = {o["agent"]: o for o in sorted(outcomes, key=lambda o: o["round"])}
-    failed_beside = {o["agent"]: o for o in outcomes if o["status"] == "failed" and o["round"] == last[o["agent"]]["round"]}
-    return [Missing(agent=name, reason=o["error"]["detail"]) for name, o in failed_beside.items() if o["error"]]
+    failed_beside = {
+        o["agent"]: o
+        for o in outcomes
+        if o["status"] == "failed" and o["round"] == last[o["agent"]]["round"]
+    }
+    return [
+        Missing(agent=name, reason=o["error"]["detail"])
+        for name, o in failed_beside.items()
+        if o["error"]
+    ]
 
 
 def _name_missing(text: str, missing: Sequence[Missing]) -> str:
-    lines = [f"- {part['agent']}: {part['reason']}" for part in missing if part["reason"] not in text]
+    lines = [
+        f"- {part['agent']}: {part['reason']}" for part in missing if part["reason"] not in text
+    ]
     return "\n\nMissing from this answer:\n" + "\n".join(lines) if lines else ""
 
 

@@ -10,7 +10,8 @@ from langgraph.errors import GraphRecursionError, NodeError, NodeTimeoutError
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 
-from agents._kit.loop import AgentLoop, failed_outcome
+from agents._kit.loop import AgentLoop
+from agents._kit.outcomes import failed_outcome
 from domain.agent import AgentSpec
 from domain.errors import RunFailedError
 from domain.run import RunContext
@@ -43,7 +44,9 @@ def make_agent_node(loop: AgentLoop) -> AgentNode:
     return agent_node
 
 
-def make_error_handler(spec: AgentSpec) -> Callable[[AgentInput, NodeError], Awaitable[Command[Any]]]:
+def make_error_handler(
+    spec: AgentSpec,
+) -> Callable[[AgentInput, NodeError], Awaitable[Command[Any]]]:
     """Return the handler that records an agent's failure, so that its siblings and the run go on.
 
     Pure, because LangGraph may run it again when another agent of the round is resumed.
@@ -62,7 +65,10 @@ def _explain(spec: AgentSpec, error: BaseException) -> tuple[str, str]:
     if isinstance(error, RunFailedError):
         return error.code, error.detail
     if isinstance(error, NodeTimeoutError):
-        return "deadline-exceeded", f"The agent did not end within {spec.timeout_seconds:g} seconds."
+        return (
+            "deadline-exceeded",
+            f"The agent did not end within {spec.timeout_seconds:g} seconds.",
+        )
     if isinstance(error, GraphRecursionError):
         return "agents-failed", "The agent took more steps than it may without answering."
     return "internal-error", f"The agent failed ({type(error).__name__}); the log has the details."

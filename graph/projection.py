@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agents._kit.loop import outcome_drafts
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import StateSnapshot
+
+from agents._kit.outcomes import message_drafts, outcome_drafts
 from domain.events import SUPERVISOR, EventDraft
 from domain.routing import RouteRecord
+from domain.run import RunContext
 from graph.state import Final, State
+
+Workflow = CompiledStateGraph[State, RunContext, State, State]
+"""The compiled workflow."""
 
 
 def decision_draft(route: RouteRecord) -> EventDraft:
@@ -61,3 +70,25 @@ def update_drafts(update: State, round_: int) -> Iterator[EventDraft]:
     if answer:
         yield answer
 
+
+async def unfinished_drafts(workflow: Workflow, snapshot: StateSnapshot) -> list[EventDraft]:
+    """Return the events of agents that a crash stopped midway, from their own checkpoints.
+
+    What they had done by then is not done again, so nobody else would report it.
+    """
+    saver = workflow.checkpointer
+    drafts: list[EventDraft] = []
+    if not isinstance(saver, BaseCheckpointSaver):
+        return drafts
+    for task in snapshot.tasks:
+        config: RunnableConfig = {
+            "configurable": {
+                "thread_id": snapshot.config["configurable"]["thread_id"],
+                "checkpoint_ns": f"{task.name}:{task.id}",
+            }
+        }
+        saved = await saver.aget_tuple(config)
+        messages = saved.checkpoint["channel_values"].get("messages") if saved else None
+        if isinstance(messages, list):
+            drafts += message_drafts(task.name, messages)
+    return drafts

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.runnables import RunnableConfig
-from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import RunControl
 
 from domain.events import SUPERVISOR, Delta, EventDraft, GraphOpened, MessageOpened
 from domain.run import RunContext
 from domain.usage import ModelCall
-from graph.projection import update_drafts
+from graph.projection import Workflow, update_drafts
 from graph.state import Final as FinalAnswer
 from graph.state import State
 
 Item = EventDraft | Delta | ModelCall | MessageOpened
 """What a segment produces: events to store, deltas to pass on, calls to book, messages begun."""
-
-Workflow = CompiledStateGraph[State, RunContext, State, State]
 
 
 class Segment:
@@ -50,7 +47,6 @@ class Segment:
         Raises `GraphDrained` at a superstep's end after `control.request_drain`.
         """
         self._round = round_
-        durable = {"durability": "sync"} if self._graph.checkpointer else {}
         async for part in self._graph.astream(
             start,
             config,
@@ -59,12 +55,13 @@ class Segment:
             subgraphs=True,
             version="v2",
             control=control,
-            **durable,  # type: ignore[arg-type]
+            # Without a saver "sync" crashes.
+            durability="sync" if self._graph.checkpointer else None,
         ):
-            for item in self._read(part):  # type: ignore[arg-type]
+            for item in self._read(part):
                 yield item
 
-    def _read(self, part: dict[str, Any]) -> Iterator[Item]:
+    def _read(self, part: Mapping[str, Any]) -> Iterator[Item]:
         kind, ns, data = part["type"], part["ns"], part["data"]
         if kind == "custom":
             yield from self._read_custom(ns, data)
@@ -73,7 +70,7 @@ class Segment:
         elif kind == "updates" and not ns:
             yield from self._read_updates(data)
 
-    def _read_custom(self, ns: tuple[str, ...], data: Any) -> Iterator[Item]:
+    def _read_custom(self, ns: tuple[str, ...], data: object) -> Iterator[Item]:
         if isinstance(data, MessageOpened):
             self._open[ns[0] if ns else SUPERVISOR] = _Writing(data.agent, data.message_id)
             yield data
@@ -82,7 +79,7 @@ class Segment:
         elif isinstance(data, (EventDraft, ModelCall)):
             yield data
 
-    def _read_token(self, ns: tuple[str, ...], message: Any) -> Iterator[Item]:
+    def _read_token(self, ns: tuple[str, ...], message: object) -> Iterator[Item]:
         if not isinstance(message, (AIMessageChunk, AIMessage)) or not message.text:
             return
         writing = self._writing(ns, message)

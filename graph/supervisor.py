@@ -103,7 +103,11 @@ class Supervisor:
                 assignments = make_assignments(route, [s.name for s in specs], round_)
                 if assignments or (round_ > 1 and not route.assignments):
                     return Decision(_record(round_, route.reason, assignments), [])
-                fault = "it names no agent of this team" if route.assignments else "nobody has worked yet"
+                fault = (
+                    "it names no agent of this team"
+                    if route.assignments
+                    else "nobody has worked yet"
+                )
             names = ", ".join(spec.name for spec in specs)
             again = HumanMessage(AGAIN.format(fault=fault, names=names))
             messages = [*messages, AIMessage(message.text or "{}"), again]
@@ -116,11 +120,15 @@ class Supervisor:
         missing = Missing(agent=SUPERVISOR, reason=f"its decision was replaced by a rule: {fault}")
         reason = f"The supervisor's decision was not usable ({fault})"
         if round_ > 1:
-            return Decision(_record(round_, f"{reason}; the results so far are the answer.", []), [missing])
+            return Decision(
+                _record(round_, f"{reason}; the results so far are the answer.", []), [missing]
+            )
         spec = pick_agent(state["task"], specs)
         route = Route(reason="", assignments=[RouteAssignment(agent=spec.name, task=state["task"])])
         assignments = make_assignments(route, [spec.name], round_)
-        return Decision(_record(round_, f"{reason}; a rule chose {spec.name}.", assignments), [missing])
+        return Decision(
+            _record(round_, f"{reason}; a rule chose {spec.name}.", assignments), [missing]
+        )
 
     async def _ask(
         self,
@@ -183,7 +191,9 @@ def _give_up(state: State, error: RunFailedError) -> Command[Literal["answer"]]:
         update["missing"] = [Missing(agent=SUPERVISOR, reason=error.detail)]
         update["stop_reason"] = "done"
     else:
-        update["failure"] = Failure(code=error.code, detail=f"The supervisor could not decide: {error.detail}")
+        update["failure"] = Failure(
+            code=error.code, detail=f"The supervisor could not decide: {error.detail}"
+        )
     return Command(goto="answer", update=update)
 
 

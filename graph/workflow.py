@@ -21,7 +21,7 @@ from domain.run import RunContext
 from graph.answer import AnswerNode
 from graph.nodes import make_agent_node, make_error_handler
 from graph.state import State
-from graph.streaming import Workflow
+from graph.projection import Workflow
 from graph.supervisor import Supervisor
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
@@ -47,7 +47,9 @@ def build_workflow(
     toolbox = toolbox or local_toolbox()
     team = team or find_team(tool_names=toolbox.names)
     gateway = gateway or ModelGateway(ModelSettings(tiers=None), team.routable)
-    graph: StateGraph[State, RunContext, State, State] = StateGraph(State, context_schema=RunContext)
+    graph: StateGraph[State, RunContext, State, State] = StateGraph(
+        State, context_schema=RunContext
+    )
     names = [spec.name for spec in team.routable]
     # defer: the supervisor runs once per round, after every agent, however long each takes.
     graph.add_node(
@@ -62,7 +64,7 @@ def build_workflow(
             spec.name,
             cast("Any", make_agent_node(AgentLoop(spec, gateway, toolbox))),
             timeout=TimeoutPolicy(run_timeout=spec.timeout_seconds),
-            error_handler=make_error_handler(spec),
+            error_handler=cast("Any", make_error_handler(spec)),
             metadata={"agent": spec.name},
         )
         graph.add_edge(spec.name, "supervisor")
@@ -70,7 +72,7 @@ def build_workflow(
     graph.add_edge(START, "supervisor")
     graph.add_edge("answer", END)
     saver = InMemorySaver() if checkpointer == "memory" else checkpointer
-    return cast("Workflow", graph.compile(checkpointer=saver, name="signalbox"))
+    return graph.compile(checkpointer=saver, name="signalbox")
 
 
 def local_toolbox() -> Toolbox:
@@ -98,4 +100,3 @@ def graph_version(team: Team, toolbox: Toolbox) -> str:
     }
     text = json.dumps(shape, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-

@@ -7,17 +7,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+
 from agents._kit.models import ModelGateway, ModelSettings
 from agents._kit.registry import Team, find_team
 from graph.workflow import build_workflow, graph_version
-from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.memory import InMemorySaver
 from service.checkpoints import open_sqlite_saver
 from service.dispatch.local import LocalDispatcher
 from service.events import EventHub
 from service.executor import Executor
 from service.ids import SystemClock, UuidIds
-from service.runs import RunService
+from service.runs import RunRules, RunService
 from service.services import Services
 from service.settings import Settings
 from service.store import SqlRunStore, open_store, sqlite_path
@@ -72,6 +73,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         toolbox = open_toolbox(settings)
         team = open_team(settings, toolbox)
         gateway = open_gateway(settings, team)
+        stack.push_async_callback(gateway.aclose)
         store: SqlRunStore = await stack.enter_async_context(open_store(settings.database_url))
         saver = await _open_saver(settings, stack)
         workflow = build_workflow(team=team, gateway=gateway, toolbox=toolbox, checkpointer=saver)
@@ -95,9 +97,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             clock=clock,
             ids=UuidIds(),
             team=team,
-            engine=gateway.engine,
-            graph_version=version_of_graph,
-            max_rounds=settings.max_rounds,
+            rules=RunRules(
+                engine=gateway.engine,
+                graph_version=version_of_graph,
+                max_rounds=settings.max_rounds,
+            ),
         )
         await dispatcher.start()
         stack.push_async_callback(dispatcher.stop)
@@ -115,12 +119,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
 
 
-async def _open_saver(
-    settings: Settings, stack: AsyncExitStack
-) -> BaseCheckpointSaver[Any]:
+async def _open_saver(settings: Settings, stack: AsyncExitStack) -> BaseCheckpointSaver[Any]:
     path = sqlite_path(settings.database_url)
     if path is None:
         return InMemorySaver()
     return await stack.enter_async_context(open_sqlite_saver(path))
-
-

@@ -21,7 +21,9 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--host", default=None, help="Address to listen on (SIGNALBOX_HOST).")
-@click.option("--port", type=int, default=None, help="Port to listen on; 0 picks one (SIGNALBOX_PORT).")
+@click.option(
+    "--port", type=int, default=None, help="Port to listen on; 0 picks one (SIGNALBOX_PORT)."
+)
 def serve(host: str | None, port: int | None) -> None:
     """Serve the API until SIGTERM or Ctrl-C."""
     given = {"host": host, "port": port}

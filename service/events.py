@@ -22,6 +22,9 @@ QUEUE_ITEMS: Final = 2_000
 READER_ITEMS: Final = 5_000
 """Notices a slow reader may be behind before it is sent back to the stored events."""
 
+BURST_SECONDS: Final = 0.02
+"""How long the first event of a burst waits for the others before all are stored and sent."""
+
 PAGE: Final = 500
 """Stored events read at once during a replay."""
 
@@ -200,9 +203,7 @@ async def _replay(store: RunStore, ref: RunRef, after: int) -> AsyncIterator[lis
         yield [Notice(event) for event in events]
 
 
-async def _live(
-    reader: Reader, last: int, finished: set[str]
-) -> AsyncIterator[list[Notice]]:
+async def _live(reader: Reader, last: int, finished: set[str]) -> AsyncIterator[list[Notice]]:
     """Yield live notices until the reader falls behind; leave out what the replay has shown."""
     while not reader.behind and not reader.closed:
         fresh = []
@@ -257,10 +258,26 @@ class SegmentLog:
         closed = False
         while not closed:
             batch = [await self._queue.get()]
-            while not self._queue.empty():
-                batch.append(self._queue.get_nowait())
+            self._drain(batch)
+            if None not in batch and any(isinstance(i, (EventDraft, ModelCall)) for i in batch):
+                # Events come in bursts; one transaction for a burst costs a fifth of one for each.
+                await self._more(batch)
             closed = None in batch
             await self._write([item for item in batch if item is not None])
+
+    def _drain(self, batch: list[Item | None]) -> None:
+        while not self._queue.empty():
+            batch.append(self._queue.get_nowait())
+
+    async def _more(self, batch: list[Item | None]) -> None:
+        """Gather what comes within the pause; the end of the segment ends it."""
+        try:
+            async with asyncio.timeout(BURST_SECONDS):
+                while None not in batch:
+                    batch.append(await self._queue.get())
+                    self._drain(batch)
+        except TimeoutError:
+            return
 
     async def _write(self, batch: list[Item]) -> None:
         drafts: list[EventDraft] = []

@@ -8,21 +8,22 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained, GraphRecursionError
 from langgraph.runtime import RunControl
+from langgraph.types import StateSnapshot
 
 from domain.errors import OwnershipLostError, RunFailedError
 from domain.events import TERMINAL_TYPES, EventDraft
 from domain.ports import Claim, Clock, RunRef, RunStore
 from domain.problems import make_problem
 from domain.run import AgentResult, Degraded, Ending, Run, RunContext, RunResult
-from graph.projection import update_drafts
+from graph.projection import Workflow, unfinished_drafts, update_drafts
 from graph.state import Final as FinalAnswer
 from graph.state import State
-from graph.streaming import Item, Segment, Workflow
+from graph.streaming import Item, Segment
 from graph.workflow import recursion_limit
 from service.events import EventHub, SegmentLog
 from service.frames import Notice
@@ -121,11 +122,12 @@ class Executor:
         if run.attempt > 1 and self._workflow.checkpointer:
             snapshot = await self._workflow.aget_state(_config(run))
             if snapshot.values:
-                return self._resume(run, snapshot.values)
+                return await self._resume(run, snapshot)
         state: State = {"task": run.task, "earlier": await self._earlier(run)}
         return _Start(state=state)
 
-    def _resume(self, run: Run, state: State) -> _Start:
+    async def _resume(self, run: Run, snapshot: StateSnapshot) -> _Start:
+        state = cast("State", snapshot.values)
         if run.graph_version != self._graph_version:
             msg = (
                 f"The run was begun by graph version {run.graph_version}, this server has "
@@ -136,7 +138,10 @@ class Executor:
         return _Start(
             state=None,
             round=round_,
-            missed=tuple(update_drafts(state, round_)),
+            missed=(
+                *update_drafts(state, round_),
+                *await unfinished_drafts(self._workflow, snapshot),
+            ),
             final=state.get("final"),
         )
 
@@ -207,8 +212,8 @@ class Executor:
         )
         if done is None:
             raise OwnershipLostError
-        _, events = done
-        self._hub.publish(run.id, [Notice(event) for event in events])
+        ended, events = done
+        self._hub.publish(run.id, [Notice(event, run=ended) for event in events])
         _log.info("Run ended: %s.", ending.status, extra=_ids(run, "run_ended"))
 
 

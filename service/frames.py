@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from domain.events import Delta, Event
+from domain.run import Run
 
 RETRY_FRAME: Final = b"retry: 2000\n\n"
 
@@ -16,11 +17,13 @@ class Notice:
     """One thing to tell every reader of a run: a stored event, or a piece of a message."""
 
     def __init__(
-        self, what: Event | Delta, *, snapshot: bool = False, final: bool = False
+        self, what: Event | Delta, *, snapshot: bool = False, run: Run | None = None
     ) -> None:
         self.what: Final = what
+        self.run: Final = run
+        """The run as the terminal event left it, where this process wrote it."""
         self._snapshot = snapshot
-        self.final: Final = final or (isinstance(what, Event) and what.terminal)
+        self.final: Final = isinstance(what, Event) and what.terminal
 
     @property
     def seq(self) -> int | None:

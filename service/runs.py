@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from agents._kit.registry import Team
@@ -21,7 +20,7 @@ from domain.ports import (
     RunStore,
 )
 from domain.run import AgentResult, Ending, Engine, Run, RunBudget, RunResult
-from service.events import EventHub, follow
+from service.events import EventHub, Reader
 from service.frames import Notice
 
 MAX_EVENTS_OF_A_RUN: Final = 20_000
@@ -42,6 +41,15 @@ class NewRun:
     tags: list[str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunRules:
+    """What holds for every run of this server."""
+
+    engine: Engine
+    graph_version: str
+    max_rounds: int
+
+
 class RunService:
     """The life of runs, for one tenant at a time."""
 
@@ -54,9 +62,7 @@ class RunService:
         clock: Clock,
         ids: Ids,
         team: Team,
-        engine: Engine,
-        graph_version: str,
-        max_rounds: int,
+        rules: RunRules,
     ) -> None:
         self._store = store
         self._hub = hub
@@ -64,9 +70,7 @@ class RunService:
         self._clock = clock
         self._ids = ids
         self._team = team
-        self._engine = engine
-        self._graph_version = graph_version
-        self._max_rounds = max_rounds
+        self._rules = rules
 
     async def create(
         self, tenant_id: str, new: NewRun, *, idempotency: IdempotencyKey | None = None
@@ -82,9 +86,9 @@ class RunService:
             thread_id=new.thread_id or run_id.replace("run_", "thr_", 1),
             status="queued",
             task=new.task,
-            budget=RunBudget(max_rounds=new.max_rounds or self._max_rounds),
-            graph_version=self._graph_version,
-            engine=self._engine,
+            budget=RunBudget(max_rounds=new.max_rounds or self._rules.max_rounds),
+            graph_version=self._rules.graph_version,
+            engine=self._rules.engine,
             created_at=self._clock.now(),
             metadata=new.metadata,
             tags=new.tags,
@@ -94,7 +98,7 @@ class RunService:
         draft = EventDraft(type="run.created", data={"task": run.task, "thread_id": run.thread_id})
         created = await self._store.create(run, draft, idempotency=idempotency)
         if not created.replayed:
-            self._dispatcher.submit(RunRef(tenant_id, run_id))
+            self._dispatcher.submit(RunRef(tenant_id, run_id), alone=new.thread_id is None)
         return created
 
     async def get(self, tenant_id: str, run_id: str) -> Run:
@@ -104,25 +108,26 @@ class RunService:
             raise CallerError("not-found", f"The run {run_id[:80]!r} {_MALFORMED}")
         return run
 
-    async def list(self, tenant_id: str, query: RunQuery) -> list[Run]:
+    async def find(self, tenant_id: str, query: RunQuery) -> list[Run]:
         """Return up to `query.limit + 1` runs, newest first."""
-        return await self._store.list(tenant_id, query)
+        return await self._store.find(tenant_id, query)
 
-    async def wait(self, tenant_id: str, run_id: str, seconds: float) -> Run:
-        """Return the run as soon as it has ended or asks a person, at the latest after `seconds`."""
-        run = await self.get(tenant_id, run_id)
+    async def wait(self, run: Run, seconds: float, *, fresh: bool = False) -> Run:
+        """Return the run as soon as it has ended or asks a person, at the latest after `seconds`.
+
+        `fresh`: the caller has the run from `create` and has not let go of the loop since, so nothing
+        can have happened to it.
+        """
         if run.terminal or run.status == "requires_action" or seconds <= 0:
             return run
-        try:
-            async with asyncio.timeout(seconds):
-                async for notices in follow(
-                    self._store, self._hub, RunRef(tenant_id, run_id), after=run.last_seq
-                ):
-                    if any(n.type == "run.requires_action" for n in notices):
-                        break
-        except TimeoutError:
-            pass
-        return await self.get(tenant_id, run_id)
+        ref = RunRef(run.tenant_id, run.id)
+        with self._hub.reading(run.id) as reader:
+            if not fresh:
+                run = await self.get(run.tenant_id, run.id)
+            if run.terminal or run.status == "requires_action":
+                return run
+            ended = await _first_end(reader, seconds)
+        return ended or await self.get(ref.tenant_id, ref.run_id)
 
     async def cancel(self, tenant_id: str, run_id: str, reason: str | None) -> tuple[Run, bool]:
         """Cancel a run; the row first, so that it holds even where the owner is dead.
@@ -142,7 +147,7 @@ class RunService:
             if done:
                 run, event = done
                 self._dispatcher.cancel(ref)
-                self._hub.publish(run_id, [Notice(event)])
+                self._hub.publish(run_id, [Notice(event, run=run)])
                 return run, True
             run = await self.get(tenant_id, run_id)
         if run.status == "cancelled":
@@ -150,9 +155,7 @@ class RunService:
         msg = f"The run has ended already ({run.status}), so it cannot be cancelled."
         raise CallerError("run-terminal", msg, run_id=run_id)
 
-    async def events(
-        self, tenant_id: str, run_id: str, *, after: int, limit: int
-    ) -> list[Event]:
+    async def events(self, tenant_id: str, run_id: str, *, after: int, limit: int) -> list[Event]:
         """Return stored events after a number, in order."""
         return await self._store.events(RunRef(tenant_id, run_id), after=after, limit=limit)
 
@@ -189,8 +192,8 @@ class RunService:
                 )
 
     def _check_rounds(self, rounds: int | None) -> None:
-        if rounds is not None and rounds > self._max_rounds:
-            detail = f"{rounds} is more than this server allows ({self._max_rounds})"
+        if rounds is not None and rounds > self._rules.max_rounds:
+            detail = f"{rounds} is more than this server allows ({self._rules.max_rounds})"
             raise CallerError(
                 "validation-error",
                 f"budget/max_rounds: {detail}.",
@@ -199,8 +202,23 @@ class RunService:
 
     async def _check_thread(self, tenant_id: str, thread_id: str) -> None:
         query = RunQuery(thread_id=thread_id, limit=1)
-        if not await self._store.list(tenant_id, query):
+        if not await self._store.find(tenant_id, query):
             msg = f"The thread {thread_id[:80]!r} is not there. Leave thread_id out to begin a new one."
             raise CallerError("not-found", msg)
 
 
+async def _first_end(reader: Reader, seconds: float) -> Run | None:
+    """Return the run when a reader hears of its end; `None` when it has to be looked up."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not reader.closed:
+                for notice in await reader.take():
+                    if notice.final:
+                        return notice.run
+                    if notice.type == "run.requires_action":
+                        return None
+                if reader.behind:
+                    reader.restart()
+    except TimeoutError:
+        pass
+    return None

@@ -77,7 +77,7 @@ class Settings(BaseSettings):
 
     @field_validator("agents", mode="before")
     @classmethod
-    def _split(cls, value: Any) -> Any:
+    def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value

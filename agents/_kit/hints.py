@@ -52,15 +52,11 @@ def weigh_agents(text: str, specs: Sequence[AgentSpec]) -> list[Weighed]:
     opening = _opening_of(head)
     words = {word[:_STEM_CHARS]: word for word in _WORD.findall(head.lower())}
     own_words = _distinctive_words(tuple(spec.description for spec in specs))
-    weighed = [
-        Weighed(
-            spec,
-            _weigh_naming(head, spec.name)
-            + _weigh_hints(head, spec.hints, opening)
-            + _weigh_words(words, spec, own),
-        )
-        for spec, own in zip(specs, own_words, strict=True)
-    ]
+    weighed = []
+    for spec, own in zip(specs, own_words, strict=True):
+        weight = _weigh_hints(head, spec.hints, opening) + _weigh_words(words, spec, own)
+        refused = refuses_agent(head, spec)
+        weighed.append(Weighed(spec, 0 if refused else weight + _weigh_naming(head, spec.name)))
     return sorted(weighed, key=lambda w: -w.weight)
 
 
@@ -80,6 +76,12 @@ def pick_agent(text: str, specs: Sequence[AgentSpec]) -> AgentSpec:
 def names_agent(text: str, spec: AgentSpec) -> bool:
     """Return whether a text asks for an agent by its name."""
     return _weigh_naming(text[:SCAN_CHARS], spec.name) > 0
+
+
+def refuses_agent(text: str, spec: AgentSpec) -> bool:
+    """Return whether a text says not to use an agent, and nowhere else to use it."""
+    named = [bool(match["no"]) for match in _naming(spec.name).finditer(text[:SCAN_CHARS])]
+    return bool(named) and all(named)
 
 
 @lru_cache(maxsize=256)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, fields
 from time import perf_counter
 from typing import Any, Final, cast
 
@@ -18,18 +17,25 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command, StreamWriter
 
 from agents._kit.models import ModelGateway, count_tokens, finish_reason
+from agents._kit.outcomes import (
+    AssignmentContext,
+    bounded_args,
+    make_record,
+    message_data,
+    read_citations,
+    read_turns,
+    tool_ended,
+    work_context,
+)
 from agents._kit.prompts import write_prompt
 from domain.agent import (
     AgentOutcome,
     AgentSpec,
     Assignment,
-    Citation,
     TokenCount,
-    ToolCallRecord,
-    TurnRecord,
 )
 from domain.errors import ModelAnswerError, ToolFailedError, TurnLimitError
-from domain.events import EventDraft, GraphOpened, MessageOpened
+from domain.events import GraphOpened, MessageOpened
 from domain.run import RunContext
 from tools.limits import cut_result
 from tools.registry import Toolbox
@@ -37,47 +43,8 @@ from tools.registry import Toolbox
 MAX_TOOL_CALLS: Final = 24
 """Tool calls one assignment may make; a model in a loop is told to answer."""
 
-SUMMARY_CHARS: Final = 500
-"""How much of a tool's result the event carries; the model reads all of it."""
-
 SOURCES_PER_CALL: Final = 20
 """More sources than any search returns: the room for numbers that each call of a turn gets."""
-
-ARGS_CHARS: Final = 4_000
-"""How much of one argument the event carries."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AssignmentContext(RunContext):
-    """A run's values plus the assignment being worked on: what middleware and tools read."""
-
-    assignment: Assignment
-
-    def message_id(self, turn: int | str | None) -> str:
-        """Return the stable id of the message that turn produces."""
-        return f"msg_{self.assignment['round']}.{self.assignment['path']}.{turn}"
-
-    def call_id(self, turn: int, position: int) -> str:
-        """Return the stable id of a tool call; providers repeat theirs."""
-        return f"call_{self.assignment['round']}.{self.assignment['path']}.{turn}.{position}"
-
-    def draft(self, type_: Any, call: str, data: dict[str, Any]) -> EventDraft:
-        """Return an event of this assignment."""
-        work = self.assignment
-        return EventDraft(
-            type=type_,
-            agent=work["agent"],
-            path=work["path"],
-            round=work["round"],
-            call=call,
-            data=data,
-        )
-
-
-def work_context(context: RunContext, assignment: Assignment) -> AssignmentContext:
-    """Return the context of one assignment of a run."""
-    values = {field.name: getattr(context, field.name) for field in fields(RunContext)}
-    return AssignmentContext(**values, assignment=assignment)
 
 
 class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
@@ -113,13 +80,13 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
 
         def on_retry(reason: str, delay: float, number: int) -> None:
             data = {"reason": reason, "delay_seconds": delay, "try": number}
-            write(context.draft("agent.retrying", f"{turn}~{number}~{context.attempt}", data))
+            write(context.draft("agent.retrying", data, f"{turn}~{number}~{context.attempt}"))
 
         message = await self._gateway.call(invoke, on_retry=on_retry)
         work = context.assignment
         key = f"{work['round']}|{work['path']}|{turn}|{context.attempt}"
         write(self._gateway.book(key, self._spec.name, self._spec.tier, message))
-        write(context.draft("message.completed", str(turn), _message_data(message_id, message)))
+        write(context.draft("message.completed", message_data(message_id, message), str(turn)))
         return responses[-1]
 
     async def awrap_tool_call(
@@ -128,21 +95,21 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]],
     ) -> ToolMessage | Command[Any]:
         """Run one tool call within its time; a failure becomes a sentence for the model."""
-        context: AssignmentContext = request.runtime.context
+        context = cast("AssignmentContext", request.runtime.context)
         write = request.runtime.stream_writer
         turn, position = _locate(request)
         call_id, call = context.call_id(turn, position), f"{turn}.{position}"
         name = request.tool_call["name"]
         args = bounded_args(request.tool_call["args"])
-        write(context.draft("tool.started", call, {"call_id": call_id, "tool": name, "args": args}))
+        write(context.draft("tool.started", {"call_id": call_id, "tool": name, "args": args}, call))
         started = perf_counter()
         message = await self._run_tool(request, handler)
         if not isinstance(message, ToolMessage):
             return message
         # Kept with the message so that the events can be made again from the checkpoint alone.
         message.additional_kwargs["duration_ms"] = round((perf_counter() - started) * 1000)
-        record = _record(call_id, name, args, message)
-        write(context.draft(*_tool_ended(record, call)))
+        record = make_record(call_id, name, args, message)
+        write(context.draft(*tool_ended(record, call)))
         return message
 
     async def _run_tool(
@@ -209,7 +176,7 @@ class AgentLoop:
             "model": self._gateway.name(self.spec.tier),
             "tier": self.spec.tier,
         }
-        write(work.draft("agent.started", "", data))
+        write(work.draft("agent.started", data))
         prompt = write_prompt(task, earlier=earlier, results=results, assignment=assignment["task"])
         if self.spec.graph:
             namespace = config.get("configurable", {}).get("checkpoint_ns", "")
@@ -238,15 +205,17 @@ class AgentLoop:
             status="completed",
             output=output,
             error=None,
-            citations=_citations(messages, output),
-            turns=_turns(work, messages, foreign=bool(self.spec.graph)),
+            citations=read_citations(messages, output),
+            turns=read_turns(work, messages, foreign=bool(self.spec.graph)),
             usage=usage,
             model=usage["model"],
             tier=self.spec.tier,
         )
 
     def _usage(self, answers: Sequence[AIMessage]) -> TokenCount:
-        counts = [count_tokens(m, fallback_model=self._gateway.name(self.spec.tier)) for m in answers]
+        counts = [
+            count_tokens(m, fallback_model=self._gateway.name(self.spec.tier)) for m in answers
+        ]
         return TokenCount(
             input_tokens=sum(c["input_tokens"] for c in counts),
             output_tokens=sum(c["output_tokens"] for c in counts),
@@ -254,62 +223,6 @@ class AgentLoop:
             calls=len(counts),
             model=counts[-1]["model"],
         )
-
-
-def failed_outcome(assignment: Assignment, spec: AgentSpec, code: str, detail: str) -> AgentOutcome:
-    """Return the outcome of an assignment that came to nothing."""
-    nothing = TokenCount(input_tokens=0, output_tokens=0, cached_tokens=0, calls=0, model="")
-    return AgentOutcome(
-        **assignment,
-        status="failed",
-        output="",
-        error={"code": code, "detail": detail},
-        citations=[],
-        turns=[],
-        usage=nothing,
-        model="",
-        tier=spec.tier,
-    )
-
-
-def outcome_drafts(outcome: AgentOutcome) -> list[EventDraft]:
-    """Return every event an assignment leaves behind, in order: what was missed live is made again."""
-    base = {"agent": outcome["agent"], "path": outcome["path"], "round": outcome["round"]}
-    started = {"task": outcome["task"], "model": outcome["model"], "tier": outcome["tier"]}
-    drafts = [EventDraft(type="agent.started", data=started, **base)]
-    for turn, record in enumerate(outcome["turns"]):
-        if record["text"] or record["calls"]:
-            data = {k: record[k] for k in ("message_id", "text", "finish_reason")}
-            drafts.append(EventDraft(type="message.completed", call=str(turn), data=data, **base))
-        for position, call in enumerate(record["calls"]):
-            key = f"{turn}.{position}"
-            data = {k: call[k] for k in ("call_id", "tool", "args")}
-            drafts.append(EventDraft(type="tool.started", call=key, data=data, **base))
-            type_, _, data = _tool_ended(call, key)
-            drafts.append(EventDraft(type=type_, call=key, data=data, **base))
-    error = outcome["error"]
-    if error is None:
-        data = {"output": outcome["output"], "usage": dict(outcome["usage"])}
-        drafts.append(EventDraft(type="agent.completed", data=data, **base))
-    else:
-        drafts.append(EventDraft(type="agent.failed", data=dict(error), **base))
-    return drafts
-
-
-def bounded_args(args: dict[str, Any]) -> dict[str, Any]:
-    """Return a tool call's arguments with long strings cut, for events."""
-    return {
-        name: cut_result(value, ARGS_CHARS) if isinstance(value, str) else value
-        for name, value in args.items()
-    }
-
-
-def _message_data(message_id: str, message: AIMessage) -> dict[str, Any]:
-    return {
-        "message_id": message_id,
-        "text": message.text,
-        "finish_reason": finish_reason(message) or "stop",
-    }
 
 
 def _count_turns(messages: Sequence[AnyMessage]) -> int:
@@ -324,61 +237,6 @@ def _locate(request: ToolCallRequest) -> tuple[int, int]:
             if call["id"] == request.tool_call["id"]:
                 return turn, position
     return max(len(turns) - 1, 0), 0
-
-
-def _record(call_id: str, tool: str, args: dict[str, Any], message: ToolMessage) -> ToolCallRecord:
-    return ToolCallRecord(
-        call_id=call_id,
-        tool=tool,
-        args=args,
-        status="failed" if message.status == "error" else "completed",
-        summary=cut_result(message.text, SUMMARY_CHARS),
-        duration_ms=message.additional_kwargs.get("duration_ms"),
-    )
-
-
-def _tool_ended(record: ToolCallRecord, call: str) -> tuple[Any, str, dict[str, Any]]:
-    data: dict[str, Any] = {"call_id": record["call_id"], "tool": record["tool"]}
-    if record["status"] == "failed":
-        return "tool.failed", call, {**data, "detail": record["summary"]}
-    ended = {"summary": record["summary"], "duration_ms": record["duration_ms"], "artifacts": []}
-    return "tool.completed", call, {**data, **ended}
-
-
-def _turns(
-    work: AssignmentContext, messages: Sequence[AnyMessage], *, foreign: bool
-) -> list[TurnRecord]:
-    """Return an agent's turns with their calls; ids repeat between turns, so each turn looks ahead only."""
-    turns: list[TurnRecord] = []
-    for index, message in enumerate(messages):
-        if not isinstance(message, AIMessage):
-            continue
-        turn = len(turns)
-        results = {m.tool_call_id: m for m in _results_after(messages, index)}
-        calls = [
-            _record(
-                work.call_id(turn, position),
-                call["name"],
-                bounded_args(call["args"]),
-                results[call["id"]],
-            )
-            for position, call in enumerate(message.tool_calls)
-            if call["id"] in results
-        ]
-        # An outside graph's messages keep their own ids: nobody announced its turns.
-        data = _message_data(work.message_id(message.id if foreign else turn), message)
-        turns.append(TurnRecord(**data, calls=calls))
-    return turns
-
-
-def _results_after(messages: Sequence[AnyMessage], index: int) -> list[ToolMessage]:
-    found: list[ToolMessage] = []
-    for message in messages[index + 1 :]:
-        if isinstance(message, AIMessage):
-            break
-        if isinstance(message, ToolMessage):
-            found.append(message)
-    return found
 
 
 def _number_citations(message: ToolMessage, request: ToolCallRequest) -> None:
@@ -403,15 +261,3 @@ def _number_citations(message: ToolMessage, request: ToolCallRequest) -> None:
         )
         shifted = [{**citation, "number": citation["number"] + offset} for citation in own]
         message.artifact = {**message.artifact, "citations": shifted}
-
-
-def _citations(messages: Sequence[AnyMessage], output: str) -> list[Citation]:
-    """Return the sources the output names as [n]; all sources read where it names none."""
-    found: dict[int, Citation] = {}
-    for message in messages:
-        artifact = message.artifact if isinstance(message, ToolMessage) else None
-        if isinstance(artifact, dict):
-            for citation in artifact.get("citations", []):
-                found.setdefault(citation["number"], citation)
-    named = [c for number, c in found.items() if f"[{number}]" in output]
-    return named or list(found.values())

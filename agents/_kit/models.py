@@ -26,6 +26,9 @@ from domain.usage import ModelCall
 TRIES: Final = 3
 """Calls made before a transient failure becomes final."""
 
+CONNECTIONS: Final = 128
+"""Connections to the model provider: more than runs make calls at once."""
+
 MAX_DELAY_SECONDS: Final = 20.0
 """The longest wait between two tries, whatever Retry-After says."""
 
@@ -60,20 +63,38 @@ class ModelGateway:
         self.first_delay_seconds: Final = settings.first_delay_seconds
         self.max_output_tokens: Final = settings.max_output_tokens
         self._names: Final[dict[Tier, str]] = settings.tiers or {}
+        # One bounded pool of our own: the library's default outlives the event loop it was made in.
+        self._http: Final = httpx2.AsyncClient(
+            limits=httpx2.Limits(
+                max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS
+            ),
+            timeout=settings.timeout_seconds,
+            follow_redirects=True,
+        )
         self._talking: dict[Tier, BaseChatModel] = {}
         self._deciding: dict[Tier, BaseChatModel] = {}
         for tier in ("fast", "standard", "deep"):
             if settings.tiers:
-                self._talking[tier] = _open_model(settings.tiers[tier], settings)
+                self._talking[tier] = _open_model(
+                    settings.tiers[tier], settings, self._http, streaming=True
+                )
                 # Streaming a decision nobody reads costs a fifth of a run's CPU.
                 self._deciding[tier] = _open_model(
-                    settings.tiers[tier], settings, disable_streaming=True, tags=["nostream"]
+                    settings.tiers[tier],
+                    settings,
+                    self._http,
+                    disable_streaming=True,
+                    tags=["nostream"],
                 )
             else:
                 self._talking[tier] = OfflineChatModel(specs=specs)
                 self._deciding[tier] = OfflineChatModel(
                     specs=specs, disable_streaming=True, tags=["nostream"]
                 )
+
+    async def aclose(self) -> None:
+        """Close the connections to the model provider."""
+        await self._http.aclose()
 
     def talking(self, tier: Tier) -> BaseChatModel:
         """Return the model whose tokens reach the client."""
@@ -144,7 +165,7 @@ class _RetryAfter(tenacity.wait.wait_base):
 
     def __init__(self, first_delay_seconds: float) -> None:
         self._otherwise = tenacity.wait_exponential_jitter(
-            initial=first_delay_seconds, max=MAX_DELAY_SECONDS, jitter=first_delay_seconds / 2
+            multiplier=first_delay_seconds, max=MAX_DELAY_SECONDS, jitter=first_delay_seconds / 2
         )
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
@@ -184,12 +205,17 @@ def explain(error: BaseException) -> str:
         return "The model provider's rate limit or quota is used up (HTTP 429). Try again later."
     if isinstance(status, int):
         return f"The model provider answered HTTP {status}."
-    if isinstance(error, (TimeoutError, openai.APITimeoutError, httpx.TimeoutException, httpx2.TimeoutException)):
+    if isinstance(
+        error,
+        (TimeoutError, openai.APITimeoutError, httpx.TimeoutException, httpx2.TimeoutException),
+    ):
         return "The model provider did not answer in time. Try again, or raise SIGNALBOX_MODEL_TIMEOUT."
     if isinstance(error, json.JSONDecodeError):
         return "The model provider sent a malformed answer."
     if isinstance(error, _BROKEN_CONNECTION):
-        return "The model provider could not be reached, or broke the connection. Check the base URL."
+        return (
+            "The model provider could not be reached, or broke the connection. Check the base URL."
+        )
     return f"The model call failed ({type(error).__name__})."
 
 
@@ -231,9 +257,21 @@ def count_tokens(message: AIMessage, *, fallback_model: str) -> TokenCount:
     )
 
 
-def _open_model(name: str, settings: ModelSettings, **extra: Any) -> BaseChatModel:
+def _open_model(
+    name: str,
+    settings: ModelSettings,
+    http: httpx2.AsyncClient,
+    *,
+    streaming: bool = False,
+    **extra: Any,
+) -> BaseChatModel:
     provider = name.partition(":")[0]
     options: dict[str, Any] = {**_options(provider, settings), **extra}
+    if provider == "openai":
+        options["http_async_client"] = http
+        if streaming:
+            # Always, so that a model behaves the same whether or not anybody reads its tokens.
+            options["streaming"] = True
     try:
         return init_chat_model(name, **options)
     except ImportError as error:

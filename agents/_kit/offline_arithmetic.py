@@ -16,7 +16,7 @@ MAX_EXPONENT: Final = 1_000
 _NUM: Final = r"(\d{1,18}(?:\.\d{1,15})?)"
 
 _REWRITES: Final = tuple(
-    (re.compile(pattern, re.IGNORECASE), replacement)
+    (re.compile(pattern, re.IGNORECASE | re.ASCII), replacement)
     for pattern, replacement in (
         (r"(?<=\d),(?=\d{3}(?!\d))", ""),
         (r"[$€£¥](?=\d)", ""),
@@ -28,6 +28,16 @@ _REWRITES: Final = tuple(
         (rf"what percent(?:age)? of {_NUM} is {_NUM}", r"= \2 / \1 * 100"),
         (rf"{_NUM} is what percent(?:age)? of {_NUM}", r"= \1 / \2 * 100"),
         (rf"what percent(?:age)? is {_NUM} of {_NUM}", r"= \1 / \2 * 100"),
+        (rf"{_NUM}\s?(?:%|percent)\s+(?:more|higher)\s+than\s+{_NUM}", r"\2 * (1 + \1 / 100)"),
+        (
+            rf"{_NUM}\s?(?:%|percent)\s+(?:(?:less|lower)\s+than|off)\s+{_NUM}",
+            r"\2 * (1 - \1 / 100)",
+        ),
+        (rf"increase\s+{_NUM}\s+by\s+{_NUM}\s?(?:%|percent)", r"= \1 * (1 + \2 / 100)"),
+        (
+            rf"(?:de|re)(?:crease|duce)\s+{_NUM}\s+by\s+{_NUM}\s?(?:%|percent)",
+            r"= \1 * (1 - \2 / 100)",
+        ),
         (rf"{_NUM}\s?(?:%|percent)\s+of\s+(?:the\s|a\s)?(?=[\d(])", r"\1 / 100 * "),
         (rf"{_NUM}\s?(?:%|percent\b)(?!\s?[\d(])", r"(\1 / 100)"),
         (r"\bplus\b", "+"),
@@ -42,7 +52,7 @@ _REWRITES: Final = tuple(
     )
 )
 
-_CANDIDATE: Final = re.compile(r"[-+(]{0,8}\s?\d[\d\s.+\-*/%()]{2,300}")
+_CANDIDATE: Final = re.compile(r"[-+(]{0,8}\s?\d[\d\s.+\-*/%()]{2,320}", re.ASCII)
 _CUE: Final = re.compile(
     r"(?:^|=|:|\b(?:what(?:'s|\s+is)|how\s+much\s+is|calculate|compute|evaluate|solve|work\s+out|of|to)"
     r"(?:\s+the)?(?:\s+(?:result|value|answer)\s+(?:of|to))?:?)\s{0,3}$",
@@ -50,7 +60,8 @@ _CUE: Final = re.compile(
 )
 _LISTED: Final = re.compile(r"(?:,|;|\band)\s{0,3}$", re.IGNORECASE)
 _CLEAR: Final = re.compile(r"\*|\s[-+/%]\s|\d\s?\+\s?\d")
-_YEARS: Final = re.compile(r"(?:19|20)\d\d\s?[-/]\s?\d{2,4}")
+# A span of years, or a lone percentage: "5% for 3 years" asks for something else.
+_NO_SUM: Final = re.compile(r"(?:19|20)\d\d\s?[-/]\s?\d{2,4}|\(?[\d.]{1,34} / 100\)?")
 
 _PROGRAM: Final = """\
 def show(text, value):
@@ -67,11 +78,14 @@ def find_expressions(text: str) -> list[str]:
         text = pattern.sub(replacement, text)
     found: list[str] = []
     for match in _CANDIDATE.finditer(text):
+        if len(match[0]) >= EXPRESSION_CHARS or len(found) == MAX_EXPRESSIONS:
+            # A part of the arithmetic would pass for the whole.
+            return []
         raw = match[0].strip().rstrip(".,").strip()
         before = text[max(0, match.start() - 48) : match.start()]
         wanted = _CUE.search(before) or _CLEAR.search(raw) or (found and _LISTED.search(before))
-        source = None if _YEARS.fullmatch(raw) or not wanted else _read_expression(raw)
-        if source and len(found) < MAX_EXPRESSIONS:
+        source = _read_expression(raw) if wanted and not _NO_SUM.fullmatch(raw) else None
+        if source:
             found.append(source)
     return found
 
@@ -90,7 +104,7 @@ def _read_expression(raw: str) -> str | None:
     """Return the text as an expression of numbers and operators; `None` where it is not one."""
     for text in (raw, raw.strip("()"), raw.rstrip(")")):
         try:
-            tree = ast.parse(text[:EXPRESSION_CHARS], mode="eval")
+            tree = ast.parse(text, mode="eval")
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         if isinstance(tree.body, ast.BinOp) and _is_safe(tree):

@@ -12,6 +12,9 @@ from agents._kit.hints import name_pattern
 SCAN_CHARS: Final = 6_000
 """A longer task is one clause: it is mostly material, and its structure would be guesswork."""
 
+MAX_CLAUSES: Final = 16
+"""A text with more of them is a document, not a list of things to do."""
+
 Relation = Literal["sentence", "joined", "independent", "dependent"]
 """How a clause hangs on the one before: `sentence` begins a sentence or line of its own, `joined`
 follows a bare comma or "and", `independent` and `dependent` say so ("also"; "then", "based on
@@ -47,7 +50,8 @@ _POLITE: Final = (
 )
 _LATER: Final = (
     r"then|after (?:that|this)|afterwards?|next|finally|lastly"
-    r"|(?:based|building) (?:up)?on (?:that|this|it|these|those|the (?:results?|answers?|findings?))"
+    r"|(?:based|building) (?:up)?on (?:that|this|it|these|those)"
+    r"|(?:based|building) (?:up)?on the (?:results?|answers?|findings?)"
     r"|(?:using|with|from) (?:that|this|these|those|it|the (?:results?|answers?|findings?))"
     r"(?= |,)"
 )
@@ -64,8 +68,8 @@ _VERBS: Final = (
     r"|evaluate|describe|define|ask|let|have the|use the|code up|work out"
 )
 _MORE_VERBS: Final = (
-    r"what|what's|who|whom|whose|when|where|why|how|which|is|are|was|were|does|do|did|run|sort|check"
-    r"|list|show|give|make|plot|count|read|save|fix|debug|test|average|sum|convert|compare|review"
+    r"what|what's|who|whom|whose|when|where|why|how|which|is|are|was|were|does|do|did|run|sort"
+    r"|check|list|show|give|make|plot|count|read|save|fix|debug|test|average|sum|convert|compare|review"
     r"|predict|refactor|execute|develop|generate|i need|i want|need|we need|by what|in which"
     r"|(?:the )?(?:mean|average|median|standard deviation|sum|growth|trend)"
 )
@@ -82,7 +86,11 @@ def split_task(task: str, names: Sequence[str] = ()) -> list[Clause]:
         shown = _unmask(piece.text, hidden).strip(" ,;\n")
         if shown.strip(":"):
             clauses.append(Clause(shown, piece.gap, piece.relation))
-    return clauses or [Clause(task.strip(), "", "sentence")]
+        if len(clauses) > MAX_CLAUSES:
+            break
+    if not clauses or len(clauses) > MAX_CLAUSES:
+        return [Clause(task.strip(), "", "sentence")]
+    return clauses
 
 
 @lru_cache(maxsize=64)
@@ -115,8 +123,14 @@ def _join_pieces(text: str, strong_start: re.Pattern[str]) -> Iterator[Clause]:
     """Yield the text's clauses; a piece that asks nothing of its own stays with the one before."""
     current = Clause("", "", "sentence")
     asked = False
+    told: Relation | None = None
     for gap, piece, strong in _cut(text):
         relation, rest = _read_marker(piece, strong=strong)
+        if not rest and relation in {"independent", "dependent"}:
+            # "…, independently, …": the word stands between two commas and speaks of what follows.
+            told = relation
+            continue
+        relation, told = told or relation, None
         verb = _ASKS.match(rest) or strong_start.match(rest)
         begins = bool(verb) if relation != "joined" else bool(strong_start.match(rest))
         if not current.text.strip(" :,"):

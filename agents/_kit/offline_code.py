@@ -13,9 +13,9 @@ from agents._kit.offline_answers import explain_limit, fence
 from agents._kit.offline_programs import Program
 
 SCAN_CHARS: Final = 40_000
-PARSED_CHARS: Final = 20_000
+PARSED_CHARS: Final = 8_000
 """Longer code goes to the interpreter unread: parsing it here would hold up other runs."""
-MAX_TRIES: Final = 12
+MAX_TRIES: Final = 4
 
 _FENCE: Final = re.compile(r"(?P<mark>```|~~~)[ \t]{0,4}(?P<language>[\w+#.-]{0,20})[ \t]{0,8}\n")
 _PYTHON: Final = frozenset({"", "py", "python", "python3"})
@@ -23,15 +23,24 @@ _INLINE: Final = re.compile(r"`([^`\n]{3,400})`")
 _CODE_LINE: Final = re.compile(
     r"\s{0,40}(?:(?:async )?def \w{1,60}\(|class \w{1,60}\s?[:(]|import \w"
     r"|from \w[\w.]{0,80} import "
-    r"|for \w[^\n]{0,80} in [^\n]{1,120}:|while [^\n]{1,120}:\s{0,4}$|print\(|assert |try:|@\w"
+    r"|for \w[^\n]{0,80} in [^\n]{1,120}:|(?:while|if|with) [^\n]{1,120}:\s{0,4}$"
+    r"|print\(|assert |return\b|try:|@\w"
     r"|[A-Za-z_]\w{0,60}(?:\[[^\]\n]{0,60}\])? ?[-+*/]?= ?[^=\s]"
     r"|[A-Za-z_][\w.]{0,80}\([^\n]{0,200}\)\s{0,4}$)"
 )
+_TELLING: Final = re.compile(
+    r"^\s{0,40}(?:(?:async )?def \w|class \w{1,60}\s?[:(]|import \w|from \w[\w.]{0,80} import "
+    r"|for \w[^\n]{0,80} in |print\()",
+    re.MULTILINE,
+)
+_CALL: Final = re.compile(r"\w\(")
+_TRACEBACK: Final = "Traceback (most recent call last)"
 _CHANGE: Final = re.compile(
     r"\b(?:fix|explain|refactor|optimi[sz]e|improve|translate|rewrite|review|document|mend|why|"
     r"add\s+\w{1,20}|write\s+(?:a\s+)?(?:unit\s+)?tests?)\b",
     re.IGNORECASE,
 )
+_TO_RUN: Final = re.compile(r"\b(?:run|execute|evaluate|output|prints?)\b", re.IGNORECASE)
 _KEEP_STILL: Final = re.compile(
     r"\b(?:do\s+not|don't|never|without)\s+(?:run|execut)", re.IGNORECASE
 )
@@ -116,6 +125,8 @@ def _find_fenced(text: str) -> Pasted | None:
 
 
 def _find_inline(text: str) -> Pasted | None:
+    if not _TO_RUN.search(_INLINE.sub(" ", text)):
+        return None
     for match in _INLINE.finditer(text):
         code = match[1].strip("`")
         if _CODE_LINE.match(code) and _compiles(code):
@@ -126,15 +137,21 @@ def _find_inline(text: str) -> Pasted | None:
 def _find_bare(text: str) -> Pasted | None:
     lines = text.splitlines()
     first = next((i for i, line in enumerate(lines) if _CODE_LINE.match(line[:400])), None)
-    if first is None:
-        return _find_after_colon(lines)
+    if first is None or _TRACEBACK in text:
+        return None if _TRACEBACK in text else _find_after_colon(lines)
     before = "\n".join(lines[:first])
     for end in _likely_ends(lines, first):
         code = "\n".join(lines[first:end])
-        if _compiles(code):
+        if _does_something(code) and _compiles(code):
             return Pasted(code, f"{before} {' '.join(lines[end:])}", "")
-    telling = sum(bool(_CODE_LINE.match(line[:400])) for line in lines[first : first + 200])
-    return Pasted("\n".join(lines[first:]), before, "") if telling > 1 or first == 0 else None
+    code = "\n".join(lines[first:])
+    return Pasted(code, before, "") if _TELLING.search(code[:PARSED_CHARS]) else None
+
+
+def _does_something(code: str) -> bool:
+    """Return whether running the code can show anything: `revenue = 120, 135` is data, not code."""
+    head = code[:PARSED_CHARS]
+    return _TELLING.search(head) is not None or _CALL.search(head) is not None
 
 
 def _likely_ends(lines: list[str], first: int) -> Iterator[int]:

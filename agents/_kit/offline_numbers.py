@@ -6,8 +6,8 @@ import re
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-SCAN_CHARS: Final = 20_000
-MAX_NUMBERS: Final = 2_000
+MAX_NUMBERS: Final = 5_000
+"""Of a text with more of them nothing is read: a series is computed whole or not at all."""
 
 MINUS: Final = "-\N{MINUS SIGN}"
 """The signs that make a number negative: texts from a word processor hold the second."""
@@ -15,19 +15,23 @@ MINUS: Final = "-\N{MINUS SIGN}"
 LONGEST_GAP: Final = 48
 """Characters between two numbers of one series; no separator is longer."""
 
+YEAR_DIGITS: Final = 4
 _YEARS: Final = range(1900, 2101)
 _SCALES: Final = {"k": 1_000, "K": 1_000, "M": 1_000_000, "bn": 1_000_000_000}
 
-# Every repetition is bounded: a long text must not make the search quadratic.
+# Every repetition is bounded: a long text must not make the search quadratic. Only ASCII digits
+# count: others are no Python literals.
 _NUMBER: Final = re.compile(
     rf"(?<![\w.])(?P<sign>[{MINUS}+])?[$€£¥]?"
     r"(?P<digits>\d{1,3}(?:,\d{3}){1,6}(?:\.\d{1,15})?|\d{1,18}(?:\.\d{1,15})?|\.\d{1,15})"
-    r"(?P<exponent>[eE][-+]?\d{1,2})?(?:\s?%|(?P<scale>k|K|M|bn)\b)?(?!\w|\.\d|,\d)"
+    r"(?P<exponent>[eE][-+]?\d{1,2})?(?:\s?%|(?P<scale>k|K|M|bn)\b)?(?!\w|\.\d|,\d)",
+    re.ASCII,
 )
-_COMPACT: Final = re.compile(r"\d{1,18}(?:\.\d{1,15})?(?:,-?\d{1,18}(?:\.\d{1,15})?){2,}")
+_COMPACT: Final = re.compile(r"\d{1,18}(?:\.\d{1,15})?(?:,-?\d{1,18}(?:\.\d{1,15})?){2,}", re.ASCII)
 _SPACED: Final = re.compile(r"\d,\s{1,4}[-$€£¥]?\d")
 _THOUSANDS: Final = re.compile(r"\d{1,2}(?:,\d{3}){2,}")
 
+_USUAL_GAPS: Final = frozenset({", ", " ", ",", "\n", "; ", " and ", ", and "})
 _PLAIN_GAP: Final = re.compile(
     r"\s{1,8}|\s{0,4}(?:,?\s{0,2}(?:and|&)|,|;|\||→|->|\bto\b|\bthen\b)\s{0,4}(?:and\s{1,3})?"
     r"|\s{0,4}\n\s{0,4}(?:[-*•]\s{1,3})?"
@@ -61,7 +65,7 @@ def find_series(text: str) -> list[str]:
 
     Numbers scattered over a story are no series: a statistic of them would mean nothing.
     """
-    text = _spread(text[:SCAN_CHARS])
+    text = _spread(text)
     numbers = _find_numbers(text)
     runs = [run for run in _find_runs(text, numbers) if len(run) > 1]
     telling = [run for run in runs if not all(number.year for number in run)]
@@ -79,36 +83,46 @@ def _spread(text: str) -> str:
 
 
 def _find_numbers(text: str) -> list[Number]:
-    numbers: list[Number] = []
-    for match in _NUMBER.finditer(text):
-        before = text[max(0, match.start() - 12) : match.start()]
-        after = text[match.end() : match.end() + 3]
-        cited = before.endswith("[") and after.startswith("]")
-        if not cited and not _LABEL_BEFORE.search(before):
+    numbers = []
+    for count, match in enumerate(_NUMBER.finditer(text)):
+        if count >= MAX_NUMBERS:
+            return []
+        if not _is_label(text, match.start(), match.end()):
             numbers.append(_read(match))
-        if len(numbers) >= MAX_NUMBERS:
-            break
-    plain = [number for number in numbers if not _is_year_label(text, number)]
+    plain = [number for number in numbers if not (number.year and _is_year_label(text, number))]
     return plain if len(plain) > 1 else numbers
 
 
+def _is_label(text: str, start: int, end: int) -> bool:
+    """Return whether a number only counts something off: `[3]`, `week 3`, `#3`."""
+    before = text[max(0, start - 2) : start]
+    if before.endswith("["):
+        return text.startswith("]", end)
+    # The pattern is dear, and in a long list of numbers hardly ever needed.
+    spoken = before.endswith("#") or before[:1].isalpha() or before[:1] == "."
+    return spoken and _LABEL_BEFORE.search(text[max(0, start - 12) : start]) is not None
+
+
 def _read(match: re.Match[str]) -> Number:
+    start, end = match.span()
+    found = match[0]
+    if found.isascii() and found.isdecimal() and found[0] != "0":
+        return Number(found, start, end, len(found) == YEAR_DIGITS and int(found) in _YEARS)
     digits = match["digits"].replace(",", "")
-    if digits.isdigit():
+    if digits.isdecimal():
         digits = str(int(digits))  # 007 is no Python literal
     scale = _SCALES.get(match["scale"] or "")
     sign = "-" if (match["sign"] or "+") in MINUS else ""
     literal = sign + digits + (match["exponent"] or "")
     if scale:
         literal = f"{float(literal) * scale:.15g}"
-    year = match[0].isdigit() and int(match[0]) in _YEARS
-    return Number(literal, match.start(), match.end(), year)
+    return Number(literal, start, end, year=False)
 
 
 def _is_year_label(text: str, number: Number) -> bool:
     before = text[max(0, number.start - 6) : number.start].lower()
     after = text[number.end : number.end + 2].lstrip()
-    return number.year and (before.endswith(("in ", "since ")) or after.startswith((":", "=")))
+    return before.endswith(("in ", "since ")) or after.startswith((":", "="))
 
 
 def _find_runs(text: str, numbers: list[Number]) -> list[list[Number]]:
@@ -127,6 +141,8 @@ def _find_runs(text: str, numbers: list[Number]) -> list[list[Number]]:
 
 def _unit_between(gap: str) -> str | None:
     """Return the unit that separates two numbers of one series, `None` where the series ends."""
+    if gap in _USUAL_GAPS:
+        return ""
     if len(gap) > LONGEST_GAP:
         return None
     if _PLAIN_GAP.fullmatch(gap):

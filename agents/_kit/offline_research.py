@@ -54,9 +54,9 @@ def write_query(text: str) -> str:
 def read_hits(text: str) -> list[Hit]:
     """Return the hits of a search result, in its order."""
     marks = list(_HIT.finditer(text))
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
     hits = []
-    for mark, end in zip(marks, ends, strict=True):
+    for mark, end in zip(marks, ends, strict=False):
         title, _, source = mark[2].rpartition(" — ")
         snippet = text[mark.end() : end].strip()
         hits.append(Hit(int(mark[1]), title or source, source, snippet))

@@ -6,12 +6,19 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from agents._kit.hints import FALLBACK_TOOL, names_agent, pick_agent, weigh_agents
+from agents._kit.hints import (
+    FALLBACK_TOOL,
+    Weighed,
+    names_agent,
+    pick_agent,
+    refuses_agent,
+    weigh_agents,
+)
 from agents._kit.offline_arithmetic import find_expressions
 from agents._kit.offline_clauses import SCAN_CHARS, Clause, split_task
-from agents._kit.offline_code import find_code
+from agents._kit.offline_code import find_code, is_python
 from agents._kit.offline_numbers import find_series
-from agents._kit.offline_statistics import asks_statistics
+from agents._kit.offline_statistics import asks_figure
 from agents._kit.prompts import ResultText
 from domain.agent import AgentSpec
 from domain.routing import Route, RouteAssignment
@@ -37,6 +44,8 @@ class Part(NamedTuple):
     text: str
     spec: AgentSpec
     round: int
+    sure: bool = True
+    """Whether anything in the text suggests the agent."""
 
 
 def decide_route(task: str, results: Sequence[ResultText], specs: Sequence[AgentSpec]) -> Route:
@@ -53,13 +62,15 @@ def decide_route(task: str, results: Sequence[ResultText], specs: Sequence[Agent
 
 def divide_task(task: str, specs: Sequence[AgentSpec]) -> list[Part]:
     """Return the parts of a task, in order; one part unless it plainly has several."""
+    specs = [spec for spec in specs if not refuses_agent(task, spec)] or specs
     clauses = split_task(task, [spec.name for spec in specs]) if _is_prose(task) else []
     parts: list[Part] = []
     for clause in clauses:
         _add_clause(parts, clause, specs)
     if parts[1:]:
         return [_add_numbers(part, task) for part in parts]
-    return [Part(task.strip(), pick_agent(task, specs), 0)]
+    best = _weigh_best(task, specs)
+    return [Part(task.strip(), best.spec if best.weight else pick_agent(task, specs), 0)]
 
 
 def _is_prose(task: str) -> bool:
@@ -71,18 +82,34 @@ def _is_prose(task: str) -> bool:
 
 
 def _add_clause(parts: list[Part], clause: Clause, specs: Sequence[AgentSpec]) -> None:
-    best = weigh_agents(clause.text, specs)[0]
+    best = _weigh_best(clause.text, specs)
     if not parts:
         spec = best.spec if best.weight else pick_agent(clause.text, specs)
-        parts.append(Part(clause.text, spec, 0))
+        parts.append(Part(clause.text, spec, 0, best.weight > 0))
         return
     last = parts[-1]
+    if not last.sure:
+        # What was said so far only sets the scene for this clause.
+        text = f"{last.text}{clause.gap}{clause.text}"
+        spec = best.spec if best.weight else last.spec
+        parts[-1] = Part(text, spec, last.round, best.weight > 0)
+        return
     later = _must_wait(clause, best.spec, last)
     if best.weight == 0 or len(parts) >= MAX_ASSIGNMENTS or _belongs(clause, best.spec, last):
         parts[-1] = last._replace(text=f"{last.text}{clause.gap}{_link(clause)}{clause.text}")
     else:
         round_ = min(last.round + 1, MAX_ROUNDS - 1) if later else 0
         parts.append(Part(clause.text, best.spec, round_))
+
+
+def _weigh_best(text: str, specs: Sequence[AgentSpec]) -> Weighed:
+    """Return the most suggested agent; pasted code goes to one that can run it."""
+    weighed = weigh_agents(text, specs)
+    best = weighed[0]
+    pasted = find_code(text)
+    if pasted is None or not is_python(pasted) or names_agent(text, best.spec):
+        return best
+    return next((w for w in weighed if _RUN in w.spec.tools), best)
 
 
 def _must_wait(clause: Clause, spec: AgentSpec, last: Part) -> bool:
@@ -118,7 +145,7 @@ def _add_numbers(part: Part, task: str) -> Part:
     lacks = (
         _RUN in part.spec.tools
         and part.round == 0
-        and asks_statistics(part.text)
+        and asks_figure(part.text)
         and not _CODING.search(part.text)
         and not find_series(part.text)
         and not find_expressions(part.text)

@@ -31,12 +31,16 @@ def _several(values: Sequence[float]) -> bool:
     return len(values) > 1
 
 
+def _many(values: Sequence[float]) -> bool:
+    return len(values[1:]) > 1  # a trend takes two steps
+
+
 def _starts_nonzero(values: Sequence[float]) -> bool:
     return len(values) > 1 and values[0] != 0
 
 
 def _keeps_positive(values: Sequence[float]) -> bool:
-    return len(values[1:]) > 1 and values[0] > 0 and values[-1] > 0
+    return _many(values) and values[0] > 0 and values[-1] > 0
 
 
 _GROWTH: Final = (
@@ -90,19 +94,15 @@ FIGURES: Final = (
         _keeps_positive,
         unit="%",
     ),
-    Figure("slope per step", "slope", _TREND, _several),
-    Figure("next value by linear trend", "intercept + slope * len(values)", _NEXT, _several),
+    Figure("slope per step", "slope", _TREND, _many),
+    Figure("next value by linear trend", "intercept + slope * len(values)", _NEXT, _many),
 )
 
-_ANY: Final = re.compile(
-    "|".join(figure.asked for figure in FIGURES)
-    + r"|\bstatistic|\banaly[sz]|\bdescribe\b|\bsummari[sz]e\b|\bcompute\b|\bcalculat",
-    re.IGNORECASE,
-)
+_ANY_FIGURE: Final = re.compile("|".join(figure.asked for figure in FIGURES), re.IGNORECASE)
+_CORRELATION: Final = re.compile(r"\bcorrelat", re.IGNORECASE)
 
 # What this program does not compute; the answer must not pass over it in silence.
 _BEYOND: Final = (
-    (r"\bcorrelat", "the correlation"),
     (r"\b(?:plot|chart|graph|histogram|draw|visuali[sz]e)\b", "the chart"),
     (r"\b(?:quartiles?|percentiles?|outliers?|seasonal\w*|p-value|t-test|confidence)\b", "{}"),
     (r"\b(?:double|halve|multiply|divide|square)\s(?:it|that|them|this|the result)\b", "{}"),
@@ -127,9 +127,14 @@ def show(label, value, unit=""):
 _LINE: Final = re.compile(r"^([a-z][a-z ()]{0,60}): (-?[\d.][\w.+-]*)(%?)$", re.MULTILINE)
 
 
-def asks_statistics(text: str) -> bool:
+def asks_figure(text: str) -> bool:
     """Return whether a text asks for a figure of a series."""
-    return _ANY.search(text) is not None
+    return _ANY_FIGURE.search(text) is not None
+
+
+def relates_series(text: str) -> bool:
+    """Return whether a text asks how two series hang together, which no figure of one can tell."""
+    return _CORRELATION.search(text) is not None
 
 
 def write_statistics(text: str, literals: Sequence[str], *, origin: str = "") -> Program:
@@ -139,7 +144,7 @@ def write_statistics(text: str, literals: Sequence[str], *, origin: str = "") ->
     fitting = [f for f in FIGURES if f.fits(values) and (f.usual or f.label in asked)]
     figures = sorted(fitting, key=lambda f: asked.get(f.label, len(text) + FIGURES.index(f)))
     lines = ["slope, intercept = statistics.linear_regression(range(len(values)), values)"]
-    lines = lines if len(values) > 1 else []
+    lines = lines if _many(values) else []
     for figure in figures:
         unit = f', "{figure.unit}"' if figure.unit else ""
         lines.append(f'show("{figure.label}", {figure.expression}{unit})')
@@ -180,9 +185,8 @@ def _report(output: str, *, first: Sequence[str], about: str, beyond: Sequence[s
     parts.append("\n".join(f"- {label}: {printed[label]}" for label in leading))
     if rest:
         parts.append("Also: " + "; ".join(f"{label}: {printed[label]}" for label in rest) + ".")
-    slope = printed.get("slope per step")
-    if slope is not None and printed.get("n") not in {"1", "2"}:
-        parts.append(_describe_trend(slope))
+    if "slope per step" in printed:
+        parts.append(_describe_trend(printed["slope per step"]))
     if beyond:
         parts.append(explain_limit(", ".join(beyond)))
     return "\n\n".join(parts)

@@ -27,7 +27,7 @@ class Template(NamedTuple):
 
 
 def write_function(text: str) -> Program | None:
-    """Return the program for a well-known function, `None` where the text asks for something else."""
+    """Return the program for a well-known function, `None` where something else is asked for."""
     head = text[:SCAN_CHARS]
     if _ELSEWHERE.search(head):
         return None
@@ -57,9 +57,9 @@ def _report(template: Template, output: str) -> str:
 
 # Another language, a library or a bigger subject: a ready-made function would miss the point.
 _ELSEWHERE: Final = re.compile(
-    r"\b(?:rust|golang|in\s+go|java|javascript|typescript|c\+\+|c#|ruby|php|kotlin|swift|haskell|sql|"
-    r"bash|numpy|pandas|linked\s+list|binary\s+tree|dictionar(?:y|ies)|dicts?|dataframe|tuples|heap|"
-    r"web|api|html|generator|haiku|game|cli)\b|\bc\s+program",
+    r"\b(?:rust|golang|in\s+go|java|javascript|typescript|ruby|php|kotlin|swift|haskell|sql|bash"
+    r"|numpy|pandas|linked\s+list|binary\s+tree|dictionar(?:y|ies)|dicts?|dataframe|tuples|heap"
+    r"|web|api|html|generator|haiku|game|cli|decorator)\b|\bc(?:\+\+|#)|\b(?:in\s+c|c\s+program)\b",
     re.IGNORECASE,
 )
 
@@ -91,7 +91,7 @@ def _list(text: str) -> str:
 TEMPLATES: Final = (
     Template(
         "whether a number is prime",
-        r"\bis_prime\b|\b(?:check|tests?|whether|if|determines?|tells?)\b.{0,40}\bprime\b",
+        r"\bis_prime\b|\bis\s+\d{1,9}\s+(?:a\s+)?prime\b|\b(?:check|tests?|whether|if|determines?|tells?)\b.{0,40}\bprime\b",
         '''\
 def is_prime(n):
     """Return whether n is a prime number."""
@@ -194,7 +194,8 @@ def is_palindrome(text):
     ),
     Template(
         "reversing a text",
-        r"\brevers\w{1,3}\b.{0,30}\b(?:string|text|word|sentence|characters)|\b(?:string|text|word)\b.{0,20}\brevers",
+        r"\brevers\w{1,3}\b.{0,30}\b(?:string|text|word|sentence|characters)"
+        r"|\b(?:string|text|word)\b.{0,20}\brevers",
         '''\
 def reverse_text(text):
     """Return text with its characters in the opposite order."""
@@ -229,8 +230,8 @@ def lcm(a, b):
     ),
     Template(
         "counting words",
-        r"\b(?:word\s?(?:count|frequenc\w{1,3})|counts?\s+(?:the\s+|how\s+often\s+)?(?:number\s+of\s+)?"
-        r"(?:words?|each\s+word))\b(?!.{0,40}\bfiles?\b)",
+        r"\b(?:word\s?(?:count|frequenc\w{1,3})"
+        r"|counts?\s+(?:the\s+|how\s+often\s+)?(?:number\s+of\s+)?(?:words?|each\s+word))\b(?!.{0,40}\bfiles?\b)",
         '''\
 def count_words(text):
     """Return how often each word occurs, ignoring case, the most frequent first."""
@@ -255,8 +256,8 @@ def is_leap_year(year):
     ),
     Template(
         "sorting numbers",
-        r"\b(?:sort(?:s|ing|ed)?|merge\s?sort|order)\b.{0,30}\b(?:numbers|lists?|integers|arrays?|values)\b"
-        r"(?!.{0,20}\bby\b)|\bmerge\s?sort\b",
+        r"\b(?:sort(?:s|ing|ed)?|merge\s?sort|order)\b.{0,30}"
+        r"\b(?:numbers|lists?|integers|arrays?|values)\b(?!.{0,20}\bby\b)|\bmerge\s?sort\b",
         '''\
 def merge_sort(values):
     """Return the values in ascending order; equal ones keep their order."""

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from agents._kit.hints import weigh_agents
-from agents._kit.offline_answers import NEEDS_MODEL, fence, last_line
+from agents._kit.offline_answers import NEEDS_MODEL, REMEDY, explain_limit, fence, last_line
 from agents._kit.offline_arithmetic import find_expressions, write_arithmetic
 from agents._kit.offline_clauses import split_task
 from agents._kit.offline_code import find_code, is_python, read_pasted
 from agents._kit.offline_numbers import find_series
 from agents._kit.offline_programs import Program
 from agents._kit.offline_research import report_hits, write_query
-from agents._kit.offline_statistics import asks_statistics, write_statistics
+from agents._kit.offline_statistics import asks_figure, relates_series, write_statistics
 from agents._kit.offline_templates import write_function
 from agents._kit.prompts import PromptParts
 from domain.agent import AgentSpec
@@ -26,7 +26,8 @@ TELLING_NUMBERS: Final = 3
 """Fewer numbers in a row may be anything; with a word that asks for a figure two are enough."""
 
 _SAVE: Final = re.compile(
-    r"\b(?:save|store|write)\b.{0,60}?\b(?:to|as|in|into)\s+(?:(?:a|the)\s+)?(?:file\s+)?(?:named\s+|called\s+)?"
+    r"\b(?:save|store|write)\b.{0,60}?\b(?:to|as|in|into)\s+(?:(?:a|the)\s+)?"
+    r"(?:file\s+)?(?:named\s+|called\s+)?"
     r"[`'\"]?(?P<path>[\w-]{1,60}\.py)\b",
     re.IGNORECASE | re.DOTALL,
 )
@@ -36,7 +37,7 @@ _READ_FILE: Final = re.compile(
     re.IGNORECASE,
 )
 _FAILURE: Final = re.compile(
-    r"\s{0,9}(?:the program (?:failed|was|did not)|refused|failed|error\b|timed? ?out|not run|exit (?:code|status) [1-9-])",
+    r"the program (?:failed|was|did not|could not)\b|exit (?:code|status) [1-9-]",
     re.IGNORECASE,
 )
 _ERROR_LINE: Final = re.compile(r"[\w.]{0,80}(?:Error|Exception|Interrupt|Exit)\b")
@@ -89,23 +90,16 @@ def reply(desk: Desk) -> Reply:
 
 
 def write_program(text: str, prompt: PromptParts) -> Program | str | None:
-    """Return the program that does what a text asks, an answer in its place, or `None` for neither."""
+    """Return the program that does what a text asks, or an answer in its place, or neither."""
     pasted = find_code(text)
     if pasted is not None:
         return read_pasted(pasted) if is_python(pasted) else None
     function = write_function(text)
     if function is not None:
         return function
-    statistics = asks_statistics(text)
-    series = find_series(text)
-    if statistics and series:
-        return write_statistics(text, series)
-    expressions = find_expressions(text)
-    if expressions:
-        return write_arithmetic(expressions)
-    if statistics or len(series) >= TELLING_NUMBERS:
-        return _write_from_context(text, series, prompt)
-    return None
+    if relates_series(text):
+        return explain_limit("the relation of two series")
+    return _write_computation(text, prompt)
 
 
 def read_output(text: str, *, failed: bool) -> ToolText:
@@ -114,16 +108,32 @@ def read_output(text: str, *, failed: bool) -> ToolText:
     return ToolText(text, failed or bool(ends_in_error or _FAILURE.match(text[:200])))
 
 
-def _write_from_context(text: str, series: list[str], prompt: PromptParts) -> Program | None:
-    """Take the numbers an instruction lacks from the results so far, else from the task."""
-    if series:
+def _write_computation(text: str, prompt: PromptParts) -> Program | str | None:
+    """Return the program for the numbers of a text: a series or arithmetic, else from around it."""
+    series, expressions = find_series(text), find_expressions(text)
+    long = len(series) >= TELLING_NUMBERS
+    figure = asks_figure(text)
+    if series and figure and (long or not expressions):
         return write_statistics(text, series)
+    if expressions:
+        return write_arithmetic(expressions)
+    if long:
+        return write_statistics(text, series)
+    return _write_from_context(text, prompt) if figure else None
+
+
+def _write_from_context(text: str, prompt: PromptParts) -> Program | str | None:
+    """Take the numbers an instruction lacks from the results so far, else from the task."""
     for result in reversed(prompt.results):
         series = find_series(result.text) if result.status == "completed" else []
         if len(series) >= TELLING_NUMBERS:
             return write_statistics(text, series, origin=f" (from the {result.agent}'s result)")
-    series = find_series(prompt.task)
-    return write_statistics(text, series) if series else None
+    series = find_series(prompt.task) if prompt.task != text else []
+    if series:
+        return write_statistics(text, series)
+    if prompt.results:
+        return f"The results so far hold no series of numbers that I could compute with. {REMEDY}"
+    return None
 
 
 def _own_part(desk: Desk) -> str:

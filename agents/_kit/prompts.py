@@ -55,7 +55,9 @@ def write_results(outcomes: Sequence[AgentOutcome], *, limit: int = RESULT_CHARS
     blocks = []
     for outcome in outcomes:
         error = outcome["error"]
-        text = outcome["output"] if error is None else f"failed ({error['code']}): {error['detail']}"
+        text = (
+            outcome["output"] if error is None else f"failed ({error['code']}): {error['detail']}"
+        )
         blocks.append(
             f'<result agent="{outcome["agent"]}" round="{outcome["round"]}" status="{outcome["status"]}">\n'
             f"{head_and_tail(text, limit)}\n</result>"
@@ -63,9 +65,7 @@ def write_results(outcomes: Sequence[AgentOutcome], *, limit: int = RESULT_CHARS
     return "\n".join(blocks)
 
 
-def write_prompt(
-    task: str, *, earlier: str = "", results: str = "", assignment: str = ""
-) -> str:
+def write_prompt(task: str, *, earlier: str = "", results: str = "", assignment: str = "") -> str:
     """Return a prompt: the run's task, then the results so far, then the agent's own assignment.
 
     `earlier` is what was asked and answered before on the same thread; it stands in front.
@@ -91,6 +91,7 @@ def read_prompt(text: str) -> PromptParts:
     task, _, results = text.partition("\n</task>\n\n<results>\n")
     task = task.removeprefix("<task>\n").removesuffix("\n</task>")
     found = [
-        ResultText(m["agent"], int(m["round"]), m["status"], m["text"]) for m in _RESULT.finditer(results)
+        ResultText(m["agent"], int(m["round"]), m["status"], m["text"])
+        for m in _RESULT.finditer(results)
     ]
     return PromptParts(task, found, assignment)

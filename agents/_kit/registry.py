@@ -123,7 +123,9 @@ def _in_entry_points() -> Iterator[tuple[str, AgentSpec]]:
         elif isinstance(value, ModuleType):
             yield from _exported(value, required=True)
         else:
-            msg = f"{place} is a {type(value).__name__}; make it an AgentSpec or a module with AGENT."
+            msg = (
+                f"{place} is a {type(value).__name__}; make it an AgentSpec or a module with AGENT."
+            )
             raise ConfigurationError(msg)
 
 

@@ -89,7 +89,9 @@ def _folder(settings: Settings) -> Finding:
     except OSError as error:
         return fail("data", f"{folder} cannot be made ({error}); set SIGNALBOX_DATA_DIR")
     if not os.access(folder, os.W_OK):
-        return fail("data", f"{folder} cannot be written; set SIGNALBOX_DATA_DIR or change its owner")
+        return fail(
+            "data", f"{folder} cannot be written; set SIGNALBOX_DATA_DIR or change its owner"
+        )
     return ok("data", str(folder))
 
 
@@ -103,7 +105,10 @@ def _code(settings: Settings) -> Finding:
 def _search(settings: Settings) -> Finding:
     where = settings.knowledge_dir or "Python's own documentation and the installed packages"
     if settings.tavily_api_key:
-        return warn("search", f"TAVILY_API_KEY is set, but web search is not in this version; {where} is searched")
+        return warn(
+            "search",
+            f"TAVILY_API_KEY is set, but web search is not in this version; {where} is searched",
+        )
     return ok("search", f"{where} is searched; web search is not in this version")
 
 

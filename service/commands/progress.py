@@ -23,14 +23,18 @@ class Progress:
         """Say which run begins."""
         self._say("signalbox", f"{run['id']} accepted")
         if run["engine"] == "offline":
-            self._say("signalbox", "no language model is configured: the offline planner does the work")
+            self._say(
+                "signalbox", "no language model is configured: the offline planner does the work"
+            )
 
     def end(self, run: dict[str, Any]) -> None:
         """Say how the run ended."""
         usage = run["usage"]
         tokens = usage["input_tokens"] + usage["output_tokens"]
         cost = f"${usage['cost_usd']}" if usage["cost_known"] else "cost unknown"
-        self._say("signalbox", f"{run['status']} after {run['rounds']} rounds, {tokens} tokens, {cost}")
+        self._say(
+            "signalbox", f"{run['status']} after {run['rounds']} rounds, {tokens} tokens, {cost}"
+        )
         for part in run["degraded"]:
             self._say("signalbox", f"missing: {part['agent']}: {part['reason']}")
         if run["error"]:

@@ -24,14 +24,16 @@ TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
 
 async def run_task(settings: Settings, task: str, *, url: str | None, quiet: bool) -> int:
     """Create a run, show its progress, print it; return the exit code."""
-    async with _server(settings, url) as base_url:
+    async with (
+        _server(settings, url) as base_url,
         # No proxies from the environment: the server is on this machine or named by the user.
-        async with httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT, trust_env=False) as client:
-            try:
-                return await _follow(client, task, Progress(quiet=quiet))
-            except httpx.HTTPError as error:
-                _say(f"The server at {base_url} cannot be reached: {error!r}.")
-                return 1
+        httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT, trust_env=False) as client,
+    ):
+        try:
+            return await _follow(client, task, Progress(quiet=quiet))
+        except httpx.HTTPError as error:
+            _say(f"The server at {base_url} cannot be reached: {error!r}.")
+            return 1
 
 
 @asynccontextmanager

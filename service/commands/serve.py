@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-import sys
+
+import click
 
 from monitoring.logs import configure_logs
 from service.bootstrap import open_services
@@ -28,7 +29,7 @@ async def run_server(settings: Settings) -> None:
         async with serving(open_app(services), services, sock) as server:
             host, port = sock.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            print(f"Signalbox is at http://{shown}:{port} (docs at /docs).", file=sys.stderr, flush=True)  # noqa: T201 - the command's own output
+            click.echo(f"Signalbox is at http://{shown}:{port} (docs at /docs).", err=True)
             if services.gateway.engine == "offline":
                 _log.warning(OFFLINE, extra={"action": "engine_offline"})
             if settings.host not in LOOPBACK:
@@ -38,4 +39,6 @@ async def run_server(settings: Settings) -> None:
                     extra={"action": "open_address"},
                 )
             await serve_until_signal(server)
-        _log.info("Stopping: runs go on when the service starts again.", extra={"action": "stopping"})
+        _log.info(
+            "Stopping: runs go on when the service starts again.", extra={"action": "stopping"}
+        )

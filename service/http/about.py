@@ -44,7 +44,10 @@ async def list_agents(parts: Parts) -> Response:
 
 
 @router.get(
-    "/health/live", operation_id="get_liveness", summary="Is the process alive", response_model=Health
+    "/health/live",
+    operation_id="get_liveness",
+    summary="Is the process alive",
+    response_model=Health,
 )
 async def get_liveness() -> Response:
     """Answer as long as the process can."""
@@ -72,9 +75,7 @@ async def get_readiness(parts: Parts) -> Response:
     return response
 
 
-@router.get(
-    "/v1/info", operation_id="get_info", summary="What this server is", response_model=Info
-)
+@router.get("/v1/info", operation_id="get_info", summary="What this server is", response_model=Info)
 async def get_info(parts: Parts) -> Response:
     """Return version, engine and models."""
     return json_response(

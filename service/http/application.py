@@ -13,7 +13,6 @@ from service.http.errors import add_error_handlers
 from service.http.openapi import finish
 from service.services import Services
 
-
 DESCRIPTION: Final = "A team of AI agents behind one REST API."
 
 

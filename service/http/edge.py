@@ -36,7 +36,10 @@ class Edge:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                extra = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
+                extra = [
+                    (b"x-request-id", request_id.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
                 message["headers"] = [*message.get("headers", []), *extra]
             await send(message)
 
@@ -75,12 +78,18 @@ def _refuse(scope: Scope, headers: dict[bytes, bytes]) -> tuple[Code, str] | Non
     length = headers.get(b"content-length", b"")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:
         return "payload-too-large", _TOO_LARGE
-    if scope["method"] not in {"POST", "PATCH", "PUT"} or (not int(length or b"0") and b"transfer-encoding" not in headers):
+    if scope["method"] not in {"POST", "PATCH", "PUT"} or (
+        not int(length or b"0") and b"transfer-encoding" not in headers
+    ):
         return None
     media = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-    if media == "application/json" or (media.startswith("application/") and media.endswith("+json")):
+    if media == "application/json" or (
+        media.startswith("application/") and media.endswith("+json")
+    ):
         return None
-    detail = f"The body's media type is {media[:80]!r}. Send JSON with content-type: application/json."
+    detail = (
+        f"The body's media type is {media[:80]!r}. Send JSON with content-type: application/json."
+    )
     return "unsupported-media-type", detail
 
 

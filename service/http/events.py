@@ -30,7 +30,7 @@ router: Final = APIRouter(prefix="/v1/runs", tags=["events"])
         **problems(400, 404, 406, 500),
     },
 )
-async def list_events(  # noqa: PLR0913 - one parameter per option of the contract
+async def list_events(
     run_id: str,
     request: Request,
     parts: Parts,
@@ -55,6 +55,4 @@ async def list_events(  # noqa: PLR0913 - one parameter per option of the contra
         return json_response(result)
     if run.terminal and cursor >= run.last_seq:
         return Response(status_code=204)
-    return stream_run(
-        parts.store, parts.hub, RunRef(tenant, run_id), after=cursor, wanted=wanted
-    )
+    return stream_run(parts.store, parts.hub, RunRef(tenant, run_id), after=cursor, wanted=wanted)

@@ -23,7 +23,9 @@ def wanted_format(request: Request) -> Literal["json", "sse"]:
     ranges = dict(_range(part) for part in accept.split(",") if part.strip())
     if not ranges:
         return "json"
-    if ranges.get(SSE, 0) > 0 and ranges[SSE] >= _quality(ranges, JSON, "application/*", exact=True):
+    if ranges.get(SSE, 0) > 0 and ranges[SSE] >= _quality(
+        ranges, JSON, "application/*", exact=True
+    ):
         return "sse"
     if _quality(ranges, JSON, "application/*") > 0 or ranges.get("application/problem+json", 0) > 0:
         return "json"

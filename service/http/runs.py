@@ -25,7 +25,9 @@ from service.services import Services
 
 router: Final = APIRouter(prefix="/v1/runs", tags=["runs"])
 
-Wait = Annotated[float | None, Query(ge=0, allow_inf_nan=False, description="Seconds to wait for the end.")]
+Wait = Annotated[
+    float | None, Query(ge=0, allow_inf_nan=False, description="Seconds to wait for the end.")
+]
 
 
 @router.post(
@@ -34,7 +36,10 @@ Wait = Annotated[float | None, Query(ge=0, allow_inf_nan=False, description="Sec
     summary="Create a run",
     response_model=Run,
     status_code=202,
-    responses={200: {"model": Run, "description": "The run has ended"}, **problems(400, 404, 406, 409, 413, 415, 422, 500, 502, 504)},
+    responses={
+        200: {"model": Run, "description": "The run has ended"},
+        **problems(400, 404, 406, 409, 413, 415, 422, 500, 502, 504),
+    },
 )
 async def create_run(
     body: RunCreate, request: Request, parts: Parts, tenant: Tenant, wait: Wait = None
@@ -57,7 +62,7 @@ async def create_run(
         )
     if seconds is None:
         return run_response(run, 202, headers)
-    return ended_response(request, await parts.runs.wait(tenant, run.id, seconds), headers)
+    return ended_response(request, await parts.runs.wait(run, seconds, fresh=not replayed), headers)
 
 
 async def accept(
@@ -77,7 +82,9 @@ async def accept(
         metadata=body.metadata,
         tags=list(dict.fromkeys(body.tags)),
     )
-    idempotency = IdempotencyKey(scope=request.scope["path"], key=key, digest=digest) if key else None
+    idempotency = (
+        IdempotencyKey(scope=request.scope["path"], key=key, digest=digest) if key else None
+    )
     created = await parts.runs.create(tenant, new, idempotency=idempotency)
     return created.run, created.replayed
 
@@ -101,7 +108,7 @@ def _refuse_not_built(body: RunCreate) -> None:
     response_model=RunPage,
     responses=problems(400, 500),
 )
-async def list_runs(  # noqa: PLR0913 - one parameter per filter of the contract
+async def list_runs(
     parts: Parts,
     tenant: Tenant,
     status: RunStatus | None = None,
@@ -125,7 +132,7 @@ async def list_runs(  # noqa: PLR0913 - one parameter per filter of the contract
         limit=limit,
         before=cursor,
     )
-    runs = await parts.runs.list(tenant, query)
+    runs = await parts.runs.find(tenant, query)
     return json_response(page([run.model_dump(mode="json") for run in runs], limit, "id"))
 
 
@@ -142,7 +149,8 @@ async def get_run(
     """Return the run, whatever its status; with `wait` as soon as it has ended."""
     seconds = wait_seconds(request, wait, parts.settings.max_wait)
     if seconds:
-        return run_response(await parts.runs.wait(tenant, run_id, seconds), 200)
+        run = await parts.runs.get(tenant, run_id)
+        return run_response(await parts.runs.wait(run, seconds), 200)
     return run_response(await parts.runs.get(tenant, run_id), 200)
 
 
@@ -152,7 +160,10 @@ async def get_run(
     summary="Cancel a run",
     response_model=Run,
     status_code=202,
-    responses={200: {"model": Run, "description": "It was cancelled before"}, **problems(400, 404, 409, 413, 415, 422, 500)},
+    responses={
+        200: {"model": Run, "description": "It was cancelled before"},
+        **problems(400, 404, 409, 413, 415, 422, 500),
+    },
 )
 async def cancel_run(
     run_id: str, parts: Parts, tenant: Tenant, body: CancelIn | None = None
@@ -190,7 +201,7 @@ def run_response(run: Run, status: int, headers: dict[str, str] | None = None) -
     )
 
 
-def json_response(body: Any) -> Response:
+def json_response(body: dict[str, Any]) -> Response:
     """Return a JSON document."""
     return Response(
         orjson.dumps(body), media_type="application/json", headers={"Cache-Control": "no-store"}

@@ -35,7 +35,7 @@ def _says_something(text: str) -> str:
     return text
 
 
-def _fits_in_json(value: Any) -> Any:
+def _fits_in_json(value: str | float | None) -> str | float | None:
     if isinstance(value, int) and abs(value) > SAFE_INTEGER:
         msg = "must be at most 2**53, so that every JSON reader keeps it"
         raise ValueError(msg)

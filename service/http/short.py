@@ -28,12 +28,15 @@ router: Final = APIRouter(prefix="/api/workflow", tags=["short form"])
     operation_id="run_workflow",
     summary="Run a task and wait for it",
     response_model=Run,
-    responses={202: {"model": Run, "description": "Still running"}, **problems(400, 409, 413, 415, 422, 500, 502, 504)},
+    responses={
+        202: {"model": Run, "description": "Still running"},
+        **problems(400, 409, 413, 415, 422, 500, 502, 504),
+    },
 )
 async def run_workflow(body: TaskIn, request: Request, parts: Parts, tenant: Tenant) -> Response:
     """Create a run and answer with it when it has ended."""
     run, replayed = await accept(RunCreate(task=body.task), request, parts, tenant)
-    run = await parts.runs.wait(tenant, run.id, parts.settings.max_wait)
+    run = await parts.runs.wait(run, parts.settings.max_wait, fresh=not replayed)
     headers = {"Location": f"/v1/runs/{run.id}"}
     if replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -81,7 +84,12 @@ def _step(notice: Notice) -> dict[str, Any] | None:
     elif what.terminal:
         run = data["run"]
         messages = [(run["result"] or {}).get("output") or (run["error"] or {}).get("detail", "")]
-        return {"node": "signalbox", "status": run["status"], "next_agent": None, "messages": messages}
+        return {
+            "node": "signalbox",
+            "status": run["status"],
+            "next_agent": None,
+            "messages": messages,
+        }
     elif what.type not in {"run.started", "agent.started"}:
         return None
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -28,6 +28,7 @@ from domain.problems import Code
 from domain.run import TERMINAL, Ending, Run, RunStatus, sources_of
 from domain.usage import ModelCall, Usage
 from service.store import events, queries, usage
+from service.store.columns import utc
 from service.store.conflicts import take_key
 from service.store.rows import links, run_from, run_row
 from service.store.tables import idempotency, run_tags, runs
@@ -114,7 +115,7 @@ def create(
         update={
             "last_seq": 1,
             "links": links(run.id),
-            "created_at": run.created_at.astimezone(UTC),
+            "created_at": utc(run.created_at),
         }
     )
     # The key first: of two requests at once, the second waits here and then sees the first.

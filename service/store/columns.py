@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
 
+def utc(time: datetime) -> datetime:
+    """Return an aware time in UTC; refuse a naive one, which could mean any moment."""
+    if time.tzinfo is None:
+        msg = f"{time!r} is naive; pass a timezone-aware time"
+        raise ValueError(msg)
+    return time.astimezone(UTC)
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """Stores aware datetimes as UTC and returns them aware; refuses naive ones."""
 
@@ -22,12 +30,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Return the time in UTC."""
         del dialect
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            msg = f"{value!r} is naive; pass a timezone-aware time"
-            raise ValueError(msg)
-        return value.astimezone(UTC)
+        return None if value is None else utc(value)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Return the time with its timezone, which SQLite does not keep."""

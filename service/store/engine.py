@@ -44,7 +44,7 @@ def sqlite_path(url: str) -> Path | None:
             "sqlite:////absolute.db"
         )
         raise ConfigurationError(msg)
-    return Path(name).expanduser().resolve()
+    return Path(name).expanduser().absolute()
 
 
 def open_engine(url: str) -> AsyncEngine:

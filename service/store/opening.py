@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy.exc import DatabaseError
@@ -37,12 +38,15 @@ async def _owned(url: str) -> AsyncIterator[None]:
     if path is None:
         yield
         return
-    owner = FileOwner(path)
-    await asyncio.to_thread(owner.take)
+    owner = await asyncio.to_thread(_take, path)
     try:
         yield
     finally:
         await asyncio.to_thread(owner.release)
+
+
+def _take(path: Path) -> FileOwner:
+    return FileOwner(path).take()
 
 
 async def _prepare(engine: AsyncEngine, url: str) -> None:

@@ -20,6 +20,7 @@ class FileOwner:
     """
 
     def __init__(self, path: Path) -> None:
+        path = path.resolve()  # one file has one lock, whatever names lead to it
         self._path = path
         self._pid = path.with_name(f"{path.name}.pid")
         # Not per thread: it may be taken in one and released in another.

@@ -18,6 +18,13 @@ _GET: Final = select(runs).where(
     runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant")
 )
 _REF: Final = select(runs.c.tenant_id, runs.c.id)
+_QUEUED: Final = (
+    select(runs.c.id)
+    .where(
+        runs.c.status == "queued", runs.c.id.not_in(bindparam("exclude", expanding=True))
+    )
+    .limit(1)
+)
 _UNFINISHED: Final = _REF.where(runs.c.status == "running").order_by(runs.c.id)
 _EARLIER: Final = runs.alias("earlier")
 _RUNNABLE: Final = (
@@ -84,6 +91,11 @@ def runnable(connection: Connection, limit: int, exclude: Collection[str]) -> li
     """Return queued runs that no earlier run of their thread blocks, oldest first."""
     found = connection.execute(_RUNNABLE, {"most": limit, "exclude": list(exclude)})
     return [RunRef(*row) for row in found]
+
+
+def has_queued(connection: Connection, exclude: Collection[str]) -> bool:
+    """Return whether any run besides these is `queued`."""
+    return connection.execute(_QUEUED, {"exclude": list(exclude)}).first() is not None
 
 
 def unfinished(connection: Connection) -> list[RunRef]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import RowMapping
@@ -10,6 +10,7 @@ from sqlalchemy import RowMapping
 from domain.events import Event, EventDraft
 from domain.run import Run
 from domain.usage import ModelCall, Usage
+from service.store.columns import utc
 
 _SAME: Final = (
     "id",
@@ -66,7 +67,7 @@ def event_of(draft: EventDraft, *, run_id: str, seq: int, attempt: int, now: dat
         seq=seq,
         type=draft.type,
         run_id=run_id,
-        ts=now.astimezone(UTC),
+        ts=utc(now),
         agent=draft.agent,
         path=draft.path,
         round=draft.round,

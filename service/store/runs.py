@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
@@ -41,15 +40,19 @@ class SqlRunStore:
         """Return the run with its usage summed, or `None`."""
         return await self._database.read(queries.get, ref)
 
-    async def list(self, tenant_id: str, query: RunQuery) -> builtins.list[Run]:
+    async def find(self, tenant_id: str, query: RunQuery) -> list[Run]:
         """Return the matching runs, newest first, and one more than asked for."""
         return await self._database.read(queries.search, tenant_id, query)
 
-    async def runnable(self, *, limit: int, exclude: Collection[str]) -> builtins.list[RunRef]:
+    async def runnable(self, *, limit: int, exclude: Collection[str]) -> list[RunRef]:
         """Return the oldest runs that may be claimed now, of every tenant."""
         return await self._database.read(queries.runnable, limit, exclude)
 
-    async def unfinished(self) -> builtins.list[RunRef]:
+    async def has_queued(self, *, exclude: Collection[str]) -> bool:
+        """Return whether any run besides these is `queued`."""
+        return await self._database.read(queries.has_queued, exclude)
+
+    async def unfinished(self) -> list[RunRef]:
         """Return every run that is `running`, of every tenant."""
         return await self._database.read(queries.unfinished)
 
@@ -65,7 +68,7 @@ class SqlRunStore:
         drafts: Sequence[EventDraft],
         calls: Sequence[ModelCall],
         now: datetime,
-    ) -> builtins.list[Event]:
+    ) -> list[Event]:
         """Append events and book model calls, or raise `OwnershipLostError`."""
         return await self._database.write(changes.append, Segment(ref, attempt, now), drafts, calls)
 
@@ -77,7 +80,7 @@ class SqlRunStore:
         ending: Ending,
         drafts: Sequence[EventDraft],
         now: datetime,
-    ) -> tuple[Run, builtins.list[Event]] | None:
+    ) -> tuple[Run, list[Event]] | None:
         """End the run with its last events, or return `None` where the attempt lost it."""
         return await self._database.write(
             changes.finish, Segment(ref, attempt, now), ending, drafts
@@ -91,11 +94,11 @@ class SqlRunStore:
 
     async def events(
         self, ref: RunRef, *, after: int, limit: int, types: Collection[str] | None = None
-    ) -> builtins.list[Event]:
+    ) -> list[Event]:
         """Return stored events in order."""
         return await self._database.read(events.page, ref, after, limit, types)
 
-    async def earlier_turns(self, run: Run, *, limit: int) -> builtins.list[EarlierTurn]:
+    async def earlier_turns(self, run: Run, *, limit: int) -> list[EarlierTurn]:
         """Return the latest answered runs of the thread before this one, oldest first."""
         return await self._database.read(queries.earlier_turns, run, limit)
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+import asyncio
+from typing import Any, Final, Literal
 
-from alembic import command
 from alembic.config import Config
-from alembic.util import CommandError
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext, MigrationStep
+from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.sql.schema import SchemaItem
 
 from domain.errors import ConfigurationError
 from service.store.tables import metadata
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-    from sqlalchemy.ext.asyncio import AsyncEngine
-    from sqlalchemy.sql.schema import SchemaItem
 
 VERSION_TABLE: Final = "signalbox_schema"
 """Named for the product: a shared database may hold another application's `alembic_version`."""
@@ -22,18 +23,36 @@ VERSION_TABLE: Final = "signalbox_schema"
 
 async def migrate(engine: AsyncEngine) -> None:
     """Apply the migrations that are missing, all in one transaction."""
+    scripts = await asyncio.to_thread(read_scripts)
     async with engine.begin() as connection:
-        await connection.run_sync(upgrade)
+        await connection.run_sync(upgrade, scripts)
 
 
-def upgrade(connection: Connection, revision: str = "head") -> None:
-    """Apply migrations on a connection whose transaction the caller ends."""
-    config = Config()
-    config.set_main_option("script_location", "service.store:migrations")
-    config.attributes["connection"] = connection
+def read_scripts() -> ScriptDirectory:
+    """Read the migrations from their files."""
+    scripts = ScriptDirectory.from_config(make_config())
+    scripts.get_heads()  # reads them now, not where the event loop would wait for it
+    return scripts
+
+
+def upgrade(connection: Connection, scripts: ScriptDirectory, target: str = "head") -> None:
+    """Apply migrations up to `target` on a connection whose transaction the caller ends.
+
+    This is what Alembic's `upgrade` does, without its `env.py`, which it would read from the disk.
+    """
+
+    def steps(current: tuple[str, ...], _context: MigrationContext) -> list[Any]:
+        missing = list(scripts.iterate_revisions(target, current, implicit_base=True))
+        return [
+            MigrationStep.upgrade_from_script(scripts.revision_map, script)
+            for script in reversed(missing)
+        ]
+
+    context = MigrationContext.configure(connection, opts={**options(), "fn": steps})
     try:
-        command.upgrade(config, revision)
-    except CommandError as error:
+        with Operations.context(context):
+            context.run_migrations()
+    except RevisionError as error:
         msg = (
             f"SIGNALBOX_DATABASE_URL names a database of another version of Signalbox ({error}); "
             "install that version or set another SIGNALBOX_DATABASE_URL"
@@ -41,8 +60,15 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
         raise ConfigurationError(msg) from error
 
 
+def make_config(connection: Connection | None = None) -> Config:
+    """Return Alembic's configuration; its own commands need the connection to work on."""
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", "service.store:migrations")
+    return config
+
+
 def options() -> dict[str, Any]:
-    """Return how Alembic is configured, the same for migrating and for comparing."""
+    """Return what migrating and comparing have in common."""
     return {
         "target_metadata": metadata,
         "include_object": _is_ours,

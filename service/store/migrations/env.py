@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection it is given. Logging stays as it is."""
+"""Serves Alembic's own commands, such as writing a revision. Logging stays as it is."""
 
 from __future__ import annotations
 

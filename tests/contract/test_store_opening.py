@@ -1,0 +1,313 @@
+"""Opening a store: which URLs there are, who owns a file, and what its tables are."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, event, select, text
+
+from domain.errors import ConfigurationError
+from domain.events import EventDraft
+from domain.ports import RunQuery
+from service.store import SqlRunStore, open_engine, open_store, sqlite_path
+from service.store.engine import BEGIN_OPTION
+from service.store.migrations import make_config, migrate, options
+from service.store.tables import metadata
+from tests.contract.factories import (
+    add_run,
+    add_running,
+    append,
+    finish,
+    make_call,
+    make_key,
+    make_run,
+)
+
+ROOT = Path(__file__).parents[2]
+HOLDER = """
+import asyncio, sys
+from service.store import open_store
+
+async def main():
+    async with open_store(sys.argv[1]):
+        print("open", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def file_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/deep/er/signalbox.db"
+
+
+@asynccontextmanager
+async def holder(url: str) -> AsyncIterator[Process]:
+    """Another process that has the database open; its input's end closes it."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", HOLDER, url),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        async with asyncio.timeout(30):
+            assert process.stdout is not None
+            assert await process.stdout.readline() == b"open\n"
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+# URLs
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "data/signalbox.db",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///folder/",
+        "sqlite:///:memory:",
+        "sqlite:///a.db?mode=ro",
+        "sqlite+aiosqlite:///a.db",
+        "memory:///x",
+        "postgresql://host/db",
+    ],
+)
+def test_an_unknown_url_is_refused_in_one_line_that_says_what_it_may_be(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        open_engine(url)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert repr(url) in message
+    assert "memory://" in message
+    assert "sqlite:///" in message
+
+
+def test_a_password_in_a_refused_url_is_not_shown() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        open_engine("postgresql://ada:p@ss/word@host/db")
+    assert "***@host/db" in str(caught.value)
+    assert "ss" not in str(caught.value).split("***")[0].replace("postgresql", "")
+
+
+def test_the_file_of_a_url_can_be_asked_for() -> None:
+    assert sqlite_path("memory://") is None
+    assert sqlite_path("sqlite:////var/lib/signalbox.db") == Path("/var/lib/signalbox.db")
+    assert sqlite_path("sqlite:///data/a.db") == Path.cwd() / "data" / "a.db"
+
+
+async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="folder"):
+        async with open_store(f"sqlite:///{tmp_path}/file/signalbox.db"):
+            pass
+
+
+async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a database " * 100)
+    with pytest.raises(ConfigurationError, match=r"notes\.txt.*not a database"):
+        async with open_store(f"sqlite:///{tmp_path}/notes.txt"):
+            pass
+
+
+async def test_a_file_database_is_tuned_on_every_connection(file_url: str) -> None:
+    expected = {"journal_mode": "wal", "synchronous": 1, "busy_timeout": 5000, "foreign_keys": 1}
+    async with open_store(file_url) as store:
+        readers = store.engine.execution_options(**{BEGIN_OPTION: ""})
+        async with readers.connect() as first, readers.connect() as second:
+            for pragma, value in expected.items():
+                for connection in (first, second):
+                    found = await connection.execute(text(f"PRAGMA {pragma}"))
+                    assert found.scalar_one() == value
+
+
+# Whose file it is
+
+
+async def test_a_second_owner_in_the_same_process_is_refused(file_url: str) -> None:
+    async with open_store(file_url):
+        with pytest.raises(ConfigurationError, match=f"pid {os.getpid()}"):
+            async with open_store(file_url):
+                pass
+    async with open_store(file_url) as store:
+        await store.ping()
+
+
+async def test_another_name_of_the_file_is_refused_too(file_url: str, tmp_path: Path) -> None:
+    path = sqlite_path(file_url)
+    assert path is not None
+    async with open_store(file_url):
+        (tmp_path / "alias").symlink_to(path.parent)
+        with pytest.raises(ConfigurationError, match="in use"):
+            async with open_store(f"sqlite:///{tmp_path}/alias/{path.name}"):
+                pass
+
+
+async def test_two_memory_stores_are_two_databases() -> None:
+    async with open_store("memory://") as one, open_store("memory://") as other:
+        await add_run(one)
+        assert await other.find("ada", RunQuery()) == []
+
+
+@pytest.mark.slow
+async def test_a_second_process_is_refused_with_the_holder_and_the_remedies(file_url: str) -> None:
+    async with holder(file_url) as process:
+        with pytest.raises(ConfigurationError) as caught:
+            async with open_store(file_url):
+                pass
+        message = str(caught.value)
+        assert "\n" not in message
+        for part in (f"pid {process.pid}", "signalbox run --url", "SIGNALBOX_DATABASE_URL"):
+            assert part in message
+        await process.communicate(b"")
+        assert process.returncode == 0
+    async with open_store(file_url) as store:
+        await store.ping()
+
+
+@pytest.mark.slow
+async def test_a_killed_process_frees_its_file(file_url: str) -> None:
+    async with holder(file_url) as process:
+        process.kill()
+        await process.wait()
+        async with open_store(file_url) as store:
+            await store.ping()
+
+
+async def test_a_database_survives_being_closed_and_opened(file_url: str) -> None:
+    async with open_store(file_url) as store:
+        ref = await add_running(store)
+        await append(store, ref, "a")
+        ended = await finish(store, ref)
+    async with open_store(file_url) as store:
+        assert await store.get(ref) == ended
+        assert len(await store.events(ref, after=0, limit=9)) == 3
+
+
+# Tables
+
+
+def _differences(connection: Connection) -> list[Any]:
+    # The same options as the migrations, as Alembic takes them outside `env.py`.
+    context = MigrationContext.configure(connection, opts=options())
+    return list(compare_metadata(context, metadata))
+
+
+async def test_the_migrated_tables_are_those_of_the_code(store: SqlRunStore) -> None:
+    async with store.engine.connect() as connection:
+        assert await connection.run_sync(_differences) == []
+
+
+@pytest.mark.may_block  # Alembic's commands read their files where they run
+async def test_alembics_own_commands_find_nothing_to_migrate(store: SqlRunStore) -> None:
+    async with store.engine.begin() as connection:
+        await connection.run_sync(lambda sync: command.check(make_config(sync)))
+
+
+@pytest.mark.may_block  # Alembic's commands read their files where they run
+async def test_migrations_can_be_undone_and_done_again(store: SqlRunStore) -> None:
+    async with store.engine.begin() as connection:
+        await connection.run_sync(lambda sync: command.downgrade(make_config(sync), "base"))
+        await connection.run_sync(lambda sync: command.upgrade(make_config(sync), "head"))
+        assert await connection.run_sync(_differences) == []
+
+
+async def test_tables_of_others_are_left_alone(store: SqlRunStore) -> None:
+    async with store.engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE checkpoints (id TEXT)"))
+        await connection.execute(text("CREATE INDEX ix_checkpoints ON checkpoints (id)"))
+        assert await connection.run_sync(_differences) == []
+
+
+async def test_migrating_again_changes_nothing_and_leaves_logging_alone(
+    store: SqlRunStore,
+) -> None:
+    await add_run(store)
+    before = logging.root.level, list(logging.root.handlers), logging.getLogger("service").disabled
+    await migrate(store.engine)
+    after = logging.root.level, list(logging.root.handlers), logging.getLogger("service").disabled
+    assert before == after
+    assert len(await store.find("ada", RunQuery())) == 1
+
+
+async def test_a_database_of_a_newer_version_is_refused_in_one_line(file_url: str) -> None:
+    async with open_store(file_url) as store, store.engine.begin() as connection:
+        await connection.execute(text("UPDATE signalbox_schema SET version_num = '9999'"))
+    with pytest.raises(ConfigurationError, match="another version") as caught:
+        async with open_store(file_url):
+            pass
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_deleted_run_takes_all_its_rows_along(store: SqlRunStore) -> None:
+    ref = await add_running(store, tags=["red"])
+    calls = [make_call("c")]
+    await store.append(ref, attempt=1, drafts=[], calls=calls, now=make_run().created_at)
+    draft = EventDraft(type="run.created", data={})
+    await store.create(make_run(2), draft, idempotency=make_key())
+    async with store.engine.begin() as connection:
+        await connection.execute(text("DELETE FROM runs"))
+        for table in metadata.sorted_tables:
+            assert (await connection.execute(select(table))).all() == []
+
+
+async def test_no_query_reads_a_whole_table(file_url: str) -> None:
+    statements: list[tuple[str, Any]] = []
+    async with open_store(file_url) as store:
+        ref = await add_running(store, thread_id="t", tags=["red"])
+
+        @event.listens_for(store.engine.sync_engine, "before_cursor_execute")
+        def _note(*call: Any) -> None:
+            statements.append((call[2], call[3]))
+
+        await append(store, ref, "a")
+        await store.claim(ref, now=make_run().created_at)
+        await store.get(ref)
+        await store.events(ref, after=0, limit=9)
+        for query in (
+            RunQuery(),
+            RunQuery(status="queued"),
+            RunQuery(thread_id="t"),
+            RunQuery(tag="red"),
+            RunQuery(created_after=make_run().created_at),
+        ):
+            await store.find("ada", query)
+        await store.runnable(limit=9, exclude=[])
+        await store.unfinished()
+        await store.earlier_turns(make_run(9, thread_id="t"), limit=9)
+        await finish(store, ref, attempt=2)
+    path = sqlite_path(file_url)
+    assert path is not None
+    assert len(statements) > 15
+    with sqlite3.connect(path) as raw:
+        plans = [
+            row[3]
+            for sql, values in statements
+            if not isinstance(values, list)
+            for row in raw.execute(f"EXPLAIN QUERY PLAN {sql}", values)
+        ]
+    raw.close()
+    whole = {f"SCAN {table}" for table in [*metadata.tables, "earlier"]}
+    assert whole.isdisjoint(" ".join(plan.split()[:2]) for plan in plans)
