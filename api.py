@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from domain.errors import ConfigurationError
 from service.settings import Settings, prepare_environment, read_settings
 
 
@@ -20,12 +21,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # LangGraph reads its safety switch at import, so it is imported only now.
     from service.bootstrap import open_services, product_version  # noqa: PLC0415 - see above
     from service.http.application import make_app  # noqa: PLC0415 - see above
+    from service.server import ending_streams  # noqa: PLC0415 - see above
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings) as services:
             app.state.services = services
-            yield
+            with ending_streams(services):
+                yield
 
     return make_app(product_version(), lifespan)
 
@@ -33,7 +36,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def __getattr__(name: str) -> FastAPI:
     """Make `app` on first use, so that importing this module has no side effect."""
     if name == "app":
-        app = globals()["app"] = create_app()
+        try:
+            app = globals()["app"] = create_app()
+        except ConfigurationError as error:
+            # Only a server asks for this name: it should stop with the line, not with a traceback.
+            raise SystemExit(f"signalbox: {error}") from None
         return app
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

@@ -38,6 +38,7 @@ AGENT: Final = AgentSpec(
         # With figures behind it, "what is" asks for a calculation.
         r"\bwhat(?:'s|\s+(?:is|are|was|were|does|do|did))\b(?!.{0,60}\d)",
         r"\b(?:what|how)\s+(?:\w+\s+){1,6}(?:is|are|means?|works?|does|do)\b(?!.{0,60}\d)",
+        r"\bhow\s+(?:do|does|did|can|should|to)\b",
         r"\b(?:explain|describe|summari[sz]e|tell\s+me)\b",
         r"\b(?:cite|citations?|sources?|references?|documentation|docs|handbook|manual|articles?)\b",
         r"\b(?:define|definition|meaning|difference\s+between|according\s+to)\b",

@@ -156,7 +156,7 @@ def report(name: str, samples: dict[str, list[Sample]]) -> bool:
     bare = statistics.median(s.wall for s in samples["bare"]) * 1000
     served = statistics.median(s.wall for s in samples["served"]) * 1000
     limit = LIMITS[name]
-    kept = ratios["wall"] <= limit
+    kept: bool = ratios["wall"] <= limit
     print(
         f"{name:<8} bare {bare:6.1f} ms   served {served:6.1f} ms   "
         f"wall x{ratios['wall']:.2f}   cpu x{ratios['cpu']:.2f}   limit x{limit:.2f}   "

@@ -105,21 +105,3 @@ class Delta:
     offset: int
     """Characters of the message before this piece."""
     text: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MessageOpened:
-    """Says that an agent starts to write a message (again, after a retry); never stored."""
-
-    agent: str
-    message_id: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GraphOpened:
-    """Says whose messages the tokens below a checkpoint namespace are: those of an outside graph."""
-
-    agent: str
-    namespace: str
-    prefix: str
-    """Put before a message's own id to make ours."""

@@ -147,9 +147,10 @@ class RunStore(Protocol):
         attempt: int,
         ending: Ending,
         drafts: Sequence[EventDraft],
+        calls: Sequence[ModelCall] = (),
         now: datetime,
     ) -> tuple[Run, list[Event]] | None:
-        """End the run: status, result, `ended_at` and the last events in one transaction.
+        """End the run: status, result, `ended_at`, the last events and calls in one transaction.
 
         The terminal event is the last of `drafts`; its `data` gets `{"run": <the Run as JSON>}` here.
         `None` where the run is no longer `running` under this attempt."""

@@ -12,9 +12,10 @@ from langgraph.runtime import Runtime
 
 from agents._kit.models import ModelGateway
 from agents._kit.prompts import write_prompt, write_results
+from agents._kit.stream import StreamOwner, owned
 from domain.agent import AgentOutcome, Citation
 from domain.errors import RunFailedError
-from domain.events import SUPERVISOR, EventDraft, MessageOpened
+from domain.events import SUPERVISOR, EventDraft
 from domain.run import RunContext, RunStatus, StopReason
 from graph.context import run_context
 from graph.projection import answer_message_id
@@ -76,21 +77,16 @@ class AnswerNode:
         missing: Sequence[Missing],
     ) -> tuple[Composed, list[Missing]]:
         """Return the answer; where the model cannot write it, the results one after the other."""
-        round_ = state.get("round", 0)
-        message_id = answer_message_id(round_)
-        write = runtime.stream_writer
-        write(MessageOpened(agent=SUPERVISOR, message_id=message_id))
         more: list[Missing] = []
         if len(accepted) == 1:
             text = accepted[0]["output"]
         else:
             try:
-                text = await self._ask(state, runtime, accepted, message_id)
+                text = await self._ask(state, runtime, accepted)
             except RunFailedError as error:
                 more = [
                     Missing(agent=SUPERVISOR, reason=f"the answer was not composed: {error.detail}")
                 ]
-                write(MessageOpened(agent=SUPERVISOR, message_id=message_id))
                 text = "\n\n".join(f"**{o['agent']}**\n\n{o['output']}" for o in accepted)
         text += _name_missing(text, [*missing, *more])
         citations = [c for o in accepted for c in o["citations"] if f"[{c['number']}]" in text]
@@ -101,7 +97,6 @@ class AnswerNode:
         state: State,
         runtime: Runtime[RunContext],
         accepted: Sequence[AgentOutcome],
-        message_id: str,
     ) -> str:
         write, attempt, round_ = (
             runtime.stream_writer,
@@ -115,10 +110,16 @@ class AnswerNode:
             results=write_results([*accepted, *failed]),
         )
         messages = [SystemMessage(PROMPT), HumanMessage(prompt)]
+        owner = StreamOwner(
+            run_id=run_context(runtime).run_id,
+            agent=SUPERVISOR,
+            prefix=answer_message_id(round_),
+            numbering="none",
+        )
+        config = owned({}, owner)
 
         async def invoke() -> AIMessage:
-            write(MessageOpened(agent=SUPERVISOR, message_id=message_id))
-            return await self._gateway.talking("standard").ainvoke(messages)
+            return await self._gateway.talking("standard").ainvoke(messages, config)
 
         def on_retry(reason: str, delay: float, number: int) -> None:
             write(

@@ -13,7 +13,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from agents._kit.models import ModelGateway, ModelSettings
 from agents._kit.registry import Team, find_team
 from graph.workflow import build_workflow, graph_version
-from service.checkpoints import open_sqlite_saver
+from service.checkpoints import DeferringSaver, open_sqlite_saver
 from service.dispatch.local import LocalDispatcher
 from service.events import EventHub
 from service.executor import Executor
@@ -21,7 +21,7 @@ from service.ids import SystemClock, UuidIds
 from service.runs import RunRules, RunService
 from service.services import Services
 from service.settings import Settings
-from service.store import SqlRunStore, open_store, sqlite_path
+from service.store import Database, SqliteDatabase, SqlRunStore, open_store, sqlite_path
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
 
@@ -75,7 +75,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         gateway = open_gateway(settings, team)
         stack.push_async_callback(gateway.aclose)
         store: SqlRunStore = await stack.enter_async_context(open_store(settings.database_url))
-        saver = await _open_saver(settings, stack)
+        saver = await _open_saver(settings, store.database, stack)
         workflow = build_workflow(team=team, gateway=gateway, toolbox=toolbox, checkpointer=saver)
         version_of_graph = graph_version(team, toolbox)
         hub, clock = EventHub(), SystemClock()
@@ -86,6 +86,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             workflow=workflow,
             graph_version=version_of_graph,
             workspaces=settings.data_dir.resolve() / "workspaces",
+            relay=gateway.relay,
+            progress=saver if isinstance(saver, DeferringSaver) else None,
         )
         dispatcher = LocalDispatcher(
             store, executor.execute, max_concurrent=settings.max_concurrent_runs
@@ -119,8 +121,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
 
 
-async def _open_saver(settings: Settings, stack: AsyncExitStack) -> BaseCheckpointSaver[Any]:
+async def _open_saver(
+    settings: Settings, database: Database, stack: AsyncExitStack
+) -> BaseCheckpointSaver[Any]:
     path = sqlite_path(settings.database_url)
-    if path is None:
+    if path is None or not isinstance(database, SqliteDatabase):
         return InMemorySaver()
-    return await stack.enter_async_context(open_sqlite_saver(path))
+    return await stack.enter_async_context(open_sqlite_saver(path, database))

@@ -2,21 +2,142 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any, Final
 
 import aiosqlite
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    get_checkpoint_metadata,
+)
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from sqlalchemy import Connection
+
+from service.store import SqliteDatabase
+
+_PUT: Final = (
+    "INSERT OR REPLACE INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id,"
+    " parent_checkpoint_id, type, checkpoint, metadata) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_WRITE: Final = (
+    "INTO writes (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel,"
+    " type, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+# A special write (an error, an interrupt) replaces its forerunner; an ordinary one is final.
+_REPLACE_WRITE: Final = f"INSERT OR REPLACE {_WRITE}"
+_KEEP_WRITE: Final = f"INSERT OR IGNORE {_WRITE}"
+
+Row = tuple[Any, ...]
+
+
+class DeferringSaver(AsyncSqliteSaver):
+    """The SQLite saver that saves behind: its rows go along with the event log's next write.
+
+    The stock saver crosses to its thread three times for every save, one save after the other,
+    which costs half as much again as the whole run. Here a save costs no crossing of its own. What
+    the event log tells is saved before the log tells it; what nobody was told, a crash may undo.
+    Reading is the stock saver's, on a connection of its own.
+    """
+
+    def __init__(self, connection: aiosqlite.Connection, database: SqliteDatabase) -> None:
+        super().__init__(connection)
+        self._database = database
+        self._fresh: dict[str, set[str]] = {}
+
+    def begin(self, thread_id: str) -> None:
+        """Say that nothing is saved of a thread yet: looking for it costs a run four reads."""
+        self._fresh[thread_id] = set()
+
+    def end(self, thread_id: str) -> None:
+        """Forget what `begin` said."""
+        self._fresh.pop(thread_id, None)
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return the checkpoint a config means, or `None`."""
+        own = config["configurable"]
+        saved = self._fresh.get(str(own["thread_id"]))
+        if saved is not None and own.get("checkpoint_ns", "") not in saved:
+            return None
+        await self._database.flush()
+        return await super().aget_tuple(config)
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,  # noqa: ARG002 - the base class's signature
+    ) -> RunnableConfig:
+        """Save a checkpoint; return the config that finds it again."""
+        own = config["configurable"]
+        type_, blob = self.serde.dumps_typed(checkpoint)
+        about = json.dumps(get_checkpoint_metadata(config, metadata), ensure_ascii=False)
+        thread_id, namespace = str(own["thread_id"]), str(own["checkpoint_ns"])
+        row = (
+            thread_id,
+            namespace,
+            checkpoint["id"],
+            own.get("checkpoint_id"),
+            type_,
+            blob,
+            about.encode("utf-8", "ignore"),
+        )
+        if thread_id in self._fresh:
+            self._fresh[thread_id].add(namespace)
+        self._database.defer(partial(_insert, _PUT, [row]))
+        return {
+            "configurable": {
+                "thread_id": own["thread_id"],
+                "checkpoint_ns": own["checkpoint_ns"],
+                "checkpoint_id": checkpoint["id"],
+            }
+        }
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Save what a task has produced, before its superstep ends."""
+        own = config["configurable"]
+        place = (str(own["thread_id"]), str(own["checkpoint_ns"]), str(own["checkpoint_id"]))
+        rows = [
+            (
+                *place,
+                task_id,
+                task_path,
+                WRITES_IDX_MAP.get(channel, index),
+                channel,
+                *self.serde.dumps_typed(value),
+            )
+            for index, (channel, value) in enumerate(writes)
+        ]
+        if not rows:
+            return
+        special = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+        sql = _REPLACE_WRITE if special else _KEEP_WRITE
+        self._database.defer(partial(_insert, sql, rows))
+
+
+def _insert(sql: str, rows: list[Row], connection: Connection) -> None:
+    connection.exec_driver_sql(sql, rows)
 
 
 @asynccontextmanager
-async def open_sqlite_saver(path: Path) -> AsyncIterator[AsyncSqliteSaver]:
-    """Open a checkpointer with a connection of its own: writing it must not wait for the store's."""
+async def open_sqlite_saver(path: Path, database: SqliteDatabase) -> AsyncIterator[DeferringSaver]:
+    """Open a checkpointer on the file of a run store, which has to be open."""
     async with aiosqlite.connect(path) as connection:
-        saver = AsyncSqliteSaver(connection)
+        saver = DeferringSaver(connection, database)
         await saver.setup()
-        # Survives a crash of the process; after a power loss the last steps may run again.
-        await connection.execute("PRAGMA synchronous=NORMAL")
-        await connection.execute("PRAGMA busy_timeout=10000")
         yield saver

@@ -40,9 +40,13 @@ def serve(host: str | None, port: int | None) -> None:
 def run(task: str, url: str | None, *, quiet: bool) -> None:
     """Run TASK over HTTP: progress on stderr, the Run as JSON on stdout. Exit 0 only if it completed."""
     settings = _settings()
-    from service.commands.run import run_task  # noqa: PLC0415 - after the environment is prepared
+    from service.commands.run import INTERRUPTED, run_task  # noqa: PLC0415 - after the environment is prepared
 
-    sys.exit(asyncio.run(run_task(settings, task, url=url, quiet=quiet)))
+    try:
+        code = asyncio.run(run_task(settings, task, url=url, quiet=quiet))
+    except KeyboardInterrupt:  # click would say "Aborted!" and exit 1, as if the run had failed
+        code = INTERRUPTED
+    sys.exit(code)
 
 
 @cli.command()

@@ -9,14 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from domain.events import Delta, Event, EventDraft, MessageOpened
-from domain.ports import Clock, RunRef, RunStore
-from domain.usage import ModelCall, Usage, book_call
+from domain.events import SUPERVISOR, Delta, Event, EventDraft
+from domain.ports import Claim, Clock, RunRef, RunStore
+from domain.usage import ModelCall, book_call
 from service.frames import Notice
 
-Item = EventDraft | Delta | ModelCall | MessageOpened
-
-QUEUE_ITEMS: Final = 2_000
+WAITING_ITEMS: Final = 2_000
 """Items a segment may be ahead of the store before it waits."""
 
 READER_ITEMS: Final = 5_000
@@ -24,6 +22,9 @@ READER_ITEMS: Final = 5_000
 
 BURST_SECONDS: Final = 0.02
 """How long the first event of a burst waits for the others before all are stored and sent."""
+
+PIECES_SECONDS: Final = 0.01
+"""The shortest time between two sendings of pieces of messages."""
 
 PAGE: Final = 500
 """Stored events read at once during a replay."""
@@ -218,6 +219,39 @@ async def _live(reader: Reader, last: int, finished: set[str]) -> AsyncIterator[
             yield fresh
 
 
+@dataclass(slots=True)
+class _Pieces:
+    """A piece of a message that grows while it waits."""
+
+    agent: str
+    message_id: str
+    offset: int
+    end: int
+    texts: list[str]
+
+    def join(self) -> Delta:
+        text = "".join(self.texts)
+        return Delta(agent=self.agent, message_id=self.message_id, offset=self.offset, text=text)
+
+
+@dataclass
+class Batch:
+    """What is written together, and the order in which readers get it."""
+
+    order: list[EventDraft | Delta] = field(default_factory=list)
+    calls: list[ModelCall] = field(default_factory=list)
+
+    @property
+    def drafts(self) -> list[EventDraft]:
+        """Return the events to store."""
+        return [item for item in self.order if isinstance(item, EventDraft)]
+
+    def notices(self, events: Sequence[Event]) -> list[Notice]:
+        """Return what readers get, now that the events are stored."""
+        stored = {event.key: event for event in events}
+        return [Notice(stored[i.key] if isinstance(i, EventDraft) else i) for i in self.order]
+
+
 class SegmentLog:
     """Writes what one segment produces: one transaction for all that waits, then to the readers."""
 
@@ -227,86 +261,124 @@ class SegmentLog:
         hub: EventHub,
         clock: Clock,
         *,
-        ref: RunRef,
-        attempt: int,
-        keys: frozenset[str],
-        usage: Usage,
+        claim: Claim,
     ) -> None:
         self._store = store
         self._hub = hub
         self._clock = clock
-        self._ref = ref
-        self._attempt = attempt
-        self._keys = set(keys)
-        self._usage = usage
-        self._queue: asyncio.Queue[Item | None] = asyncio.Queue(maxsize=QUEUE_ITEMS)
+        self._run = claim.run
+        self._keys = set(claim.keys)
+        self._usage = claim.run.usage
+        self._waiting: list[EventDraft | _Pieces | ModelCall] = []
+        self._sent: dict[str, list[str]] = {}
+        """What was sent of each message that has not ended."""
+        self._closed = False
+        self._written_at = 0.0
+        self._wake = asyncio.Event()
+        self._end = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
 
-    def is_known(self, draft: EventDraft) -> bool:
-        """Return whether the run has that event already."""
-        return draft.key in self._keys
-
-    async def put(self, item: Item) -> None:
+    async def put(self, item: EventDraft | ModelCall) -> None:
         """Hand over an item; waits while the store is far behind."""
-        await self._queue.put(item)
+        await self._room.wait()
+        self._waiting.append(item)
+        if len(self._waiting) >= WAITING_ITEMS:
+            self._room.clear()
+        self._wake.set()
 
-    async def close(self) -> None:
+    def take(self, agent: str, message_id: str, offset: int, text: str) -> None:
+        """Hand over a piece of a message; pieces that wait are joined, so they need no bound."""
+        last = self._waiting[-1] if self._waiting else None
+        if type(last) is _Pieces and last.message_id == message_id and last.end == offset:
+            last.texts.append(text)
+            last.end += len(text)
+        else:
+            self._waiting.append(_Pieces(agent, message_id, offset, offset + len(text), [text]))
+        self._wake.set()
+
+    def close(self) -> None:
         """Say that nothing more comes: `run` returns once all is written."""
-        await self._queue.put(None)
+        self._closed = True
+        self._wake.set()
+        self._end.set()
 
     async def run(self) -> None:
-        """Write until closed. Raises `OwnershipLostError` when the run is no longer this segment's."""
-        closed = False
-        while not closed:
-            batch = [await self._queue.get()]
-            self._drain(batch)
-            if None not in batch and any(isinstance(i, (EventDraft, ModelCall)) for i in batch):
-                # Events come in bursts; one transaction for a burst costs a fifth of one for each.
-                await self._more(batch)
-            closed = None in batch
-            await self._write([item for item in batch if item is not None])
+        """Write until closed. Raises `OwnershipLostError` when the run is no longer this segment's.
 
-    def _drain(self, batch: list[Item | None]) -> None:
-        while not self._queue.empty():
-            batch.append(self._queue.get_nowait())
+        What waits at the end is left for `rest`: it goes into the transaction that ends the run.
+        """
+        while not self._closed:
+            await self._gather()
+            if not self._closed:
+                await self._write()
 
-    async def _more(self, batch: list[Item | None]) -> None:
-        """Gather what comes within the pause; the end of the segment ends it."""
-        try:
-            async with asyncio.timeout(BURST_SECONDS):
-                while None not in batch:
-                    batch.append(await self._queue.get())
-                    self._drain(batch)
-        except TimeoutError:
-            return
-
-    async def _write(self, batch: list[Item]) -> None:
-        drafts: list[EventDraft] = []
-        calls: list[ModelCall] = []
-        order: list[EventDraft | Delta] = []
-        for item in batch:
+    def rest(self) -> Batch:
+        """Return what was not written."""
+        waiting, self._waiting = self._waiting, []
+        self._room.set()
+        batch = Batch()
+        for item in waiting:
             if isinstance(item, ModelCall):
-                calls.append(item)
+                batch.calls.append(item)
                 self._usage = book_call(self._usage, item)
             elif isinstance(item, EventDraft):
-                fresh = self._fresh(item)
-                drafts += fresh
-                order += fresh
-            elif isinstance(item, Delta):
-                order.append(item)
-        stored: dict[str, Event] = {}
-        if drafts or calls:
-            events = await self._store.append(
-                self._ref, attempt=self._attempt, drafts=drafts, calls=calls, now=self._clock.now()
-            )
-            stored = {event.key: event for event in events}
-        notices = [Notice(stored[i.key] if isinstance(i, EventDraft) else i) for i in order]
-        self._hub.publish(self._ref.run_id, notices)
+                batch.order += self._fresh(item)
+            else:
+                delta = item.join()
+                self._note(delta)
+                batch.order.append(delta)
+        return batch
 
-    def _fresh(self, draft: EventDraft) -> list[EventDraft]:
+    async def _gather(self) -> None:
+        """Wait for something to write, and a moment for what comes with it.
+
+        Events come in bursts, and one transaction for a burst costs a fifth of one for each. Pieces
+        of messages are sent at once, but then not sooner than `PIECES_SECONDS` after the last.
+        """
+        if not self._waiting:
+            self._wake.clear()
+            await self._wake.wait()
+        pause = BURST_SECONDS
+        if all(type(item) is _Pieces for item in self._waiting):
+            pause = self._written_at + PIECES_SECONDS - asyncio.get_running_loop().time()
+        if pause > 0 and not self._closed:
+            try:
+                async with asyncio.timeout(pause):
+                    await self._end.wait()
+            except TimeoutError:
+                return
+
+    async def _write(self) -> None:
+        batch = self.rest()
+        self._written_at = asyncio.get_running_loop().time()
+        events = await self._store_events(batch.drafts, batch.calls)
+        self._hub.publish(self._run.id, batch.notices(events))
+
+    async def _store_events(self, drafts: list[EventDraft], calls: list[ModelCall]) -> list[Event]:
+        if not drafts and not calls:
+            return []
+        return await self._store.append(
+            RunRef(self._run.tenant_id, self._run.id),
+            attempt=self._run.attempt,
+            drafts=drafts,
+            calls=calls,
+            now=self._clock.now(),
+        )
+
+    def _note(self, delta: Delta) -> None:
+        pieces = self._sent.setdefault(delta.message_id, [])
+        if delta.offset == 0:
+            pieces.clear()
+        pieces.append(delta.text)
+
+    def _fresh(self, draft: EventDraft) -> list[EventDraft | Delta]:
         """Return the draft and what goes with it, unless the run has it already."""
         if draft.key in self._keys:
             return []
         self._keys.add(draft.key)
+        if draft.type == "message.completed":
+            return [*self._rest(draft), draft]
         if draft.type not in {"agent.completed", "agent.failed"}:
             return [draft]
         usage = EventDraft(
@@ -318,3 +390,13 @@ class SegmentLog:
         )
         self._keys.add(usage.key)
         return [draft, usage]
+
+    def _rest(self, draft: EventDraft) -> list[Delta]:
+        """Return the part of a message that was not streamed, so that its deltas make up its text."""
+        message_id, text = draft.data["message_id"], draft.data["text"]
+        sent = "".join(self._sent.pop(message_id, []))
+        start = len(sent) if text.startswith(sent) else 0
+        if start == len(text):
+            return []
+        agent = draft.agent or SUPERVISOR
+        return [Delta(agent=agent, message_id=message_id, offset=start, text=text[start:])]

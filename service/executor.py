@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from langgraph.errors import GraphDrained, GraphRecursionError
 from langgraph.runtime import RunControl
 from langgraph.types import StateSnapshot
 
+from agents._kit.stream import TokenRelay
 from domain.errors import OwnershipLostError, RunFailedError
 from domain.events import TERMINAL_TYPES, EventDraft
 from domain.ports import Claim, Clock, RunRef, RunStore
@@ -23,8 +23,9 @@ from domain.run import AgentResult, Degraded, Ending, Run, RunContext, RunResult
 from graph.projection import Workflow, unfinished_drafts, update_drafts
 from graph.state import Final as FinalAnswer
 from graph.state import State
-from graph.streaming import Item, Segment
+from graph.streaming import Segment
 from graph.workflow import recursion_limit
+from service.checkpoints import DeferringSaver
 from service.events import EventHub, SegmentLog
 from service.frames import Notice
 
@@ -62,6 +63,8 @@ class Executor:
         workflow: Workflow,
         graph_version: str,
         workspaces: Path,
+        relay: TokenRelay,
+        progress: DeferringSaver | None,
     ) -> None:
         self._store = store
         self._hub = hub
@@ -69,6 +72,8 @@ class Executor:
         self._workflow = workflow
         self._graph_version = graph_version
         self._workspaces = workspaces
+        self._relay = relay
+        self._progress = progress
 
     async def execute(self, ref: RunRef, control: RunControl) -> None:
         """Claim a run and bring it as far as it goes.
@@ -83,46 +88,46 @@ class Executor:
         run = claim.run
         _log.info("Segment started.", extra=_ids(run, "segment_started"))
         try:
-            ending = await self._run_segment(claim, ref, control)
-            await self._finish(ref, run, ending)
+            await self._run_segment(claim, control)
         except OwnershipLostError:
             _log.info("The run belongs to somebody else now.", extra=_ids(run, "ownership_lost"))
         except GraphDrained:
             _log.info("Segment handed back at a step's end.", extra=_ids(run, "segment_drained"))
+        finally:
+            if self._progress:
+                self._progress.end(run.id)
 
-    async def _run_segment(self, claim: Claim, ref: RunRef, control: RunControl) -> Ending:
+    async def _run_segment(self, claim: Claim, control: RunControl) -> None:
         run = claim.run
-        log = SegmentLog(
-            self._store,
-            self._hub,
-            self._clock,
-            ref=ref,
-            attempt=run.attempt,
-            keys=claim.keys,
-            usage=run.usage,
-        )
+        log = SegmentLog(self._store, self._hub, self._clock, claim=claim)
         try:
-            start = await self._start(run)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(log.run(), name=f"log {run.id}")
-                for draft in (*_opening(run), *start.missed):
-                    await log.put(draft)
-                final = start.final or await self._stream(run, start, log, control)
-                await log.close()
-        except RunFailedError as error:
-            return _failed(error)
+                try:
+                    ending = _ending(await self._reach_end(run, log, control))
+                except RunFailedError as error:
+                    ending = _failed(error)
+                log.close()
         except BaseExceptionGroup as group:
-            cause = group.exceptions[0]
-            if isinstance(cause, RunFailedError):
-                return _failed(cause)
-            raise cause from None
-        return _ending(final)
+            raise group.exceptions[0] from None
+        await self._finish(run, ending, log)
+
+    async def _reach_end(self, run: Run, log: SegmentLog, control: RunControl) -> FinalAnswer:
+        """Return what the graph ends with; raises `RunFailedError` where it has no end."""
+        for draft in _opening(run):
+            await log.put(draft)
+        start = await self._start(run)
+        for draft in start.missed:
+            await log.put(draft)
+        return start.final or await self._stream(run, start, log, control)
 
     async def _start(self, run: Run) -> _Start:
         if run.attempt > 1 and self._workflow.checkpointer:
             snapshot = await self._workflow.aget_state(_config(run))
             if snapshot.values:
                 return await self._resume(run, snapshot)
+        if run.attempt == 1 and self._progress:
+            self._progress.begin(run.id)
         state: State = {"task": run.task, "earlier": await self._earlier(run)}
         return _Start(state=state)
 
@@ -159,7 +164,7 @@ class Executor:
     ) -> FinalAnswer:
         """Stream the graph to its end; raises `RunFailedError` where it has none."""
         segment = Segment(self._workflow)
-        parts: AsyncIterator[Item] = segment.run(
+        parts = segment.run(
             start.state,
             config=_config(run),
             context=self._context(run),
@@ -167,9 +172,10 @@ class Executor:
             round_=start.round,
         )
         try:
-            async with aclosing(parts):  # type: ignore[type-var]
-                async for item in parts:
-                    await log.put(item)
+            with self._relay.listening(run.id, log.take):
+                async with aclosing(parts):
+                    async for item in parts:
+                        await log.put(item)
         except (GraphDrained, RunFailedError):
             raise
         except GraphRecursionError as error:
@@ -198,22 +204,24 @@ class Executor:
             agents=run.agents,
         )
 
-    async def _finish(self, ref: RunRef, run: Run, ending: Ending) -> None:
+    async def _finish(self, run: Run, ending: Ending, log: SegmentLog) -> None:
+        batch = log.rest()
         terminal = EventDraft(type=TERMINAL_TYPES[ending.status], data={})
         # Shielded: a cancelled process should still write an end it has reached.
         done = await asyncio.shield(
             self._store.finish(
-                ref,
+                RunRef(run.tenant_id, run.id),
                 attempt=run.attempt,
                 ending=ending,
-                drafts=[terminal],
+                drafts=[*batch.drafts, terminal],
+                calls=batch.calls,
                 now=self._clock.now(),
             )
         )
         if done is None:
             raise OwnershipLostError
         ended, events = done
-        self._hub.publish(run.id, [Notice(event, run=ended) for event in events])
+        self._hub.publish(run.id, [*batch.notices(events), Notice(events[-1], run=ended)])
         _log.info("Run ended: %s.", ending.status, extra=_ids(run, "run_ended"))
 
 

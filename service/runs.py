@@ -118,16 +118,17 @@ class RunService:
         `fresh`: the caller has the run from `create` and has not let go of the loop since, so nothing
         can have happened to it.
         """
-        if run.terminal or run.status == "requires_action" or seconds <= 0:
+        if _has_stopped(run) or seconds <= 0:
             return run
-        ref = RunRef(run.tenant_id, run.id)
+        now = asyncio.get_running_loop().time
+        until = now() + seconds
         with self._hub.reading(run.id) as reader:
             if not fresh:
                 run = await self.get(run.tenant_id, run.id)
-            if run.terminal or run.status == "requires_action":
-                return run
-            ended = await _first_end(reader, seconds)
-        return ended or await self.get(ref.tenant_id, ref.run_id)
+            while not _has_stopped(run) and not reader.closed and now() < until:
+                ended = await _first_end(reader, until - now())
+                run = ended or await self.get(run.tenant_id, run.id)
+        return run
 
     async def cancel(self, tenant_id: str, run_id: str, reason: str | None) -> tuple[Run, bool]:
         """Cancel a run; the row first, so that it holds even where the owner is dead.
@@ -207,18 +208,22 @@ class RunService:
             raise CallerError("not-found", msg)
 
 
+def _has_stopped(run: Run) -> bool:
+    return run.terminal or run.status == "requires_action"
+
+
 async def _first_end(reader: Reader, seconds: float) -> Run | None:
     """Return the run when a reader hears of its end; `None` when it has to be looked up."""
     try:
         async with asyncio.timeout(seconds):
-            while not reader.closed:
+            while not reader.closed and not reader.behind:
                 for notice in await reader.take():
                     if notice.final:
                         return notice.run
                     if notice.type == "run.requires_action":
                         return None
-                if reader.behind:
-                    reader.restart()
     except TimeoutError:
-        pass
+        return None
+    # The end may be among what a reader that fell behind has lost.
+    reader.restart()
     return None

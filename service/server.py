@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from types import FrameType
@@ -21,6 +22,8 @@ DRAIN_SECONDS: Final = 5
 """How long a stopping server waits for open requests; streams and waits are ended at once."""
 
 BACKLOG: Final = 2048
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Server(uvicorn.Server):
@@ -50,12 +53,16 @@ def open_socket(host: str, port: int) -> socket.socket:
         sock.bind((host, port))
     except (OSError, OverflowError) as error:
         sock.close()
-        msg = (
-            f"Cannot listen on {host}:{port} ({error}). "
-            "Set SIGNALBOX_HOST and SIGNALBOX_PORT to an address that is free; port 0 picks one."
-        )
-        raise ConfigurationError(msg) from error
+        raise _cannot_listen(f"{host}:{port}", error) from error
     return sock
+
+
+def _cannot_listen(address: str, error: Exception) -> ConfigurationError:
+    msg = (
+        f"Cannot listen on {address} ({error}). "
+        "Set SIGNALBOX_HOST and SIGNALBOX_PORT to an address that is free; port 0 picks one."
+    )
+    return ConfigurationError(msg)
 
 
 @asynccontextmanager
@@ -72,6 +79,14 @@ async def serving(app: FastAPI, services: Services, sock: socket.socket) -> Asyn
         server_header=False,
     )
     server = Server(config, services)
+    try:
+        # Before the address is told to anybody: uvicorn listens only some time after its task began,
+        # and until then a client that was quick would be refused.
+        sock.listen(BACKLOG)
+    except OSError as error:  # two that were not listening yet may have bound the same port
+        host, port = sock.getsockname()[:2]
+        sock.close()
+        raise _cannot_listen(f"{host}:{port}", error) from error
     task = asyncio.create_task(server.serve(sockets=[sock]), name="http server")
     try:
         yield server
@@ -79,6 +94,32 @@ async def serving(app: FastAPI, services: Services, sock: socket.socket) -> Asyn
         server.handle_exit(signal.SIGTERM, None)
         await task
         sock.close()
+
+
+@contextlib.contextmanager
+def ending_streams(services: Services) -> Iterator[None]:
+    """End every stream and wait at a signal, where the server is not ours (`uvicorn api:app`).
+
+    It closes us only after its last open request, so it would sit out every wait.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals, as in a test client
+        return
+    loop = asyncio.get_running_loop()
+    handlers = {int(number): signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in handlers.items() if callable(handler)}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(services.hub.close)
+        before[number](number, frame)
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def serve_until_signal(server: Server) -> None:
@@ -90,6 +131,6 @@ async def serve_until_signal(server: Server) -> None:
         server.handle_exit(signal.SIGINT if stopped.is_set() else signal.SIGTERM, None)
         stopped.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         loop.add_signal_handler(number, stop)
     await stopped.wait()

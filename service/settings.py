@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -160,7 +161,9 @@ def _one_line(error: ValidationError) -> str:
     if not variable:
         return f"{what}."
     secret = "key" in name.lower()
-    was = "" if secret else f"={str(fault['input'])[:100]!r}"
+    # A URL may carry a password before its host.
+    shown = re.sub(r"//[^/]*@", "//***@", str(fault["input"]))
+    was = "" if secret else f"={shown[:100]!r}"
     return f"{variable}{was} cannot be used: {what}."
 
 

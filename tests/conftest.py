@@ -34,6 +34,8 @@ _MAY_BLOCK: Final = (
     # Nothing is served before the app is made and its services are open.
     ("/api.py", ("create_app",)),
     ("service/settings.py", ("read_settings",)),
+    # In memory there is no disk to wait for.
+    ("service/store/database.py", ("write",)),
     ("service/bootstrap.py", ("open_services", "_open_saver")),
 )
 """Functions below which blocking is allowed: end of the file's name, and names."""

@@ -13,6 +13,7 @@ from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResp
 from langchain.agents.middleware.types import ToolCallRequest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import merge_configs
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command, StreamWriter
 
@@ -28,6 +29,7 @@ from agents._kit.outcomes import (
     work_context,
 )
 from agents._kit.prompts import write_prompt
+from agents._kit.stream import StreamOwner, count_turns, owned
 from domain.agent import (
     AgentOutcome,
     AgentSpec,
@@ -35,7 +37,6 @@ from domain.agent import (
     TokenCount,
 )
 from domain.errors import ModelAnswerError, ToolFailedError, TurnLimitError
-from domain.events import GraphOpened, MessageOpened
 from domain.run import RunContext
 from tools.limits import cut_result
 from tools.registry import Toolbox
@@ -65,8 +66,9 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         handler: Callable[[ModelRequest[AssignmentContext]], Awaitable[ModelResponse[Any]]],
     ) -> ModelResponse[Any]:
         """Call the model through the gateway; announce the message before and after."""
-        context, write = request.runtime.context, request.runtime.stream_writer
-        turn = _count_turns(request.state["messages"])
+        context = request.runtime.context
+        write = context.write
+        turn = count_turns(request.state["messages"])
         if turn >= self._spec.max_turns:
             msg = f"The agent did not answer within {self._spec.max_turns} model calls."
             raise TurnLimitError(msg)
@@ -74,7 +76,6 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         responses: list[ModelResponse[Any]] = []
 
         async def invoke() -> AIMessage:
-            write(MessageOpened(agent=self._spec.name, message_id=message_id))
             responses.append(await handler(request))
             return cast("AIMessage", responses[-1].result[0])
 
@@ -96,7 +97,7 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
     ) -> ToolMessage | Command[Any]:
         """Run one tool call within its time; a failure becomes a sentence for the model."""
         context = cast("AssignmentContext", request.runtime.context)
-        write = request.runtime.stream_writer
+        write = context.write
         turn, position = _locate(request)
         call_id, call = context.call_id(turn, position), f"{turn}.{position}"
         name = request.tool_call["name"]
@@ -170,7 +171,7 @@ class AgentLoop:
         write: StreamWriter,
     ) -> AgentOutcome:
         """Work on an assignment; raises where the agent fails for good."""
-        work = work_context(context, assignment)
+        work = work_context(context, assignment, write)
         data = {
             "task": assignment["task"],
             "model": self._gateway.name(self.spec.tier),
@@ -178,18 +179,29 @@ class AgentLoop:
         }
         write(work.draft("agent.started", data))
         prompt = write_prompt(task, earlier=earlier, results=results, assignment=assignment["task"])
-        if self.spec.graph:
-            namespace = config.get("configurable", {}).get("checkpoint_ns", "")
-            prefix = f"msg_{assignment['round']}.{assignment['path']}."
-            write(GraphOpened(agent=self.spec.name, namespace=namespace, prefix=prefix))
         # A stable id: the same input after a crash continues, it is not added a second time.
         message = HumanMessage(prompt, id=f"{assignment['round']}.{assignment['path']}")
         answer = await self._graph.ainvoke(
             {"messages": [message]},
-            {**config, "recursion_limit": 2 * self.spec.max_turns + 5},
+            {**self._owned(config, work), "recursion_limit": 2 * self.spec.max_turns + 5},
             **({} if self.spec.graph else {"context": work}),
         )
         return self._outcome(work, answer["messages"])
+
+    def _owned(self, config: RunnableConfig, work: AssignmentContext) -> RunnableConfig:
+        """Return the config under which the agent's tokens are its own."""
+        outside = self.spec.graph is not None
+        owner = StreamOwner(
+            run_id=work.run_id,
+            agent=self.spec.name,
+            prefix=work.message_id(""),
+            numbering="own" if outside else "turn",
+        )
+        if outside:
+            # Our models bring the relay; an outside graph has models of its own.
+            relay: RunnableConfig = {"callbacks": [self._gateway.relay]}
+            config = merge_configs(config, relay)
+        return owned(config, owner)
 
     def _outcome(self, work: AssignmentContext, messages: Sequence[AnyMessage]) -> AgentOutcome:
         answers = [m for m in messages if isinstance(m, AIMessage)]
@@ -223,10 +235,6 @@ class AgentLoop:
             calls=len(counts),
             model=counts[-1]["model"],
         )
-
-
-def _count_turns(messages: Sequence[AnyMessage]) -> int:
-    return sum(isinstance(m, AIMessage) for m in messages)
 
 
 def _locate(request: ToolCallRequest) -> tuple[int, int]:

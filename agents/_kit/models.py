@@ -18,6 +18,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
 from agents._kit.offline import OfflineChatModel
+from agents._kit.stream import TokenRelay
 from domain.agent import AgentSpec, Tier, TokenCount
 from domain.errors import ConfigurationError, ModelAnswerError, ModelCallError, RunFailedError
 from domain.run import Engine
@@ -71,12 +72,17 @@ class ModelGateway:
             timeout=settings.timeout_seconds,
             follow_redirects=True,
         )
+        self.relay: Final = TokenRelay()
         self._talking: dict[Tier, BaseChatModel] = {}
         self._deciding: dict[Tier, BaseChatModel] = {}
         for tier in ("fast", "standard", "deep"):
             if settings.tiers:
                 self._talking[tier] = _open_model(
-                    settings.tiers[tier], settings, self._http, streaming=True
+                    settings.tiers[tier],
+                    settings,
+                    self._http,
+                    streaming=True,
+                    callbacks=[self.relay],
                 )
                 # Streaming a decision nobody reads costs a fifth of a run's CPU.
                 self._deciding[tier] = _open_model(
@@ -87,7 +93,7 @@ class ModelGateway:
                     tags=["nostream"],
                 )
             else:
-                self._talking[tier] = OfflineChatModel(specs=specs)
+                self._talking[tier] = OfflineChatModel(specs=specs, callbacks=[self.relay])
                 self._deciding[tier] = OfflineChatModel(
                     specs=specs, disable_streaming=True, tags=["nostream"]
                 )
@@ -247,7 +253,7 @@ def check_answer(message: AIMessage) -> AIMessage:
 def count_tokens(message: AIMessage, *, fallback_model: str) -> TokenCount:
     """Return what one call used; zeros where the provider did not say."""
     usage = message.usage_metadata
-    details = (usage or {}).get("input_token_details") or {}
+    details = (usage.get("input_token_details") if usage else None) or {}
     return TokenCount(
         input_tokens=usage["input_tokens"] if usage else 0,
         output_tokens=usage["output_tokens"] if usage else 0,
@@ -273,7 +279,7 @@ def _open_model(
             # Always, so that a model behaves the same whether or not anybody reads its tokens.
             options["streaming"] = True
     try:
-        return init_chat_model(name, **options)
+        model: BaseChatModel = init_chat_model(name, **options)
     except ImportError as error:
         msg = (
             f"The model {name!r} needs a package that is not installed "
@@ -286,6 +292,7 @@ def _open_model(
             "write it as provider:model, such as openai:gpt-4o-mini, and set that provider's API key."
         )
         raise ConfigurationError(msg) from error
+    return model
 
 
 def _options(provider: str, settings: ModelSettings) -> dict[str, Any]:

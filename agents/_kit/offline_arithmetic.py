@@ -54,7 +54,7 @@ _REWRITES: Final = tuple(
 
 _CANDIDATE: Final = re.compile(r"[-+(]{0,8}\s?\d[\d\s.+\-*/%()]{2,320}", re.ASCII)
 _CUE: Final = re.compile(
-    r"(?:^|=|:|\b(?:what(?:'s|\s+is)|how\s+much\s+is|calculate|compute|evaluate|solve|work\s+out|of|to)"
+    r"(?:=|:|\b(?:what(?:'s|\s+is)|how\s+much\s+is|calculate|compute|evaluate|solve|work\s+out|of|to)"
     r"(?:\s+the)?(?:\s+(?:result|value|answer)\s+(?:of|to))?:?)\s{0,3}$",
     re.IGNORECASE,
 )
@@ -82,12 +82,19 @@ def find_expressions(text: str) -> list[str]:
             # A part of the arithmetic would pass for the whole.
             return []
         raw = match[0].strip().rstrip(".,").strip()
-        before = text[max(0, match.start() - 48) : match.start()]
-        wanted = _CUE.search(before) or _CLEAR.search(raw) or (found and _LISTED.search(before))
+        wanted = _is_asked(text, match, raw, listed=bool(found))
         source = _read_expression(raw) if wanted and not _NO_SUM.fullmatch(raw) else None
         if source:
             found.append(source)
     return found
+
+
+def _is_asked(text: str, match: re.Match[str], raw: str, *, listed: bool) -> bool:
+    """Return whether a text wants this evaluated: `24/7` and `555-1234` are mostly words."""
+    before = text[max(0, match.start() - 48) : match.start()]
+    alone = not text[: match.start()].strip() and not text[match.end() :].strip(" ?!.=\n")
+    asked = alone or _CUE.search(before) or _CLEAR.search(raw)
+    return bool(asked or (listed and _LISTED.search(before)))
 
 
 def write_arithmetic(expressions: list[str]) -> Program:
@@ -102,7 +109,8 @@ def write_arithmetic(expressions: list[str]) -> Program:
 
 def _read_expression(raw: str) -> str | None:
     """Return the text as an expression of numbers and operators; `None` where it is not one."""
-    for text in (raw, raw.strip("()"), raw.rstrip(")")):
+    # A sentence in brackets leaves one of them behind.
+    for text in (raw, raw.removesuffix(")"), raw.removeprefix("(")):
         try:
             tree = ast.parse(text, mode="eval")
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -116,13 +124,17 @@ def _is_safe(tree: ast.AST) -> bool:
     allowed = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop)
     powers = [n for n in ast.walk(tree) if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Pow)]
     # A power of a power could keep the interpreter busy until the time limit.
-    if len(powers) > 1 or any(not _is_small(power.right) for power in powers):
+    if any(not _is_small(power.right) or _holds_power(power.left) for power in powers):
         return False
     return all(
         isinstance(node, allowed)
         or (isinstance(node, ast.Constant) and isinstance(node.value, (int, float)))
         for node in ast.walk(tree)
     )
+
+
+def _holds_power(tree: ast.AST) -> bool:
+    return any(isinstance(node, ast.Pow) for node in ast.walk(tree))
 
 
 def _is_small(exponent: ast.expr) -> bool:

@@ -160,6 +160,7 @@ def _cut(text: str) -> Iterator[tuple[str, str, bool]]:
 def _read_marker(piece: str, *, strong: bool) -> tuple[Relation, str]:
     if strong:
         piece = _BULLET.sub("", piece, count=1) if _BULLET.match(piece) else piece
+        piece = piece.removeprefix("and ")
     match = _MARKER.match(piece)
     if match is None:
         return ("sentence" if strong else "joined"), piece

@@ -25,7 +25,7 @@ _FILLER: Final = frozenset(
     been best briefly by can cite citations could define definition describe did do docs document
     documentation documents does exactly explain explanation find for from get give had has have
     how i if in independently information into is it its know let local look looking may me mean
-    means might much my need of on one or our out page please question read reference references
+    means might much my need of on one or our out page please question reference references
     research researcher say says search should show some someone something source sources
     summarise summarize summary task tell than that the their them then there these they thing
     this those to understand up us use using was way we were what what's when where whether which

@@ -33,6 +33,9 @@ _POINTS_BACK: Final = re.compile(
     r"|\bthe\s+(?:results?|answers?|output|findings?|outcome|former|latter)\b",
     re.IGNORECASE,
 )
+_COMMENTS: Final = re.compile(
+    r"(?:explain|summari[sz]e|describe|interpret|compare|discuss|comment|tell me)\b", re.IGNORECASE
+)
 _CODING: Final = re.compile(
     r"\b(?:write|implement|create|build|code|develop|draft)\b", re.IGNORECASE
 )
@@ -119,6 +122,9 @@ def _must_wait(clause: Clause, spec: AgentSpec, last: Part) -> bool:
 
 def _belongs(clause: Clause, spec: AgentSpec, last: Part) -> bool:
     """Return whether the clause is better left with the one before it."""
+    if FALLBACK_TOOL in spec.tools and _COMMENTS.match(clause.text):
+        # "… and explain them" wants words about a result, and no search can bring those.
+        return _POINTS_BACK.search(clause.text) is not None
     alone = _stands_alone(clause, spec)
     if clause.relation == "joined" and not _POINTS_BACK.search(clause.text):
         return not alone

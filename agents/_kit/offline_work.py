@@ -36,6 +36,7 @@ _READ_FILE: Final = re.compile(
     r"\b(?:read|open|show|print)\b.{0,40}?[`'\"\s](?P<path>[\w-][\w./-]{0,100}\.[A-Za-z]\w{0,7})\b",
     re.IGNORECASE,
 )
+_POINTS_BACK: Final = re.compile(r"\b(?:them|those|these|it|one)\b", re.IGNORECASE)
 _FAILURE: Final = re.compile(
     r"the program (?:failed|was|did not|could not)\b|exit (?:code|status) [1-9-]",
     re.IGNORECASE,
@@ -95,6 +96,9 @@ def write_program(text: str, prompt: PromptParts) -> Program | str | None:
     if pasted is not None:
         return read_pasted(pasted) if is_python(pasted) else None
     function = write_function(text)
+    if function is None and prompt.results and _POINTS_BACK.search(text[:1_000]):
+        # "… the first 12 of them": what they are stands in the task.
+        function = write_function(f"{text}\n{prompt.task}")
     if function is not None:
         return function
     if relates_series(text):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, NamedTuple
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
@@ -34,6 +34,8 @@ class AssignmentContext(RunContext):
     """A run's values plus the assignment being worked on: what middleware and tools read."""
 
     assignment: Assignment
+    write: Callable[[object], None] = field(default=lambda _: None, repr=False)
+    """The stream of the agent's node: from below it LangGraph would pass parts on level by level."""
 
     def message_id(self, turn: int | str | None) -> str:
         """Return the stable id of the message that turn produces."""
@@ -64,10 +66,12 @@ class TurnEvent(NamedTuple):
     call: str
 
 
-def work_context(context: RunContext, assignment: Assignment) -> AssignmentContext:
+def work_context(
+    context: RunContext, assignment: Assignment, write: Callable[[object], None]
+) -> AssignmentContext:
     """Return the context of one assignment of a run."""
-    values = {field.name: getattr(context, field.name) for field in fields(RunContext)}
-    return AssignmentContext(**values, assignment=assignment)
+    values = {each.name: getattr(context, each.name) for each in fields(RunContext)}
+    return AssignmentContext(**values, assignment=assignment, write=write)
 
 
 def failed_outcome(assignment: Assignment, spec: AgentSpec, code: str, detail: str) -> AgentOutcome:

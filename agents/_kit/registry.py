@@ -21,6 +21,9 @@ from domain.events import SUPERVISOR
 ENTRY_POINT_GROUP: Final = "signalbox.agents"
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_MEND: Final = "Mend it, or start its name with an underscore if it is no agent."
+_NAME_ONE: Final = "Name a module on the Python path or an existing folder."
+_UNINSTALL: Final = "Mend the distribution that has it, or uninstall it."
 _RESERVED: Final = frozenset({SUPERVISOR, "answer", "signalbox"})
 
 
@@ -78,12 +81,14 @@ def _find(outside: Sequence[str]) -> Iterator[tuple[str, AgentSpec]]:
 def _in_package(package: ModuleType) -> Iterator[tuple[str, AgentSpec]]:
     for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
         if not info.name.startswith("_"):
-            module = _import(f"{package.__name__}.{info.name}", f"the agent module {info.name}.py")
-            yield from _exported(module, required=True)
+            name = f"{package.__name__}.{info.name}"
+            spec = importlib.util.find_spec(name)
+            file = f"The agent file {spec.origin if spec else name}"
+            yield from _exported(_import(name, file, _MEND), required=True)
 
 
 def _in_module(name: str) -> Iterator[tuple[str, AgentSpec]]:
-    module = _import(name, f"SIGNALBOX_AGENTS={name!r}")
+    module = _import(name, f"SIGNALBOX_AGENTS={name!r}", _NAME_ONE)
     found = list(_exported(module, required=not hasattr(module, "__path__")))
     if hasattr(module, "__path__"):
         found += _in_package(module)
@@ -109,15 +114,17 @@ def _in_folder(folder: Path) -> Iterator[tuple[str, AgentSpec]]:
         try:
             spec.loader.exec_module(module)
         except Exception as error:
-            msg = f"The agent file {path} cannot be imported: {error!r}. Mend it or move it away."
-            raise ConfigurationError(msg) from error
+            raise _not_imported(f"The agent file {path}", error, _MEND) from error
         yield from _exported(module, required=True)
 
 
 def _in_entry_points() -> Iterator[tuple[str, AgentSpec]]:
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda p: p.name):
-        value = point.load()
-        place = f"the entry point {point.name} = {point.value}"
+        place = f"The entry point {point.name} = {point.value}"
+        try:
+            value = point.load()
+        except Exception as error:
+            raise _not_imported(place, error, _UNINSTALL) from error
         if isinstance(value, AgentSpec):
             yield place, value
         elif isinstance(value, ModuleType):
@@ -129,25 +136,27 @@ def _in_entry_points() -> Iterator[tuple[str, AgentSpec]]:
             raise ConfigurationError(msg)
 
 
-def _import(name: str, place: str) -> ModuleType:
+def _import(name: str, place: str, remedy: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        msg = (
-            f"{place} cannot be imported: {error!r}. "
-            "Name a module on the Python path or an existing folder."
-        )
-        raise ConfigurationError(msg) from error
+        raise _not_imported(place, error, remedy) from error
+
+
+def _not_imported(place: str, error: Exception, remedy: str) -> ConfigurationError:
+    reason = " ".join(repr(error).split())  # some errors have several lines
+    return ConfigurationError(f"{place} cannot be imported: {reason}. {remedy}")
 
 
 def _exported(module: ModuleType, *, required: bool) -> Iterator[tuple[str, AgentSpec]]:
     spec = getattr(module, "AGENT", None)
+    place = module.__file__ or module.__name__
     if isinstance(spec, AgentSpec):
-        yield module.__name__, spec
+        yield place, spec
     elif required:
         what = "has no AGENT" if spec is None else f"has an AGENT that is a {type(spec).__name__}"
         msg = (
-            f"{module.__name__} {what}. Export AGENT = AgentSpec(…), "
+            f"{place} {what}. Export AGENT = AgentSpec(…), "
             "or start the file's name with an underscore if it is no agent."
         )
         raise ConfigurationError(msg)

@@ -48,6 +48,7 @@ async def list_agents(parts: Parts) -> Response:
     operation_id="get_liveness",
     summary="Is the process alive",
     response_model=Health,
+    responses=problems(500),
 )
 async def get_liveness() -> Response:
     """Answer as long as the process can."""
@@ -59,7 +60,10 @@ async def get_liveness() -> Response:
     operation_id="get_readiness",
     summary="Can runs be accepted",
     response_model=Health,
-    responses={503: {"model": Health, "description": "Something that is needed does not work"}},
+    responses={
+        503: {"model": Health, "description": "Something that is needed does not work"},
+        **problems(500),
+    },
 )
 async def get_readiness(parts: Parts) -> Response:
     """Check each thing the service depends on."""
@@ -75,7 +79,13 @@ async def get_readiness(parts: Parts) -> Response:
     return response
 
 
-@router.get("/v1/info", operation_id="get_info", summary="What this server is", response_model=Info)
+@router.get(
+    "/v1/info",
+    operation_id="get_info",
+    summary="What this server is",
+    response_model=Info,
+    responses=problems(500),
+)
 async def get_info(parts: Parts) -> Response:
     """Return version, engine and models."""
     return json_response(

@@ -25,7 +25,14 @@ def open_app(services: Services) -> FastAPI:
 
 def make_app(version: str, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     """Return the application with its routes, errors and edge."""
-    app = FastAPI(title="Signalbox", description=DESCRIPTION, version=version, lifespan=lifespan)
+    app = FastAPI(
+        title="Signalbox",
+        description=DESCRIPTION,
+        version=version,
+        lifespan=lifespan,
+        # A redirect would be an answer without a problem, and loses the body of a POST with many clients.
+        redirect_slashes=False,
+    )
     for module in (runs, events, about, short):
         app.include_router(module.router)
     add_error_handlers(app)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from domain.errors import CallerError
 from domain.problems import Code, Pointer, Problem, make_problem
@@ -19,6 +20,8 @@ from domain.run import Run
 PROBLEM_TYPE: Final = "application/problem+json"
 
 _log = logging.getLogger("signalbox.http")
+
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 _BY_STATUS: Final[dict[int, Code]] = {
     400: "malformed-json",
@@ -80,7 +83,7 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
     if any(fault["type"] == "json_invalid" for fault in faults):
         detail = "The body could not be read as JSON. Send one JSON object, UTF-8."
         return problem_response(request, make_problem("malformed-json", detail))
-    pointers = [_pointer(fault) for fault in faults[:20]]
+    pointers = [_pointer(fault, error.body) for fault in faults[:20]]
     first = pointers[0]
     if all(fault["loc"][:1] == ("body",) for fault in faults):
         detail = f"{first['pointer'] or 'The body'}: {first['detail']}."
@@ -92,12 +95,31 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
     return problem_response(request, problem)
 
 
-def _pointer(fault: Mapping[str, Any]) -> Pointer:
+def _pointer(fault: Mapping[str, Any], body: object) -> Pointer:
     """Return where a fault lies, without the input: that may be long, or a secret."""
-    where = [str(part).replace("~", "~0").replace("/", "~1") for part in fault["loc"][1:]]
+    where = fault["loc"][1:]
+    if fault["loc"][0] == "body":
+        where = _steps(where, body, missing=fault["type"] == "missing")
     message = str(fault["msg"]).removeprefix("Value error, ")
-    pointer = "".join(f"/{part}" for part in where)
-    return Pointer(pointer=pointer[:200], detail=_clean(message))
+    pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in where)
+    return Pointer(pointer=_clean(pointer)[:200], detail=_clean(message))
+
+
+def _steps(where: Sequence[str | int], body: object, *, missing: bool) -> list[str | int]:
+    """Return the way to a fault as far as the body has it.
+
+    Pydantic names the alternatives of a union as steps too (`cache/CacheIn/max_age`), and a key that is
+    wrong itself (`metadata/[key]`). Only a field that is missing is not there and belongs to the way.
+    """
+    steps: list[str | int] = []
+    for number, part in enumerate(where, 1):
+        members = dict(enumerate(body)) if isinstance(body, list) else body
+        if isinstance(members, dict) and part in members:
+            body = members[part]
+        elif not (missing and number == len(where)):
+            continue
+        steps.append(part)
+    return steps
 
 
 def _clean(text: str) -> str:
@@ -113,13 +135,25 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         return await _on_caller_error(request, error.__cause__)
     code = _BY_STATUS.get(error.status_code, "internal-error")
     headers = dict(error.headers or {})
+    if code == "method-not-allowed":
+        headers = {"allow": _allowed(request)}
     details = {
         "not-found": f"There is nothing at {request.url.path[:200]!r}. The routes are listed at /docs.",
-        "method-not-allowed": f"{request.method} is not possible here; use {headers.get('allow', 'another method')}.",
+        "method-not-allowed": f"{request.method} is not possible here; use {headers.get('allow')}.",
         "malformed-json": "The body could not be read as JSON. Send one JSON object, UTF-8.",
     }
     detail = details.get(code, f"{error.detail}.")
     return problem_response(request, make_problem(code, detail), headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """Return every method of a path: the router names only those of the first route it found."""
+
+    def has(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return ", ".join(method for method in _METHODS if has(method))
 
 
 async def _on_failure(request: Request, error: Exception) -> Response:
@@ -129,4 +163,6 @@ async def _on_failure(request: Request, error: Exception) -> Response:
         extra={"action": "request_failed", "request_id": request.scope.get("request_id")},
     )
     detail = "The service failed. Try again; if it stays, tell its operator the request_id."
-    return problem_response(request, make_problem("internal-error", detail))
+    # This answer is made outside the edge, which gives the header to all others.
+    headers = {"x-request-id": str(request.scope.get("request_id", ""))}
+    return problem_response(request, make_problem("internal-error", detail), headers=headers)

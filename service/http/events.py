@@ -35,7 +35,7 @@ async def list_events(
     request: Request,
     parts: Parts,
     tenant: Tenant,
-    after: Annotated[str | None, Query(max_length=32)] = None,
+    after: str | None = None,
     types: Annotated[str | None, Query(max_length=500)] = None,
     *,
     tokens: bool = True,

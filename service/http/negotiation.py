@@ -12,8 +12,8 @@ from domain.errors import CallerError
 JSON: Final = "application/json"
 SSE: Final = "text/event-stream"
 
-_PREFER_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
-_SEQ: Final = re.compile(r"\d{1,15}")
+_PREFER_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,15})(?:$|[,;\s])")
+_SEQ: Final = re.compile(r"[0-9]{1,15}")
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 

@@ -16,6 +16,7 @@ from domain.problems import make_problem
 from domain.run import Run, RunStatus
 from service.http.caller import Parts, Tenant
 from service.http.errors import problem_response
+from service.http.json_body import JsonRoute
 from service.http.negotiation import idempotency_key, wait_seconds, wanted_format
 from service.http.openapi import problems
 from service.http.schemas import CancelIn, RunCreate, RunPage
@@ -23,7 +24,7 @@ from service.http.sse import make_filter, stream_run
 from service.runs import NewRun
 from service.services import Services
 
-router: Final = APIRouter(prefix="/v1/runs", tags=["runs"])
+router: Final = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=JsonRoute)
 
 Wait = Annotated[
     float | None, Query(ge=0, allow_inf_nan=False, description="Seconds to wait for the end.")
@@ -116,24 +117,34 @@ async def list_runs(
     tag: Annotated[str | None, Query(max_length=64)] = None,
     created_after: datetime | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[str | None, Query(max_length=64)] = None,
+    cursor: str | None = None,
 ) -> Response:
     """Return a page of runs; `next_cursor` leads to the next one."""
     if cursor is not None and not is_run_id(cursor):
-        msg = f"The cursor {cursor!r} is not one of this list. Send next_cursor as it came."
+        msg = f"The cursor {cursor[:80]!r} is not one of this list. Send next_cursor as it came."
         raise CallerError("malformed-cursor", msg)
-    if created_after is not None and created_after.tzinfo is None:
-        created_after = created_after.replace(tzinfo=UTC)
     query = RunQuery(
         status=status,
         thread_id=thread_id,
         tag=tag,
-        created_after=created_after,
+        created_after=_in_utc(created_after),
         limit=limit,
         before=cursor,
     )
     runs = await parts.runs.find(tenant, query)
     return json_response(page([run.model_dump(mode="json") for run in runs], limit, "id"))
+
+
+def _in_utc(time: datetime | None) -> datetime | None:
+    """Return a time in UTC, which it is where it names no zone."""
+    if time is None:
+        return None
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError:
+        # The first and the last hours there are, seen from another zone.
+        msg = f"created_after: {time.isoformat()} lies outside the years 1 to 9999 in UTC."
+        raise CallerError("invalid-parameter", msg) from None
 
 
 @router.get(
@@ -166,9 +177,11 @@ async def get_run(
     },
 )
 async def cancel_run(
-    run_id: str, parts: Parts, tenant: Tenant, body: CancelIn | None = None
+    run_id: str, request: Request, parts: Parts, tenant: Tenant, body: CancelIn | None = None
 ) -> Response:
     """Stop a run. What its agents have produced and spent stays in the result."""
+    # Checked as on every POST, but not kept: cancelling twice does what cancelling once does.
+    idempotency_key(request)
     run, now = await parts.runs.cancel(tenant, run_id, body.reason if body else None)
     return run_response(run, 202 if now else 200)
 

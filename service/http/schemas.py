@@ -29,13 +29,23 @@ def _says_something(text: str) -> str:
     if not text.strip():
         msg = "must not be blank"
         raise ValueError(msg)
+    return _can_be_kept(text)
+
+
+def _can_be_kept(text: str) -> str:
     if "\x00" in text:
         msg = "must not contain NUL characters"
         raise ValueError(msg)
+    try:
+        # Pydantic refuses lone surrogates, but not where the string is one of several alternatives.
+        text.encode()
+    except UnicodeEncodeError:
+        msg = "must not contain half of a surrogate pair"
+        raise ValueError(msg) from None
     return text
 
 
-def _fits_in_json(value: str | float | None) -> str | float | None:
+def _fits_in_json(value: object) -> object:
     if isinstance(value, int) and abs(value) > SAFE_INTEGER:
         msg = "must be at most 2**53, so that every JSON reader keeps it"
         raise ValueError(msg)
@@ -43,9 +53,7 @@ def _fits_in_json(value: str | float | None) -> str | float | None:
         if len(value) > 512:  # noqa: PLR2004 - the documented bound of a metadata value
             msg = "must have at most 512 characters"
             raise ValueError(msg)
-        if "\x00" in value:
-            msg = "must not contain NUL characters"
-            raise ValueError(msg)
+        return _can_be_kept(value)
     return value
 
 
@@ -54,6 +62,9 @@ Name = Annotated[
     str, StringConstraints(strict=True, min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")
 ]
 FiniteFloat = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Reason = Annotated[
+    str, StringConstraints(strict=True, max_length=2_000), AfterValidator(_can_be_kept)
+]
 Scalar = Annotated[
     StrictStr | StrictBool | StrictInt | FiniteFloat | None, AfterValidator(_fits_in_json)
 ]
@@ -163,7 +174,7 @@ class CancelIn(Strict):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "No longer needed."}]})
 
-    reason: Annotated[str, StringConstraints(strict=True, max_length=2_000)] | None = None
+    reason: Reason | None = None
 
 
 class RunPage(BaseModel):

@@ -15,12 +15,13 @@ from domain.run import Run
 from service.events import follow
 from service.frames import Notice
 from service.http.caller import Parts, Tenant
+from service.http.json_body import JsonRoute
 from service.http.openapi import problems
 from service.http.runs import accept, ended_response
 from service.http.schemas import RunCreate, TaskIn
 from service.http.sse import event_stream
 
-router: Final = APIRouter(prefix="/api/workflow", tags=["short form"])
+router: Final = APIRouter(prefix="/api/workflow", tags=["short form"], route_class=JsonRoute)
 
 
 @router.post(
@@ -37,10 +38,7 @@ async def run_workflow(body: TaskIn, request: Request, parts: Parts, tenant: Ten
     """Create a run and answer with it when it has ended."""
     run, replayed = await accept(RunCreate(task=body.task), request, parts, tenant)
     run = await parts.runs.wait(run, parts.settings.max_wait, fresh=not replayed)
-    headers = {"Location": f"/v1/runs/{run.id}"}
-    if replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return ended_response(request, run, headers)
+    return ended_response(request, run, _headers(run, replayed=replayed))
 
 
 @router.post(
@@ -54,7 +52,7 @@ async def run_workflow(body: TaskIn, request: Request, parts: Parts, tenant: Ten
 )
 async def stream_workflow(body: TaskIn, request: Request, parts: Parts, tenant: Tenant) -> Response:
     """Create a run and stream one frame per step, then `{"done": true}`."""
-    run, _ = await accept(RunCreate(task=body.task), request, parts, tenant)
+    run, replayed = await accept(RunCreate(task=body.task), request, parts, tenant)
 
     async def frames() -> AsyncIterator[bytes]:
         ref = RunRef(tenant, run.id)
@@ -65,7 +63,12 @@ async def stream_workflow(body: TaskIn, request: Request, parts: Parts, tenant: 
                     yield b"data: " + orjson.dumps(step) + b"\n\n"
         yield b'data: {"done": true}\n\n'
 
-    return event_stream(frames(), headers={"Location": f"/v1/runs/{run.id}"})
+    return event_stream(frames(), headers=_headers(run, replayed=replayed))
+
+
+def _headers(run: Run, *, replayed: bool) -> dict[str, str]:
+    headers = {"Location": f"/v1/runs/{run.id}"}
+    return {**headers, "Idempotency-Replayed": "true"} if replayed else headers
 
 
 def _step(notice: Notice) -> dict[str, Any] | None:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from service.store.engine import open_engine, sqlite_path
+from service.store.database import Database, SqliteDatabase
+from service.store.engine import open_database, sqlite_path
 from service.store.migrations import migrate
 from service.store.opening import open_store
 from service.store.ownership import FileOwner
 from service.store.runs import SqlRunStore
 
-__all__ = ["FileOwner", "SqlRunStore", "migrate", "open_engine", "open_store", "sqlite_path"]
+__all__ = [
+    "Database",
+    "FileOwner",
+    "SqlRunStore",
+    "SqliteDatabase",
+    "migrate",
+    "open_database",
+    "open_store",
+    "sqlite_path",
+]

@@ -162,14 +162,18 @@ def _replay(connection: Connection, tenant_id: str, key: IdempotencyKey) -> Crea
     return Created(run, replayed=True)
 
 
+_CREATED_KEYS: Final = frozenset({EventDraft(type="run.created", data={}).key})
+
+
 def claim(connection: Connection, ref: RunRef, now: datetime) -> Claim | None:
     """Make a run `running` under the next attempt."""
     row = connection.execute(_CLAIM, {**_name(ref), "now": now}).mappings().one_or_none()
     if row is None:
         return None
-    # Only an attempt can book calls, so the first one finds none.
-    used = usage.of_run(connection, ref) if row["attempt"] > 1 else Usage()
-    return Claim(run_from(row, used), events.keys(connection, ref))
+    if row["attempt"] == 1:
+        # Only an attempt books calls and appends events: the first finds what `create` wrote.
+        return Claim(run_from(row, Usage()), _CREATED_KEYS)
+    return Claim(run_from(row, usage.of_run(connection, ref)), events.keys(connection, ref))
 
 
 def append(
@@ -196,6 +200,7 @@ def finish(
     segment: Segment,
     ending: Ending,
     drafts: Sequence[EventDraft],
+    calls: Sequence[ModelCall],
 ) -> tuple[Run, list[Event]] | None:
     """End a run that the attempt owns."""
     ref, attempt, now = segment
@@ -203,7 +208,7 @@ def finish(
         msg = f"{ending.status!r} does not end a run; use one of {sorted(_FINISH)}"
         raise ValueError(msg)
     values = {**_name(ref), **_ending_values(ending, drafts, now), "of_attempt": attempt}
-    return _end(connection, ref, _FINISH[ending.status], values, drafts)
+    return _end(connection, ref, _FINISH[ending.status], values, drafts, calls)
 
 
 def cancel(
@@ -240,10 +245,12 @@ def _end(
     statement: Update,
     values: dict[str, Any],
     drafts: Sequence[EventDraft],
+    calls: Sequence[ModelCall] = (),
 ) -> tuple[Run, list[Event]] | None:
     row = connection.execute(statement, values).mappings().one_or_none()
     if row is None:
         return None
+    usage.book(connection, ref, calls, values["now"])
     run = run_from(row, usage.of_run(connection, ref))
     *before, last = drafts
     # The last event tells how the run ended, so it is made from the row that says so.

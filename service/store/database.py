@@ -1,54 +1,211 @@
-"""Runs a piece of work against the database, in one transaction."""
+"""Runs a piece of work against the database, in one transaction, without blocking the event loop."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
-from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from service.store.engine import BEGIN_OPTION
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.pool import StaticPool
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Deferred = Callable[[Connection], None]
 
-class Database:
-    """An engine and the two ways of using it."""
+BUSY_TIMEOUT: Final = 5.0  # seconds; only another program could hold the file
+MEMORY: Final = ":memory:"
+DEFER_SECONDS: Final = 0.02
+"""The longest a deferred row waits for a write to go along with."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
-        self._reader = engine.execution_options(**{BEGIN_OPTION: ""})
-        # SQLite has one writer. Waiting here is fair and costs nothing; waiting in the file's lock
-        # is polling, and holds a connection meanwhile.
-        self._turn: AbstractAsyncContextManager[Any] = (
-            asyncio.Lock() if engine.dialect.name == "sqlite" else nullcontext()
-        )
+_log = logging.getLogger("signalbox.store")
+
+
+class Database(Protocol):
+    """The two ways of using a database. Work is a function of a connection, so one text of it serves
+    every database; it never awaits."""
 
     async def write(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Do the work in a transaction that may write; an exception undoes all of it."""
-        async with self._turn, self.engine.connect() as connection:
-            return await connection.run_sync(_in_transaction, work, *args, **kwargs)
+        ...
 
     async def read(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Do work that only reads; each statement sees what is committed when it starts."""
-        async with self._reader.connect() as connection:
-            return await connection.run_sync(work, *args, **kwargs)
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
 
 
-def _in_transaction(
-    connection: Connection,
-    work: Callable[Concatenate[Connection, P], T],
-    /,
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> T:
-    with connection.begin():
-        return work(connection, *args, **kwargs)
+class SqliteDatabase:
+    """A SQLite file: one thread that writes, and beside it one that reads.
+
+    A whole transaction crosses to its thread once. The asynchronous driver crosses for every
+    statement, and a crossing is dearer than the statement: it cost twice the CPU. SQLite has one
+    writer anyway; here writers queue in the order they come instead of polling the file's lock.
+    A caller that is cancelled meanwhile leaves a transaction that is done or undone as a whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._writer = _Lane("store-writer", open_sqlite(path, begin="BEGIN IMMEDIATE"))
+        self._reader = _Lane("store-reader", open_sqlite(path, begin=""))
+        self._deferred: list[Deferred] = []
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._flushing: set[asyncio.Task[None]] = set()
+
+    def defer(self, work: Deferred) -> None:
+        """Do the work in a transaction before the next write, or within `DEFER_SECONDS`.
+
+        For rows that nobody waits for but that must be there before what is written next.
+        """
+        self._deferred.append(work)
+        if self._flush_timer is None:
+            loop = asyncio.get_running_loop()
+            self._flush_timer = loop.call_later(DEFER_SECONDS, self._flush_soon)
+
+    async def flush(self) -> None:
+        """Return when what was deferred is committed."""
+        await self.write(_nothing)
+
+    def _flush_soon(self) -> None:
+        task = asyncio.create_task(self.flush(), name="store flush")
+        self._flushing.add(task)
+        task.add_done_callback(self._flushed)
+
+    def _flushed(self, task: asyncio.Task[None]) -> None:
+        self._flushing.discard(task)
+        if not task.cancelled() and task.exception():
+            _log.error("Rows could not be written.", exc_info=task.exception())
+
+    def _take_deferred(self) -> list[Deferred]:
+        if self._flush_timer:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        deferred, self._deferred = self._deferred, []
+        return deferred
+
+    async def write(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do the work in a transaction that may write; an exception undoes all of it."""
+        return await self._writer.run(self._take_deferred(), work, *args, **kwargs)
+
+    async def read(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do work that only reads; each statement sees what is committed when it starts."""
+        return await self._reader.run([], work, *args, **kwargs)
+
+    async def close(self) -> None:
+        """Finish what was handed over and close the connections."""
+        if self._deferred:
+            await self.flush()
+        await self._reader.close()
+        await self._writer.close()
+
+
+class MemoryDatabase:
+    """A SQLite database in memory: there is no disk to wait for, so no thread either."""
+
+    def __init__(self) -> None:
+        self._engine = open_sqlite(None, begin="BEGIN IMMEDIATE")
+
+    async def write(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do the work in a transaction that may write; an exception undoes all of it."""
+        with self._engine.begin() as connection:
+            return work(connection, *args, **kwargs)
+
+    async def read(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do work that only reads."""
+        return await self.write(work, *args, **kwargs)
+
+    async def close(self) -> None:
+        """Drop the database."""
+        self._engine.dispose()
+
+
+def _nothing(_connection: Connection) -> None:
+    """Do nothing: what was deferred is done before it."""
+
+
+class _Lane:
+    """One connection and the only thread that uses it."""
+
+    def __init__(self, name: str, engine: Engine) -> None:
+        self._engine = engine
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def run(
+        self,
+        first: list[Deferred],
+        work: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        call = partial(self._transact, first, work, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def _transact(
+        self,
+        first: list[Deferred],
+        work: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        with self._engine.connect() as connection:
+            if first:
+                # A transaction of its own: it stands even where the work is undone.
+                with connection.begin():
+                    for each in first:
+                        each(connection)
+            with connection.begin():
+                return work(connection, *args, **kwargs)
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
+        self._thread.shutdown(wait=False)
+
+
+def open_sqlite(path: Path | None, *, begin: str) -> Engine:
+    """Return an engine of one connection; `begin` starts its transactions."""
+    engine = create_engine(
+        URL.create("sqlite", database=MEMORY if path is None else str(path)),
+        poolclass=StaticPool,
+        # The module itself starts no transaction; one thread at a time uses the connection.
+        connect_args={
+            "timeout": BUSY_TIMEOUT,
+            "isolation_level": None,
+            "check_same_thread": False,
+        },
+        json_serializer=json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode,
+    )
+    pragmas = ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON")
+
+    @event.listens_for(engine, "connect")
+    def _tune(connection: object, _record: object) -> None:
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}").close()  # type: ignore[attr-defined]  # the driver's
+
+    if begin:
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            # At once as a writer: reading first under a plain BEGIN loses to "database is locked".
+            connection.exec_driver_sql(begin)
+
+    return engine

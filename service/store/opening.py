@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.errors import ConfigurationError
-from service.store.engine import open_engine, sqlite_path
+from service.store.database import Database
+from service.store.engine import open_database, sqlite_path
 from service.store.migrations import migrate
 from service.store.ownership import FileOwner
 from service.store.runs import SqlRunStore
@@ -23,13 +23,13 @@ MIGRATION_LIMIT: Final = 60.0  # seconds
 @asynccontextmanager
 async def open_store(url: str) -> AsyncIterator[SqlRunStore]:
     """Open the database of a URL, migrated and, where it is a file, owned by this process."""
-    engine = await asyncio.to_thread(open_engine, url)
+    database = await asyncio.to_thread(open_database, url)
     async with _owned(url):
         try:
-            await _prepare(engine, url)
-            yield SqlRunStore(engine)
+            await _prepare(database, url)
+            yield SqlRunStore(database)
         finally:
-            await engine.dispose()
+            await database.close()
 
 
 @asynccontextmanager
@@ -49,10 +49,10 @@ def _take(path: Path) -> FileOwner:
     return FileOwner(path).take()
 
 
-async def _prepare(engine: AsyncEngine, url: str) -> None:
+async def _prepare(database: Database, url: str) -> None:
     try:
         async with asyncio.timeout(MIGRATION_LIMIT):
-            await migrate(engine)
+            await migrate(database)
     except DatabaseError as error:
         reason = str(error.orig)
     except TimeoutError:

@@ -20,9 +20,7 @@ _GET: Final = select(runs).where(
 _REF: Final = select(runs.c.tenant_id, runs.c.id)
 _QUEUED: Final = (
     select(runs.c.id)
-    .where(
-        runs.c.status == "queued", runs.c.id.not_in(bindparam("exclude", expanding=True))
-    )
+    .where(runs.c.status == "queued", runs.c.id.not_in(bindparam("exclude", expanding=True)))
     .limit(1)
 )
 _UNFINISHED: Final = _REF.where(runs.c.status == "running").order_by(runs.c.id)

@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from domain.events import Event, EventDraft
 from domain.ports import Claim, Created, EarlierTurn, IdempotencyKey, RunQuery, RunRef
@@ -22,13 +21,13 @@ _PING = text("SELECT 1")
 class SqlRunStore:
     """Remembers runs in a database; what each method promises is said at the port."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._database = Database(engine)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     @property
-    def engine(self) -> AsyncEngine:
-        """Return the engine, for the stores that share it."""
-        return self._database.engine
+    def database(self) -> Database:
+        """Return the database, for whoever else keeps rows in it."""
+        return self._database
 
     async def create(
         self, run: Run, draft: EventDraft, *, idempotency: IdempotencyKey | None = None
@@ -79,11 +78,12 @@ class SqlRunStore:
         attempt: int,
         ending: Ending,
         drafts: Sequence[EventDraft],
+        calls: Sequence[ModelCall] = (),
         now: datetime,
     ) -> tuple[Run, list[Event]] | None:
         """End the run with its last events, or return `None` where the attempt lost it."""
         return await self._database.write(
-            changes.finish, Segment(ref, attempt, now), ending, drafts
+            changes.finish, Segment(ref, attempt, now), ending, drafts, calls
         )
 
     async def cancel(

@@ -53,13 +53,13 @@ STATUSES = sorted(TRANSITIONS)
 
 async def put_in(store: SqlRunStore, ref: RunRef, status: RunStatus) -> None:
     """Give a run a status without asking how it could have come there."""
-    async with store.engine.begin() as connection:
-        await connection.execute(update(runs).where(runs.c.id == ref.run_id).values(status=status))
+    change = update(runs).where(runs.c.id == ref.run_id).values(status=status)
+    await store.database.write(lambda connection: connection.execute(change).close())
 
 
 async def count(store: SqlRunStore, table: Any) -> int:
-    async with store.engine.connect() as connection:
-        return (await connection.execute(select(func.count()).select_from(table))).scalar_one()
+    rows = select(func.count()).select_from(table)
+    return await store.database.read(lambda connection: connection.execute(rows).scalar_one())
 
 
 # create

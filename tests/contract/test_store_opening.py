@@ -17,13 +17,12 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, event, select, text
+from sqlalchemy import Connection, Engine, event, select, text
 
 from domain.errors import ConfigurationError
 from domain.events import EventDraft
 from domain.ports import RunQuery
-from service.store import SqlRunStore, open_engine, open_store, sqlite_path
-from service.store.engine import BEGIN_OPTION
+from service.store import SqlRunStore, open_database, open_store, sqlite_path
 from service.store.migrations import make_config, migrate, options
 from service.store.tables import metadata
 from tests.contract.factories import (
@@ -97,7 +96,7 @@ async def holder(url: str) -> AsyncIterator[Process]:
 )
 def test_an_unknown_url_is_refused_in_one_line_that_says_what_it_may_be(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        open_engine(url)
+        open_database(url)
     message = str(caught.value)
     assert "\n" not in message
     assert repr(url) in message
@@ -107,7 +106,7 @@ def test_an_unknown_url_is_refused_in_one_line_that_says_what_it_may_be(url: str
 
 def test_a_password_in_a_refused_url_is_not_shown() -> None:
     with pytest.raises(ConfigurationError) as caught:
-        open_engine("postgresql://ada:p@ss/word@host/db")
+        open_database("postgresql://ada:p@ss/word@host/db")
     assert "***@host/db" in str(caught.value)
     assert "ss" not in str(caught.value).split("***")[0].replace("postgresql", "")
 
@@ -132,15 +131,17 @@ async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
             pass
 
 
+def _pragma(connection: Connection, name: str) -> Any:
+    return connection.execute(text(f"PRAGMA {name}")).scalar_one()
+
+
 async def test_a_file_database_is_tuned_on_every_connection(file_url: str) -> None:
     expected = {"journal_mode": "wal", "synchronous": 1, "busy_timeout": 5000, "foreign_keys": 1}
     async with open_store(file_url) as store:
-        readers = store.engine.execution_options(**{BEGIN_OPTION: ""})
-        async with readers.connect() as first, readers.connect() as second:
-            for pragma, value in expected.items():
-                for connection in (first, second):
-                    found = await connection.execute(text(f"PRAGMA {pragma}"))
-                    assert found.scalar_one() == value
+        for pragma, value in expected.items():
+            for use in (store.database.write, store.database.read):
+                found = await use(_pragma, pragma)
+                assert found == value
 
 
 # Whose file it is
@@ -216,29 +217,31 @@ def _differences(connection: Connection) -> list[Any]:
 
 
 async def test_the_migrated_tables_are_those_of_the_code(store: SqlRunStore) -> None:
-    async with store.engine.connect() as connection:
-        assert await connection.run_sync(_differences) == []
+    assert await store.database.read(_differences) == []
 
 
 @pytest.mark.may_block  # Alembic's commands read their files where they run
 async def test_alembics_own_commands_find_nothing_to_migrate(store: SqlRunStore) -> None:
-    async with store.engine.begin() as connection:
-        await connection.run_sync(lambda sync: command.check(make_config(sync)))
+    await store.database.write(lambda connection: command.check(make_config(connection)))
 
 
 @pytest.mark.may_block  # Alembic's commands read their files where they run
 async def test_migrations_can_be_undone_and_done_again(store: SqlRunStore) -> None:
-    async with store.engine.begin() as connection:
-        await connection.run_sync(lambda sync: command.downgrade(make_config(sync), "base"))
-        await connection.run_sync(lambda sync: command.upgrade(make_config(sync), "head"))
-        assert await connection.run_sync(_differences) == []
+    def undo_and_redo(connection: Connection) -> list[Any]:
+        command.downgrade(make_config(connection), "base")
+        command.upgrade(make_config(connection), "head")
+        return _differences(connection)
+
+    assert await store.database.write(undo_and_redo) == []
 
 
 async def test_tables_of_others_are_left_alone(store: SqlRunStore) -> None:
-    async with store.engine.begin() as connection:
-        await connection.execute(text("CREATE TABLE checkpoints (id TEXT)"))
-        await connection.execute(text("CREATE INDEX ix_checkpoints ON checkpoints (id)"))
-        assert await connection.run_sync(_differences) == []
+    def add_tables(connection: Connection) -> list[Any]:
+        connection.execute(text("CREATE TABLE checkpoints (id TEXT)"))
+        connection.execute(text("CREATE INDEX ix_checkpoints ON checkpoints (id)"))
+        return _differences(connection)
+
+    assert await store.database.write(add_tables) == []
 
 
 async def test_migrating_again_changes_nothing_and_leaves_logging_alone(
@@ -246,15 +249,16 @@ async def test_migrating_again_changes_nothing_and_leaves_logging_alone(
 ) -> None:
     await add_run(store)
     before = logging.root.level, list(logging.root.handlers), logging.getLogger("service").disabled
-    await migrate(store.engine)
+    await migrate(store.database)
     after = logging.root.level, list(logging.root.handlers), logging.getLogger("service").disabled
     assert before == after
     assert len(await store.find("ada", RunQuery())) == 1
 
 
 async def test_a_database_of_a_newer_version_is_refused_in_one_line(file_url: str) -> None:
-    async with open_store(file_url) as store, store.engine.begin() as connection:
-        await connection.execute(text("UPDATE signalbox_schema SET version_num = '9999'"))
+    newer = text("UPDATE signalbox_schema SET version_num = '9999'")
+    async with open_store(file_url) as store:
+        await store.database.write(lambda connection: connection.execute(newer).close())
     with pytest.raises(ConfigurationError, match="another version") as caught:
         async with open_store(file_url):
             pass
@@ -267,10 +271,12 @@ async def test_a_deleted_run_takes_all_its_rows_along(store: SqlRunStore) -> Non
     await store.append(ref, attempt=1, drafts=[], calls=calls, now=make_run().created_at)
     draft = EventDraft(type="run.created", data={})
     await store.create(make_run(2), draft, idempotency=make_key())
-    async with store.engine.begin() as connection:
-        await connection.execute(text("DELETE FROM runs"))
-        for table in metadata.sorted_tables:
-            assert (await connection.execute(select(table))).all() == []
+
+    def delete_and_look(connection: Connection) -> list[Any]:
+        connection.execute(text("DELETE FROM runs"))
+        return [row for t in metadata.sorted_tables for row in connection.execute(select(t))]
+
+    assert await store.database.write(delete_and_look) == []
 
 
 async def test_no_query_reads_a_whole_table(file_url: str) -> None:
@@ -278,7 +284,7 @@ async def test_no_query_reads_a_whole_table(file_url: str) -> None:
     async with open_store(file_url) as store:
         ref = await add_running(store, thread_id="t", tags=["red"])
 
-        @event.listens_for(store.engine.sync_engine, "before_cursor_execute")
+        @event.listens_for(Engine, "before_cursor_execute")
         def _note(*call: Any) -> None:
             statements.append((call[2], call[3]))
 
@@ -298,6 +304,7 @@ async def test_no_query_reads_a_whole_table(file_url: str) -> None:
         await store.unfinished()
         await store.earlier_turns(make_run(9, thread_id="t"), limit=9)
         await finish(store, ref, attempt=2)
+        event.remove(Engine, "before_cursor_execute", _note)
     path = sqlite_path(file_url)
     assert path is not None
     assert len(statements) > 15

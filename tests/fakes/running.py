@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from sse_starlette.sse import AppStatus
 
 from service.bootstrap import open_services
 from service.http.application import open_app
@@ -99,6 +100,8 @@ async def running(folder: Path, **overrides: Any) -> AsyncIterator[Product]:
     }
     settings = read_settings(**values)
     sock = open_socket("127.0.0.1", 0)
+    # Set for the whole process when a server stops; left like that it would cut this one's streams.
+    AppStatus.should_exit = False
     async with (
         open_services(settings) as services,
         serving(open_app(services), services, sock),

@@ -11,21 +11,20 @@ from alembic.runtime.migration import MigrationContext, MigrationStep
 from alembic.script import ScriptDirectory
 from alembic.script.revision import RevisionError
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql.schema import SchemaItem
 
 from domain.errors import ConfigurationError
+from service.store.database import Database
 from service.store.tables import metadata
 
 VERSION_TABLE: Final = "signalbox_schema"
 """Named for the product: a shared database may hold another application's `alembic_version`."""
 
 
-async def migrate(engine: AsyncEngine) -> None:
+async def migrate(database: Database) -> None:
     """Apply the migrations that are missing, all in one transaction."""
     scripts = await asyncio.to_thread(read_scripts)
-    async with engine.begin() as connection:
-        await connection.run_sync(upgrade, scripts)
+    await database.write(upgrade, scripts)
 
 
 def read_scripts() -> ScriptDirectory:

@@ -1,0 +1,218 @@
+"""What the service tells about itself: its agents, its health, its version, its description."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+
+from tests.fakes.model_server import FakeModelServer
+from tests.fakes.running import Product, running
+from tests.integration.conftest import Start
+
+# Nothing here changes the service, so one serves all tests of this file.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PATHS: Final = {
+    "/v1/runs": {"get", "post"},
+    "/v1/runs/{run_id}": {"get"},
+    "/v1/runs/{run_id}/events": {"get"},
+    "/v1/runs/{run_id}/cancel": {"post"},
+    "/v1/agents": {"get"},
+    "/v1/info": {"get"},
+    "/health/live": {"get"},
+    "/health/ready": {"get"},
+    "/api/workflow": {"post"},
+    "/api/workflow/stream": {"post"},
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def standing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Product]:
+    """Run one product for all tests of this file."""
+    folder: Path = tmp_path_factory.mktemp("standing")
+    async with running(folder / "data", knowledge_dir=folder) as product:
+        yield product
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def schema(standing: Product) -> dict[str, Any]:
+    """Return the OpenAPI description."""
+    response = await standing.client.get("/openapi.json")
+    assert response.status_code == 200
+    described: dict[str, Any] = response.json()
+    return described
+
+
+def operations(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every operation with its method and path."""
+    for path, methods in schema["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method} {path}", operation
+
+
+async def test_the_team_is_listed_as_registered(standing: Product) -> None:
+    """Each agent says what it is for, what it may use, and whether the supervisor may call it."""
+    response = await standing.client.get("/v1/agents")
+    page = response.json()
+    assert response.status_code == 200
+    assert (page["next_cursor"], page["has_more"]) == (None, False)
+    agents = {agent["name"]: agent for agent in page["data"]}
+    assert agents.keys() >= {"researcher", "coder", "analyst"}
+    for agent in agents.values():
+        assert agent.keys() == {
+            *("name", "description", "tier", "model", "tools", "routable", "outside_graph"),
+        }
+        assert agent["description"].strip()
+        assert agent["tier"] in {"fast", "standard", "deep"}
+        assert len(agent["tools"]) <= 5
+    assert "run_python" in agents["analyst"]["tools"]
+
+
+async def test_a_live_service_says_so(standing: Product) -> None:
+    """Liveness asks nothing of the service but to answer."""
+    response = await standing.client.get("/health/live")
+    assert (response.status_code, response.json()) == (200, {"status": "ok", "checks": {}})
+    assert response.headers["cache-control"] == "no-store"
+
+
+async def test_a_ready_service_names_what_it_needs(standing: Product) -> None:
+    """Readiness tells of each dependency by name."""
+    response = await standing.client.get("/health/ready")
+    checks = {"database": "ok", "dispatcher": "ok"}
+    assert (response.status_code, response.json()) == (200, {"status": "ok", "checks": checks})
+
+
+async def test_a_service_without_its_database_is_not_ready(
+    standing: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is down is named, without the error's text, and liveness is not touched by it."""
+
+    async def unreachable() -> None:
+        raise ConnectionError("secret address")
+
+    # A database cannot be taken from under a running process in a portable way.
+    with monkeypatch.context() as patch:
+        patch.setattr(standing.services.store, "ping", unreachable)
+        response = await standing.client.get("/health/ready")
+        alive = await standing.client.get("/health/live")
+    assert (response.status_code, alive.status_code) == (503, 200)
+    assert response.json()["status"] == "down"
+    assert response.json()["checks"]["dispatcher"] == "ok"
+    assert "ConnectionError" in response.json()["checks"]["database"]
+    assert "secret" not in response.text
+
+
+async def test_the_service_says_what_it_is(standing: Product) -> None:
+    """Version, engine and models are what they really are."""
+    info = (await standing.client.get("/v1/info")).json()
+    assert info.keys() == {
+        *("name", "version", "engine", "graph_version", "environment", "models", "features"),
+    }
+    assert (info["name"], info["engine"], info["environment"]) == (
+        "signalbox",
+        "offline",
+        "development",
+    )
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*", info["version"])
+    assert info["models"].keys() == {"fast", "standard", "deep"}
+    assert {"runs", "events", "sse", "idempotency"} <= set(info["features"])
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_the_service_names_its_models(start: Start, models: FakeModelServer) -> None:
+    """With a model configured, the engine and each tier's model say so."""
+    names = {"model_fast": "openai:small", "model_deep": "openai:large"}
+    async with start(models=models, **names) as product:
+        info = (await product.client.get("/v1/info")).json()
+        agents = (await product.client.get("/v1/agents")).json()["data"]
+    assert info["engine"] == "model"
+    assert info["models"]["fast"] == "openai:small"
+    assert info["models"]["deep"] == "openai:large"
+    assert {agent["model"] for agent in agents} <= set(info["models"].values())
+
+
+async def test_every_route_is_described_and_no_other(schema: dict[str, Any]) -> None:
+    """The description covers exactly what the service answers to."""
+    assert schema["openapi"].startswith("3.1")
+    described = {path: set(methods) for path, methods in schema["paths"].items()}
+    assert described == PATHS
+
+
+async def test_every_operation_has_a_name_of_verb_and_noun(schema: dict[str, Any]) -> None:
+    """Generated clients get methods that read well, each name once."""
+    names = [operation["operationId"] for _, operation in operations(schema)]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z]+(?:_[a-z]+)+", name) for name in names), names
+    assert {"create_run", "get_run", "list_runs", "cancel_run", "list_events"} <= set(names)
+    assert all(operation.get("summary") for _, operation in operations(schema))
+
+
+async def test_every_reference_leads_somewhere(schema: dict[str, Any]) -> None:
+    """A generator that follows the references finds each of them."""
+    found: list[str] = []
+
+    def search(node: Any) -> None:
+        if isinstance(node, dict):
+            if isinstance(node.get("$ref"), str):
+                found.append(node["$ref"])
+            for value in node.values():
+                search(value)
+        elif isinstance(node, list):
+            for value in node:
+                search(value)
+
+    search(schema)
+    assert found
+    for reference in set(found):
+        target: Any = schema
+        for step in reference.removeprefix("#/").split("/"):
+            target = target[step]
+        assert isinstance(target, dict)
+
+
+async def test_every_operation_describes_its_problems(schema: dict[str, Any]) -> None:
+    """Every answer that is not a success is described as a problem, on every route."""
+    problem = {"$ref": "#/components/schemas/ProblemOut"}
+    for name, operation in operations(schema):
+        failures = {s: r for s, r in operation["responses"].items() if s >= "400"}
+        assert "500" in failures, name
+        for status, response in failures.items():
+            if (name, status) == ("get /health/ready", "503"):
+                continue  # a probe's answer: it names each dependency
+            assert response["content"].keys() == {"application/problem+json"}, (name, status)
+            assert response["content"]["application/problem+json"]["schema"] == problem
+    assert "HTTPValidationError" not in str(schema)
+
+
+async def test_every_body_has_an_example(schema: dict[str, Any]) -> None:
+    """Whoever opens /docs can send each request as it stands."""
+    for name, operation in operations(schema):
+        if "requestBody" not in operation:
+            continue
+        media = operation["requestBody"]["content"]["application/json"]["schema"]
+        options = [media, *media.get("anyOf", [])]
+        names = [o["$ref"].rpartition("/")[2] for o in options if "$ref" in o]
+        assert names, name
+        assert schema["components"]["schemas"][names[0]]["examples"], name
+
+
+async def test_the_example_of_a_task_is_accepted(standing: Product, schema: dict[str, Any]) -> None:
+    """What the description shows is what the service takes."""
+    for example in schema["components"]["schemas"]["RunCreate"]["examples"]:
+        created = await standing.client.post("/v1/runs", json=example)
+        assert created.status_code == 202
+        path = f"{created.headers['location']}/cancel"
+        assert (await standing.client.post(path)).status_code in {202, 409}
+
+
+async def test_the_documentation_is_there(standing: Product) -> None:
+    """`/docs` is a page for people that reads the description."""
+    response = await standing.client.get("/docs")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/html")
+    assert "/openapi.json" in response.text

@@ -1,0 +1,229 @@
+"""`Idempotency-Key`: a request that is repeated makes no second run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.fakes.model_script import Reply
+from tests.fakes.model_server import FakeModelServer
+from tests.fakes.running import Product, read_frames
+from tests.integration.conftest import Start
+from tests.integration.problem_checks import assert_problem
+from tests.integration.team_script import SECONDS, solo, unauthorised
+
+KEY = {"idempotency-key": "order-1"}
+
+
+@pytest.fixture
+async def product(start: Start, models: FakeModelServer) -> AsyncIterator[Product]:
+    """Run the product with the fake model server, in memory."""
+    async with start(models=models) as running_product:
+        yield running_product
+
+
+async def post(
+    product: Product, path: str = "/v1/runs", *, task: str = "Tidy up", **body: object
+) -> httpx.Response:
+    """Post a task with the key."""
+    return await product.client.post(path, json={"task": task, **body}, headers=KEY)
+
+
+async def count(product: Product) -> int:
+    """Return how many runs there are."""
+    return len((await product.client.get("/v1/runs?limit=100")).json()["data"])
+
+
+async def test_a_repeated_request_gets_the_same_run(
+    modelled: Product, models: FakeModelServer
+) -> None:
+    """The answer to the repetition is the first one's, marked, with the run as it stands now."""
+    models.add(*solo(gate="work"))
+    gate = models.event("work")
+    first = await post(modelled)
+    assert first.status_code == 202
+    assert "idempotency-replayed" not in first.headers
+    again = await post(modelled)
+    assert again.status_code == 202
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.headers["location"] == first.headers["location"]
+    assert again.json()["id"] == first.json()["id"]
+    gate.set()
+    run = await modelled.ended(first.json()["id"])
+    after = await post(modelled)
+    assert (after.status_code, after.headers["idempotency-replayed"]) == (202, "true")
+    assert after.json() == run
+    assert await count(modelled) == 1
+    models.assert_all_used()
+    assert len(models.requests) == 3
+
+
+async def test_a_repeated_request_may_wait(product: Product, models: FakeModelServer) -> None:
+    """Both requests wait for the one run and are answered alike."""
+    models.add(*solo(gate="work"))
+    gate = models.event("work")
+    async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(post(product, "/v1/runs?wait=30"))
+        second = tasks.create_task(post(product, "/v1/runs?wait=30"))
+        short = await post(product)
+        assert short.status_code == 202
+        gate.set()
+    answers = [first.result(), second.result(), await post(product, "/v1/runs?wait=30")]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert {answer.json()["id"] for answer in answers} == {short.json()["id"]}
+    assert answers[2].json()["status"] == "completed"
+    assert answers[2].headers["idempotency-replayed"] == "true"
+    assert await count(product) == 1
+
+
+async def test_a_repeated_request_for_a_failed_run_is_told_of_the_failure(
+    product: Product, models: FakeModelServer
+) -> None:
+    """A failure is repeated, not tried again and not turned into a success."""
+    models.add(unauthorised())
+    first = await post(product, "/v1/runs?wait=30")
+    asked = len(models.requests)
+    again = await post(product, "/v1/runs?wait=30")
+    problems = [assert_problem(answer, "model-error") for answer in (first, again)]
+    assert problems[0]["run"] == problems[1]["run"]
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.headers["x-should-retry"] == "false"
+    assert len(models.requests) == asked
+
+
+async def test_a_repeated_request_may_ask_for_the_stream(
+    product: Product, models: FakeModelServer
+) -> None:
+    """A client that lost its stream repeats the request and gets the whole of it."""
+    models.add(*solo())
+    run = (await post(product, "/v1/runs?wait=30")).json()
+    headers = {**KEY, "accept": "text/event-stream"}
+    body = {"task": "Tidy up"}
+    async with (
+        asyncio.timeout(SECONDS),
+        product.client.stream("POST", "/v1/runs", json=body, headers=headers) as response,
+    ):
+        assert response.headers["idempotency-replayed"] == "true"
+        frames = [frame async for frame in read_frames(response)]
+    assert [int(frame["_id"]) for frame in frames] == list(range(1, run["last_seq"] + 1))
+    assert await count(product) == 1
+
+
+async def test_another_body_under_the_same_key_is_refused(
+    modelled: Product, models: FakeModelServer
+) -> None:
+    """The key is a promise about the body, down to its smallest field."""
+    models.add(*solo())
+    await post(modelled, "/v1/runs?wait=30", tags=["a"])
+    for body in ({"task": "Tidy down", "tags": ["a"]}, {}, {"tags": ["b"]}):
+        values: dict[str, object] = {"task": "Tidy up", **body}
+        response = await modelled.client.post("/v1/runs", json=values, headers=KEY)
+        assert_problem(response, "idempotency-key-reuse")
+    assert await count(modelled) == 1
+
+
+async def test_the_same_body_written_otherwise_is_the_same(
+    product: Product, models: FakeModelServer
+) -> None:
+    """Spaces, the order of fields and fields at their default do not make another request."""
+    models.add(*solo())
+    headers = {**KEY, "content-type": "application/json"}
+    answers = [
+        await product.client.post("/v1/runs", content=body, headers=headers)
+        for body in (
+            '{"task": "Tidy up é", "tags": ["a"], "metadata": {"x": 1, "y": 2}}',
+            '{"metadata":{"y":2,"x":1},"tags":["a"],"task":"Tidy up \\u00e9"}',
+            '{ "task": "Tidy up é", "tags": ["a"], "metadata": {"x": 1, "y": 2}, "cache": null }',
+        )
+    ]
+    assert [answer.status_code for answer in answers] == [202] * 3
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    await product.ended(answers[0].json()["id"])
+
+
+async def test_twenty_requests_at_once_make_one_run(
+    modelled: Product, models: FakeModelServer
+) -> None:
+    """Whoever comes first makes the run; all others are told of it."""
+    models.add(*solo(gate="work"))
+    gate = models.event("work")
+    async with asyncio.timeout(SECONDS):
+        answers = await asyncio.gather(*(post(modelled) for _ in range(20)))
+    assert [answer.status_code for answer in answers] == [202] * 20
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    replayed = [answer.headers.get("idempotency-replayed") for answer in answers]
+    assert sorted(replayed, key=str) == [None, *["true"] * 19]
+    assert await count(modelled) == 1
+    gate.set()
+    await modelled.ended(answers[0].json()["id"])
+
+
+async def test_a_key_belongs_to_one_route(product: Product, models: FakeModelServer) -> None:
+    """The same key on another route is another key."""
+    models.add(*solo())
+    full = await post(product, "/v1/runs?wait=30")
+    short = await post(product, "/api/workflow")
+    assert full.status_code == short.status_code == 200
+    assert full.json()["id"] != short.json()["id"]
+    assert "idempotency-replayed" not in short.headers
+    again = await post(product, "/api/workflow")
+    assert again.json() == short.json()
+    assert again.headers["idempotency-replayed"] == "true"
+    streams = [await post(product, "/api/workflow/stream") for _ in range(2)]
+    assert streams[0].headers["location"] == streams[1].headers["location"]
+    assert "idempotency-replayed" not in streams[0].headers
+    assert streams[1].headers["idempotency-replayed"] == "true"
+    assert await count(product) == 3
+
+
+async def test_requests_without_a_key_or_with_another_are_different(
+    product: Product, models: FakeModelServer
+) -> None:
+    """Only an equal key makes two requests one; it is compared letter by letter."""
+    models.add(*solo())
+    ids = set()
+    for key in (None, None, "a", "A", "a" * 255, "~!@#$%^&*()"):
+        headers = {"idempotency-key": key} if key else {}
+        response = await product.client.post("/v1/runs", json={"task": "a"}, headers=headers)
+        assert response.status_code == 202
+        ids.add(response.json()["id"])
+    assert len(ids) == 6
+    for run_id in ids:
+        await product.ended(run_id)
+
+
+async def test_a_refused_request_does_not_use_up_its_key(
+    product: Product, models: FakeModelServer
+) -> None:
+    """A body that was mended may be sent under the same key."""
+    models.add(*solo())
+    assert_problem(await post(product, task=""), "validation-error")
+    assert_problem(await post(product, agents=["nobody"]), "validation-error")
+    assert_problem(await post(product, thread_id="thr_1"), "not-found")
+    response = await post(product, "/v1/runs?wait=30")
+    assert response.status_code == 200
+    assert "idempotency-replayed" not in response.headers
+
+
+async def test_a_replay_survives_a_restart(
+    start: Start, models: FakeModelServer, tmp_path: Path
+) -> None:
+    """The key is kept with the run, so another process on the same file knows it."""
+    models.add(*solo(Reply(text="Done it once.")))
+    url = f"sqlite:///{tmp_path}/runs.db"
+    async with start(models=models, database_url=url) as product:
+        first = await post(product, "/v1/runs?wait=30")
+        assert first.status_code == 200
+    asked = len(models.requests)
+    async with start(models=models, database_url=url) as product:
+        again = await post(product, "/v1/runs?wait=30")
+        assert again.status_code == 200
+        assert again.headers["idempotency-replayed"] == "true"
+        assert again.json() == first.json()
+        assert_problem(await post(product, task="Another"), "idempotency-key-reuse")
+        assert await count(product) == 1
+    assert len(models.requests) == asked
