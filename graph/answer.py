@@ -18,7 +18,7 @@ from domain.errors import RunFailedError
 from domain.events import SUPERVISOR, EventDraft
 from domain.run import RunContext, RunStatus, StopReason
 from graph.context import run_context
-from graph.projection import answer_message_id
+from graph.projection import answer_message_id, retry_draft
 from graph.state import AgentShare, Failure, Final, Missing, State
 
 PROMPT: Constant = """\
@@ -87,6 +87,9 @@ class AnswerNode:
                 more = [
                     Missing(agent=SUPERVISOR, reason=f"the answer was not composed: {error.detail}")
                 ]
+                # Parts of the last try may have been sent: they are void.
+                reason = f"{error.detail} The results follow as they are."
+                runtime.stream_writer(_retrying(state, runtime, reason, 0.0, 0))
                 text = "\n\n".join(f"**{o['agent']}**\n\n{o['output']}" for o in accepted)
         text += _name_missing(text, [*missing, *more])
         citations = [c for o in accepted for c in o["citations"] if f"[{c['number']}]" in text]
@@ -98,11 +101,7 @@ class AnswerNode:
         runtime: Runtime[RunContext],
         accepted: Sequence[AgentOutcome],
     ) -> str:
-        write, attempt, round_ = (
-            runtime.stream_writer,
-            run_context(runtime).attempt,
-            state.get("round", 0),
-        )
+        round_ = state.get("round", 0)
         failed = [o for o in state.get("outcomes", []) if o["status"] == "failed"]
         prompt = write_prompt(
             state["task"],
@@ -122,24 +121,12 @@ class AnswerNode:
             return await self._gateway.talking("standard").ainvoke(messages, config)
 
         def on_retry(reason: str, delay: float, number: int) -> None:
-            write(
-                EventDraft(
-                    type="agent.retrying",
-                    agent=SUPERVISOR,
-                    path=SUPERVISOR,
-                    round=round_,
-                    call=f"answer~{number}~{attempt}",
-                    data={"reason": reason, "delay_seconds": delay, "try": number},
-                )
-            )
+            runtime.stream_writer(_retrying(state, runtime, reason, delay, number))
 
         message = await self._gateway.call(invoke, on_retry=on_retry)
-        write(
-            self._gateway.book(
-                f"{round_}|{SUPERVISOR}|answer|{attempt}", SUPERVISOR, "standard", message
-            )
-        )
-        return message.text.strip() or "\n\n".join(o["output"] for o in accepted)
+        key = f"{round_}|{SUPERVISOR}|answer|{run_context(runtime).attempt}"
+        runtime.stream_writer(self._gateway.book(key, SUPERVISOR, "standard", message))
+        return message.text
 
 
 def number_sources(outcomes: Sequence[AgentOutcome]) -> list[AgentOutcome]:
@@ -178,6 +165,13 @@ def missing_agents(outcomes: Sequence[AgentOutcome]) -> list[Missing]:
         for name, o in failed_beside.items()
         if o["error"]
     ]
+
+
+def _retrying(
+    state: State, runtime: Runtime[RunContext], reason: str, delay: float, number: int
+) -> EventDraft:
+    round_, attempt = state.get("round", 0), run_context(runtime).attempt
+    return retry_draft(round_, f"answer~{number}~{attempt}", reason, delay, number)
 
 
 def _name_missing(text: str, missing: Sequence[Missing]) -> str:

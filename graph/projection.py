@@ -50,6 +50,18 @@ def answer_draft(final: Final, round_: int) -> EventDraft | None:
     )
 
 
+def retry_draft(round_: int, call: str, reason: str, delay: float, number: int) -> EventDraft:
+    """Return the event that the supervisor calls its model again."""
+    return EventDraft(
+        type="agent.retrying",
+        agent=SUPERVISOR,
+        path=SUPERVISOR,
+        round=round_,
+        call=call,
+        data={"reason": reason, "delay_seconds": delay, "try": number},
+    )
+
+
 def answer_message_id(round_: int) -> str:
     """Return the id of the final answer's message."""
     return f"msg_{round_}.{SUPERVISOR}.answer"

@@ -16,10 +16,11 @@ from agents._kit.prompts import EARLIER_CHARS, write_prompt, write_results
 from agents._kit.registry import Team
 from domain.agent import AgentSpec, Assignment
 from domain.errors import RunFailedError
-from domain.events import SUPERVISOR, EventDraft
+from domain.events import SUPERVISOR
 from domain.routing import Route, RouteAssignment, RouteRecord
 from domain.run import RunContext
 from graph.context import run_context
+from graph.projection import retry_draft
 from graph.routes import make_assignments, read_route, route_schema
 from graph.state import AgentInput, Failure, Missing, State
 
@@ -145,7 +146,8 @@ class Supervisor:
             return cast("AIMessage", answer["raw"])
 
         def on_retry(reason: str, delay: float, number: int) -> None:
-            write(_retrying(call, run_context(runtime).attempt, reason, delay, number))
+            key = f"{call}~{number}~{run_context(runtime).attempt}"
+            write(retry_draft(int(call.partition("|")[0]), key, reason, delay, number))
 
         message = await self._gateway.call(invoke, on_retry=on_retry)
         round_, _, question = call.partition("|")
@@ -195,14 +197,3 @@ def _give_up(state: State, error: RunFailedError) -> Command[Literal["answer"]]:
             code=error.code, detail=f"The supervisor could not decide: {error.detail}"
         )
     return Command(goto="answer", update=update)
-
-
-def _retrying(call: str, attempt: int, reason: str, delay: float, number: int) -> EventDraft:
-    return EventDraft(
-        type="agent.retrying",
-        agent=SUPERVISOR,
-        path=SUPERVISOR,
-        round=int(call.partition("|")[0]),
-        call=f"{call}~{number}~{attempt}",
-        data={"reason": reason, "delay_seconds": delay, "try": number},
-    )

@@ -244,18 +244,14 @@ def _opening(run: Run) -> list[EventDraft]:
 
 def _ending(final: FinalAnswer) -> Ending:
     failure = final["failure"]
-    if failure is not None:
-        return Ending(
-            status="failed",
-            stop_reason=final["stop_reason"],
-            error=make_problem(failure["code"], failure["detail"]),
-            rounds=final["rounds"],
-        )
     agents = {name: AgentResult(**share) for name, share in final["agents"].items()}
+    result = RunResult(output=final["output"], citations=final["citations"], agents=agents)
     return Ending(
         status=final["status"],
         stop_reason=final["stop_reason"],
-        result=RunResult(output=final["output"], citations=final["citations"], agents=agents),
+        # A failed run has no output, but says why each of its agents failed.
+        result=result if agents else None,
+        error=make_problem(failure["code"], failure["detail"]) if failure else None,
         degraded=tuple(Degraded(**part) for part in final["missing"]),
         rounds=final["rounds"],
     )

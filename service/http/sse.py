@@ -31,7 +31,9 @@ def make_filter(types: str | None, *, tokens: bool) -> Wanted:
     def wanted(notice: Notice) -> bool:
         if not tokens and notice.type in _TRANSIENT:
             return False
-        return not patterns or any(fnmatchcase(notice.type, pattern) for pattern in patterns)
+        # A snapshot stands for deltas that came before the client did: who wants one, wants both.
+        names = _TRANSIENT if notice.type in _TRANSIENT else (notice.type,)
+        return not patterns or any(fnmatchcase(n, p) for n in names for p in patterns)
 
     return wanted
 

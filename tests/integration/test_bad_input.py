@@ -372,14 +372,19 @@ ROUTES: Final[dict[str, set[str]]] = {
 }
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-@pytest.mark.parametrize("path", list(ROUTES))
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        (path, method)
+        for path, right in ROUTES.items()
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+        if method not in right
+    ],
+)
 async def test_a_wrong_method_is_told_all_the_right_ones(
     empty: Product, path: str, method: str
 ) -> None:
     """`Allow` names every method of the path, whichever route the router looked at first."""
-    if method in ROUTES[path]:
-        return
     response = await empty.client.request(method, path)
     assert_problem(response, "method-not-allowed")
     assert set(response.headers["allow"].split(", ")) == ROUTES[path]

@@ -232,9 +232,6 @@ async def test_a_run_whose_agents_all_fail_has_failed(
     assert problem["run"]["status"] == "failed"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="service/executor.py _ending() drops the agents of a failed run"
-)
 async def test_a_failed_run_says_why_each_agent_failed(
     product: Product, models: FakeModelServer
 ) -> None:

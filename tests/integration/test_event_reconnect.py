@@ -229,10 +229,6 @@ async def test_a_retry_does_not_cost_the_others_their_half_written_text(
     assert not view.unheard
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="graph/answer.py begins the fallback answer anew without an agent.retrying before it",
-)
 async def test_an_answer_that_could_not_be_composed_begins_anew_in_the_open(
     product: Product, models: FakeModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
