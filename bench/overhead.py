@@ -127,7 +127,8 @@ async def measure(url: str, base_url: str, runs: int, folder: Path) -> dict[str,
             stdout=asyncio.subprocess.PIPE,
         )
         body = json.dumps({"task": TASK}).encode() + b"\n"
-        assert client.stdin and client.stdout
+        assert client.stdin
+        assert client.stdout
         for number in range(WARM_UP + runs):
             wall, cpu = time.perf_counter(), time.process_time()
             state: Any = await bare.ainvoke({"task": TASK}, {"recursion_limit": 50})

@@ -15,8 +15,8 @@ from agents._kit.registry import Team, find_team
 from graph.workflow import build_workflow, graph_version
 from service.checkpoints import DeferringSaver, open_sqlite_saver
 from service.dispatch.local import LocalDispatcher
-from service.events import EventHub
 from service.executor import Executor
+from service.hub import EventHub
 from service.ids import SystemClock, UuidIds
 from service.runs import RunRules, RunService
 from service.services import Services
@@ -75,6 +75,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         gateway = open_gateway(settings, team)
         stack.push_async_callback(gateway.aclose)
         store: SqlRunStore = await stack.enter_async_context(open_store(settings.database_url))
+        if isinstance(store.database, SqliteDatabase):
+            gateway.settle = store.database.flush
         saver = await _open_saver(settings, store.database, stack)
         workflow = build_workflow(team=team, gateway=gateway, toolbox=toolbox, checkpointer=saver)
         version_of_graph = graph_version(team, toolbox)

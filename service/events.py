@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,12 +11,10 @@ from domain.events import SUPERVISOR, Delta, Event, EventDraft
 from domain.ports import Claim, Clock, RunRef, RunStore
 from domain.usage import ModelCall, book_call
 from service.frames import Notice
+from service.hub import EventHub, Reader
 
 WAITING_ITEMS: Final = 2_000
 """Items a segment may be ahead of the store before it waits."""
-
-READER_ITEMS: Final = 5_000
-"""Notices a slow reader may be behind before it is sent back to the stored events."""
 
 BURST_SECONDS: Final = 0.02
 """How long the first event of a burst waits for the others before all are stored and sent."""
@@ -28,145 +24,6 @@ PIECES_SECONDS: Final = 0.01
 
 PAGE: Final = 500
 """Stored events read at once during a replay."""
-
-
-class EventHub:
-    """Passes notices to the readers in this process. What is not stored lives only here."""
-
-    def __init__(self) -> None:
-        self._topics: dict[str, _Topic] = {}
-        self._closed = False
-
-    def close(self) -> None:
-        """End every reader, now and later: the process stops, clients come back with their cursor."""
-        self._closed = True
-        for topic in self._topics.values():
-            for reader in topic.readers:
-                reader.close()
-
-    def publish(self, run_id: str, notices: Sequence[Notice]) -> None:
-        """Give notices to every reader of a run and keep track of half-written messages."""
-        topic = self._topics.get(run_id)
-        if topic is None:
-            topic = self._topics[run_id] = _Topic()
-        for notice in notices:
-            extra = topic.note(notice)
-            for reader in topic.readers:
-                reader.give([notice, *extra])
-        if notices and notices[-1].final and not topic.readers:
-            del self._topics[run_id]
-
-    def forget_messages(self, run_id: str) -> None:
-        """Drop half-written messages: the segment that wrote them is gone."""
-        topic = self._topics.get(run_id)
-        if topic:
-            topic.open.clear()
-
-    @contextmanager
-    def reading(self, run_id: str) -> Iterator[Reader]:
-        """Subscribe to a run for as long as the context lasts."""
-        topic = self._topics.setdefault(run_id, _Topic())
-        reader = Reader(topic)
-        topic.readers.append(reader)
-        if self._closed:
-            reader.close()
-        try:
-            yield reader
-        finally:
-            topic.readers.remove(reader)
-            if not topic.readers and (topic.ended or not topic.open):
-                self._topics.pop(run_id, None)
-
-
-@dataclass
-class _Topic:
-    """One run's readers, and the messages of which only a part was sent."""
-
-    readers: list[Reader] = field(default_factory=list)
-    open: dict[str, _Partial] = field(default_factory=dict)
-    ended: bool = False
-
-    def note(self, notice: Notice) -> list[Notice]:
-        """Keep `open` true; return what readers need beside the notice."""
-        what = notice.what
-        if isinstance(what, Delta):
-            partial = self.open.setdefault(what.message_id, _Partial(what.agent))
-            if what.offset == 0:
-                partial.pieces.clear()
-            partial.pieces.append(what.text)
-            return []
-        if what.type == "message.completed":
-            self.open.pop(what.data["message_id"], None)
-        elif what.type in {"agent.completed", "agent.failed"}:
-            self._drop(f"msg_{what.round}.{what.path}.")
-        elif what.type == "run.resumed":
-            self.open.clear()
-        elif what.type == "agent.retrying":
-            # Clients drop every half-written message now: the others' are given to them again.
-            self._drop(f"msg_{what.round}.{what.path}.")
-            return self.snapshots()
-        self.ended = self.ended or what.terminal
-        return []
-
-    def snapshots(self) -> list[Notice]:
-        return [
-            Notice(Delta(agent=p.agent, message_id=m, offset=0, text=p.text), snapshot=True)
-            for m, p in self.open.items()
-        ]
-
-    def _drop(self, prefix: str) -> None:
-        for message_id in [m for m in self.open if m.startswith(prefix)]:
-            del self.open[message_id]
-
-
-@dataclass
-class _Partial:
-    agent: str
-    pieces: list[str] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        return "".join(self.pieces)
-
-
-class Reader:
-    """One subscriber. Bounded: one that falls too far behind starts again from the stored events."""
-
-    def __init__(self, topic: _Topic) -> None:
-        self._topic = topic
-        self._waiting: deque[Notice] = deque()
-        self._wake = asyncio.Event()
-        self.behind = False
-        self.closed = False
-
-    def close(self) -> None:
-        """End the subscription from the other side."""
-        self.closed = True
-        self._wake.set()
-
-    def give(self, notices: Sequence[Notice]) -> None:
-        """Queue notices."""
-        if len(self._waiting) >= READER_ITEMS:
-            self._waiting.clear()
-            self.behind = True
-        if not self.behind:
-            self._waiting.extend(notices)
-        self._wake.set()
-
-    def restart(self) -> list[Notice]:
-        """Start afresh: forget what waits; return the half-written messages as of now."""
-        self._waiting.clear()
-        self.behind = False
-        return self._topic.snapshots()
-
-    async def take(self) -> list[Notice]:
-        """Wait for notices and return all that are there; empty when the reader fell behind."""
-        while not self._waiting and not self.behind and not self.closed:
-            self._wake.clear()
-            await self._wake.wait()
-        taken = list(self._waiting)
-        self._waiting.clear()
-        return taken
 
 
 async def follow(

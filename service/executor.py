@@ -26,8 +26,9 @@ from graph.state import State
 from graph.streaming import Segment
 from graph.workflow import recursion_limit
 from service.checkpoints import DeferringSaver
-from service.events import EventHub, SegmentLog
+from service.events import SegmentLog
 from service.frames import Notice
+from service.hub import EventHub
 
 EARLIER_TURNS: Final = 6
 """Runs of the same thread that a follow-up run is told about."""

@@ -20,8 +20,8 @@ from domain.ports import (
     RunStore,
 )
 from domain.run import AgentResult, Ending, Engine, Run, RunBudget, RunResult
-from service.events import EventHub, Reader
 from service.frames import Notice
+from service.hub import EventHub, Reader
 
 MAX_EVENTS_OF_A_RUN: Final = 20_000
 """Bound on the events read to build a cancelled run's partial result."""

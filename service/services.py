@@ -8,7 +8,7 @@ from agents._kit.models import ModelGateway
 from agents._kit.registry import Team
 from domain.ports import RunStore
 from service.dispatch.local import LocalDispatcher
-from service.events import EventHub
+from service.hub import EventHub
 from service.runs import RunService
 from service.settings import Settings
 from tools.registry import Toolbox

@@ -186,7 +186,17 @@ class AgentLoop:
             {**self._owned(config, work), "recursion_limit": 2 * self.spec.max_turns + 5},
             **({} if self.spec.graph else {"context": work}),
         )
+        if self.spec.graph:
+            self._book_outside_calls(work, answer["messages"])
         return self._outcome(work, answer["messages"])
+
+    def _book_outside_calls(self, work: AssignmentContext, messages: Sequence[AnyMessage]) -> None:
+        """Book the calls that an outside graph's messages tell of: nobody saw them being made."""
+        assignment = work.assignment
+        told = [m for m in messages if isinstance(m, AIMessage) and m.usage_metadata]
+        for turn, message in enumerate(told):
+            key = f"{assignment['round']}|{assignment['path']}|{turn}|{work.attempt}"
+            work.write(self._gateway.book(key, self.spec.name, self.spec.tier, message))
 
     def _owned(self, config: RunnableConfig, work: AssignmentContext) -> RunnableConfig:
         """Return the config under which the agent's tokens are its own."""

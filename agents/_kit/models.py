@@ -73,12 +73,14 @@ class ModelGateway:
             follow_redirects=True,
         )
         self.relay: Final = TokenRelay()
+        self.settle: Callable[[], Awaitable[None]] | None = None
+        """Awaited before a model is paid: returns when all that was done so far is saved."""
         self._talking: dict[Tier, BaseChatModel] = {}
         self._deciding: dict[Tier, BaseChatModel] = {}
         for tier in ("fast", "standard", "deep"):
             if settings.tiers:
                 self._talking[tier] = _open_model(
-                    settings.tiers[tier],
+                    tier,
                     settings,
                     self._http,
                     streaming=True,
@@ -86,7 +88,7 @@ class ModelGateway:
                 )
                 # Streaming a decision nobody reads costs a fifth of a run's CPU.
                 self._deciding[tier] = _open_model(
-                    settings.tiers[tier],
+                    tier,
                     settings,
                     self._http,
                     disable_streaming=True,
@@ -116,6 +118,7 @@ class ModelGateway:
 
     def book(self, key: str, agent: str, tier: Tier, message: AIMessage) -> ModelCall:
         """Return the ledger row of a finished call. Only the offline planner's price, 0, is known."""
+        offline = message.response_metadata.get("model_provider") == "offline"
         count = count_tokens(message, fallback_model=self.name(tier))
         return ModelCall(
             key=key,
@@ -125,7 +128,7 @@ class ModelGateway:
             input_tokens=count["input_tokens"],
             output_tokens=count["output_tokens"],
             cached_tokens=count["cached_tokens"],
-            cost_usd=Decimal(0) if self.engine == "offline" else None,
+            cost_usd=Decimal(0) if offline else None,
         )
 
     async def call(
@@ -153,6 +156,8 @@ class ModelGateway:
             before_sleep=announce,
             reraise=True,
         )
+        if self.settle:
+            await self.settle()
         try:
             async for attempt in tries:
                 with attempt:
@@ -264,13 +269,15 @@ def count_tokens(message: AIMessage, *, fallback_model: str) -> TokenCount:
 
 
 def _open_model(
-    name: str,
+    tier: Tier,
     settings: ModelSettings,
     http: httpx2.AsyncClient,
     *,
     streaming: bool = False,
     **extra: Any,
 ) -> BaseChatModel:
+    name = (settings.tiers or {})[tier]
+    variable = f"SIGNALBOX_MODEL_{tier.upper()}={name!r}"
     provider = name.partition(":")[0]
     options: dict[str, Any] = {**_options(provider, settings), **extra}
     if provider == "openai":
@@ -282,13 +289,13 @@ def _open_model(
         model: BaseChatModel = init_chat_model(name, **options)
     except ImportError as error:
         msg = (
-            f"The model {name!r} needs a package that is not installed "
+            f"{variable} needs a package that is not installed "
             f"({error.name or 'unknown'}): pip install langchain-{provider.replace('_', '-')}."
         )
         raise ConfigurationError(msg) from error
     except (ValueError, TypeError, openai.OpenAIError) as error:
         msg = (
-            f"The model {name!r} cannot be used ({type(error).__name__}): "
+            f"{variable} cannot be used ({type(error).__name__}): "
             "write it as provider:model, such as openai:gpt-4o-mini, and set that provider's API key."
         )
         raise ConfigurationError(msg) from error

@@ -9,8 +9,9 @@ from typing import Final
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from domain.ports import RunRef, RunStore
-from service.events import EventHub, follow
+from service.events import follow
 from service.frames import RETRY_FRAME, Notice
+from service.hub import EventHub
 
 PING_SECONDS: Final = 10
 SEND_SECONDS: Final = 60.0

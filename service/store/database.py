@@ -61,6 +61,8 @@ class SqliteDatabase:
         self._writer = _Lane("store-writer", open_sqlite(path, begin="BEGIN IMMEDIATE"))
         self._reader = _Lane("store-reader", open_sqlite(path, begin=""))
         self._deferred: list[Deferred] = []
+        self._carrying = 0
+        """Writes under way that have deferred rows with them."""
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flushing: set[asyncio.Task[None]] = set()
 
@@ -76,7 +78,8 @@ class SqliteDatabase:
 
     async def flush(self) -> None:
         """Return when what was deferred is committed."""
-        await self.write(_nothing)
+        if self._deferred or self._carrying:
+            await self.write(_nothing)
 
     def _flush_soon(self) -> None:
         task = asyncio.create_task(self.flush(), name="store flush")
@@ -99,7 +102,13 @@ class SqliteDatabase:
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Do the work in a transaction that may write; an exception undoes all of it."""
-        return await self._writer.run(self._take_deferred(), work, *args, **kwargs)
+        deferred = self._take_deferred()
+        carrying = bool(deferred)
+        self._carrying += carrying
+        try:
+            return await self._writer.run(deferred, work, *args, **kwargs)
+        finally:
+            self._carrying -= carrying
 
     async def read(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -109,8 +118,7 @@ class SqliteDatabase:
 
     async def close(self) -> None:
         """Finish what was handed over and close the connections."""
-        if self._deferred:
-            await self.flush()
+        await self.flush()
         await self._reader.close()
         await self._writer.close()
 

@@ -166,7 +166,7 @@ async def test_a_wait_hears_of_the_end_also_where_it_fell_behind(
 ) -> None:
     """A waiting request that was sent back to the stored events looks the run up again."""
     # A reader falls behind after thousands of notices; here after none, so that it always does.
-    monkeypatch.setattr("service.events.READER_ITEMS", 0)
+    monkeypatch.setattr("service.hub.READER_ITEMS", 0)
     models.add(*solo())
     async with asyncio.timeout(SECONDS):
         response = await product.run("Tidy up", wait=30)
