@@ -65,7 +65,7 @@ def model_server() -> Iterator[str]:
 @contextmanager
 def open_socket() -> Iterator[int]:
     """Yield a port that is free now."""
-    import socket  # noqa: PLC0415
+    import socket
 
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -74,7 +74,7 @@ def open_socket() -> Iterator[int]:
 
 def wait_for(port: int) -> None:
     """Return when something listens on a port."""
-    import socket  # noqa: PLC0415
+    import socket
 
     for _ in range(200):
         try:

@@ -17,7 +17,8 @@ from langchain_core.runnables.config import merge_configs
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command, StreamWriter
 
-from agents._kit.models import ModelGateway, count_tokens, finish_reason
+from agents._kit.faults import finish_reason
+from agents._kit.models import ModelGateway, count_tokens
 from agents._kit.outcomes import (
     AssignmentContext,
     bounded_args,

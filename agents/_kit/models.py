@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-import httpx
 import httpx2
 import openai
 import tenacity
 from langchain.chat_models import init_chat_model
-from langchain_core.exceptions import ModelError
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
+from agents._kit.faults import check_answer, explain, is_provider_error, is_transient
 from agents._kit.offline import OfflineChatModel
 from agents._kit.stream import TokenRelay
 from domain.agent import AgentSpec, Tier, TokenCount
-from domain.errors import ConfigurationError, ModelAnswerError, ModelCallError, RunFailedError
+from domain.errors import ConfigurationError, ModelCallError, RunFailedError
 from domain.run import Engine
 from domain.usage import ModelCall
 
@@ -32,14 +30,6 @@ CONNECTIONS: Final = 128
 
 MAX_DELAY_SECONDS: Final = 20.0
 """The longest wait between two tries, whatever Retry-After says."""
-
-_BROKEN_CONNECTION: Final = (
-    ConnectionError,
-    TimeoutError,
-    httpx.TransportError,
-    httpx2.TransportError,
-    openai.APIConnectionError,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +155,7 @@ class ModelGateway:
         except RunFailedError:
             raise
         except Exception as error:
-            if _is_provider_error(error):
+            if is_provider_error(error):
                 raise ModelCallError(explain(error)) from error
             raise
         raise AssertionError  # the loop above returns or raises
@@ -187,72 +177,6 @@ class _RetryAfter(tenacity.wait.wait_base):
             return min(float(headers["retry-after"]), MAX_DELAY_SECONDS)
         except (KeyError, ValueError):
             return min(self._otherwise(retry_state), MAX_DELAY_SECONDS)
-
-
-def is_transient(error: BaseException) -> bool:
-    """Return whether the same call may succeed when made again."""
-    if isinstance(error, ModelError):
-        return error.is_retryable
-    # A malformed chunk surfaces as a bare JSONDecodeError, a cut stream as our own error.
-    return isinstance(error, (ModelAnswerError, json.JSONDecodeError, *_BROKEN_CONNECTION))
-
-
-def _is_provider_error(error: Exception) -> bool:
-    return isinstance(
-        error, (ModelError, openai.OpenAIError, json.JSONDecodeError, *_BROKEN_CONNECTION)
-    )
-
-
-def explain(error: BaseException) -> str:
-    """Return one sentence on a failed model call: what happened and what to do, without prompt or key."""
-    if isinstance(error, RunFailedError):
-        return error.detail
-    status = getattr(error, "status_code", None)
-    if status in {401, 403}:
-        return f"The model provider refused the credentials (HTTP {status}). Check the API key."
-    if status == 404:  # noqa: PLR2004 - the HTTP status
-        return "The model provider knows no such model or path (HTTP 404). Check the model's name and the base URL."
-    if status == 429:  # noqa: PLR2004 - the HTTP status
-        return "The model provider's rate limit or quota is used up (HTTP 429). Try again later."
-    if isinstance(status, int):
-        return f"The model provider answered HTTP {status}."
-    if isinstance(
-        error,
-        (TimeoutError, openai.APITimeoutError, httpx.TimeoutException, httpx2.TimeoutException),
-    ):
-        return "The model provider did not answer in time. Try again, or raise SIGNALBOX_MODEL_TIMEOUT."
-    if isinstance(error, json.JSONDecodeError):
-        return "The model provider sent a malformed answer."
-    if isinstance(error, _BROKEN_CONNECTION):
-        return (
-            "The model provider could not be reached, or broke the connection. Check the base URL."
-        )
-    return f"The model call failed ({type(error).__name__})."
-
-
-def finish_reason(message: AIMessage) -> str | None:
-    """Return why the model stopped, in whichever field its provider puts it."""
-    meta = message.response_metadata
-    for name in ("finish_reason", "stop_reason", "done_reason"):
-        if meta.get(name):
-            return str(meta[name])
-    return None
-
-
-def check_answer(message: AIMessage) -> AIMessage:
-    """Return the message, or raise `ModelAnswerError` where it is no whole answer."""
-    reason = finish_reason(message)
-    if reason is None and message.usage_metadata is None:
-        # langchain-openai raises nothing on a cut stream: these two are the only signs.
-        msg = "The model's answer broke off before its end."
-        raise ModelAnswerError(msg)
-    if reason == "content_filter":
-        msg = "The model provider's content filter withheld the answer. Rephrase the task."
-        raise ModelCallError(msg)
-    if not message.text.strip() and not message.tool_calls and not message.invalid_tool_calls:
-        msg = "The model answered with nothing."
-        raise ModelAnswerError(msg)
-    return message
 
 
 def count_tokens(message: AIMessage, *, fallback_model: str) -> TokenCount:

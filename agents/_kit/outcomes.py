@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
-from agents._kit.models import finish_reason
+from agents._kit.faults import finish_reason
 from domain.agent import (
     AgentOutcome,
     AgentSpec,

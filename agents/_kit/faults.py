@@ -1,0 +1,105 @@
+"""What can go wrong with a model call: whether to try again, and what to say about it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httpx
+import httpx2
+import openai
+from langchain_core.exceptions import ModelError
+from langchain_core.messages import AIMessage
+
+from domain.errors import ModelAnswerError, ModelCallError, RunFailedError
+
+FILTERED: Final = "The model provider's content filter withheld the answer. Rephrase the task."
+
+_BROKEN_CONNECTION: Final = (
+    ConnectionError,
+    TimeoutError,
+    httpx.TransportError,
+    httpx2.TransportError,
+    openai.APIConnectionError,
+)
+
+_MALFORMED: Final = (ValueError, KeyError, IndexError, AttributeError, TypeError)
+"""What the clients raise when an answer is not of the form they expect: a page of HTML surfaces as a
+`ValueError`, a broken chunk as a bare `JSONDecodeError`, which is one too."""
+
+
+_CREDENTIALS: Final = "The model provider refused the credentials (HTTP {}). Check the API key."
+
+_BY_STATUS: Final = {
+    401: _CREDENTIALS.format(401),
+    403: _CREDENTIALS.format(403),
+    404: "The model provider knows no such model or path (HTTP 404). "
+    "Check the model's name and the base URL.",
+    429: "The model provider's rate limit or quota is used up (HTTP 429). Try again later.",
+}
+
+_BY_KIND: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...]] = (
+    (
+        (TimeoutError, openai.APITimeoutError, httpx.TimeoutException, httpx2.TimeoutException),
+        "The model provider did not answer in time. Try again, or raise SIGNALBOX_MODEL_TIMEOUT.",
+    ),
+    (openai.ContentFilterFinishReasonError, FILTERED),
+    (
+        openai.LengthFinishReasonError,
+        "The model's answer was cut off. Raise SIGNALBOX_MODEL_MAX_OUTPUT.",
+    ),
+    (
+        _BROKEN_CONNECTION,
+        "The model provider could not be reached, or broke the connection. Check the base URL.",
+    ),
+    (_MALFORMED, "The model provider sent a malformed answer."),
+)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return whether the same call may succeed when made again."""
+    if isinstance(error, ModelError):
+        return error.is_retryable
+    if isinstance(error, openai.OpenAIError) and not isinstance(error, openai.APIConnectionError):
+        return False
+    return isinstance(error, (ModelAnswerError, *_MALFORMED, *_BROKEN_CONNECTION))
+
+
+def is_provider_error(error: Exception) -> bool:
+    return isinstance(error, (ModelError, openai.OpenAIError, *_MALFORMED, *_BROKEN_CONNECTION))
+
+
+def explain(error: BaseException) -> str:
+    """Return one sentence on a failed model call: what happened and what to do, without prompt or key."""
+    if isinstance(error, RunFailedError):
+        return error.detail
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int):
+        return _BY_STATUS.get(status, f"The model provider answered HTTP {status}.")
+    for kinds, sentence in _BY_KIND:
+        if isinstance(error, kinds):
+            return sentence
+    return f"The model call failed ({type(error).__name__})."
+
+
+def finish_reason(message: AIMessage) -> str | None:
+    """Return why the model stopped, in whichever field its provider puts it."""
+    meta = message.response_metadata
+    for name in ("finish_reason", "stop_reason", "done_reason"):
+        if meta.get(name):
+            return str(meta[name])
+    return None
+
+
+def check_answer(message: AIMessage) -> AIMessage:
+    """Return the message, or raise `ModelAnswerError` where it is no whole answer."""
+    reason = finish_reason(message)
+    if reason is None and message.usage_metadata is None:
+        # langchain-openai raises nothing on a cut stream: these two are the only signs.
+        msg = "The model's answer broke off before its end."
+        raise ModelAnswerError(msg)
+    if reason == "content_filter":
+        raise ModelCallError(FILTERED)
+    if not message.text.strip() and not message.tool_calls and not message.invalid_tool_calls:
+        msg = "The model answered with nothing."
+        raise ModelAnswerError(msg)
+    return message
