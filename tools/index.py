@@ -14,7 +14,7 @@ from urllib.parse import quote
 from tools.chunks import Chunk, cut_at_sentence, split_paragraphs
 from tools.terms import content_words, share_found, stem_text, stem_word
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 MIN_COVERAGE: Final = 0.6
 """An excerpt with fewer of the query's words than this answers another question."""
 

@@ -18,7 +18,7 @@ MAX_SOURCES: Final = 60
 MIN_DOCSTRING: Final = 250
 """Shorter docstrings of packages seldom explain anything on their own."""
 
-README_WEIGHT: Final = 1.2
+README_WEIGHT: Final = 0.7
 DOCSTRING_WEIGHT: Final = 0.8
 """A README is written to explain; a docstring reminds those who know."""
 

@@ -15,7 +15,10 @@ from tools.docstrings import Docstring, read_docstrings
 DOCS: Final = "https://docs.python.org/3/"
 MIN_DOCSTRING: Final = 40
 MAX_DEPTH: Final = 3
-WEIGHT: Final = 1.2
+REFERENCE_WEIGHT: Final = 1.7
+"""The language's own explanation of a thing comes before any package that uses it."""
+
+LIBRARY_WEIGHT: Final = 1.1
 """Python's own documents come before what a package says of the same thing."""
 
 _PAGES: Final[dict[str, str]] = {
@@ -75,7 +78,7 @@ def topic_chunks() -> Iterator[Chunk]:
         page = pages.get(topic)
         source = f"{DOCS}{page}#{topic}" if page else f"pydoc:{topic}"
         yield from cut_document(
-            f"{heading.strip()} (Python reference)", source, body, weight=WEIGHT
+            f"{heading.strip()} (Python reference)", source, body, weight=REFERENCE_WEIGHT
         )
 
 
@@ -105,7 +108,9 @@ def _module_chunks(module: str, path: Path) -> Iterator[Chunk]:
     for one in read_docstrings(path, minimum=MIN_DOCSTRING):
         full_name = f"{module}.{one.name}" if one.name else f"{module} module"
         title = f"{full_name} (Python standard library)"
-        yield from cut_document(title, _library_source(module, one), one.text, weight=WEIGHT)
+        yield from cut_document(
+            title, _library_source(module, one), one.text, weight=LIBRARY_WEIGHT
+        )
 
 
 def _library_source(module: str, one: Docstring) -> str:

@@ -263,7 +263,6 @@ def test_tracing_without_a_key_is_refused(signalbox: StartProcess) -> None:
     assert "LANGSMITH_API_KEY" in line
 
 
-@pytest.mark.xfail(strict=True, reason="agents/_kit/models.py does not know the variable's name")
 def test_a_model_of_an_unknown_provider_is_refused_by_the_name_of_its_variable(
     signalbox: StartProcess,
 ) -> None:

@@ -287,7 +287,6 @@ def test_the_tokens_of_an_outside_graph_stream_under_its_name(
     assert (used["input_tokens"], used["output_tokens"], used["calls"]) == (30, 11, 2)
 
 
-@pytest.mark.xfail(strict=True, reason="the loop books no model call of an outside graph")
 def test_the_tokens_an_outside_graph_used_are_counted(serve: StartService, outside: Path) -> None:
     """What its messages say they used stands in the run's usage under the agent's name."""
     write_package(outside, ECHO.replace("COMPILE", ""))
