@@ -70,6 +70,24 @@ class DeferringSaver(AsyncSqliteSaver):
         await self._database.flush()
         return await super().aget_tuple(config)
 
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,  # noqa: A002 - the base class's name
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Yield checkpoints, the newest first."""
+        await self._database.flush()
+        async for found in super().alist(config, filter=filter, before=before, limit=limit):
+            yield found
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Delete all that is saved of a thread."""
+        await self._database.flush()
+        await super().adelete_thread(thread_id)
+
     async def aput(
         self,
         config: RunnableConfig,
