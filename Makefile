@@ -26,10 +26,10 @@ export PIP_NO_INPUT := 1
 # At most four: more processes start slower than they test.
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
 
-.PHONY: help install dev run serve test test-slow test-all lint format lock check bench
+.PHONY: help install dev run serve test test-slow test-all lint format lock env-example check bench
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 install: $(INSTALLED) ## make .venv with the pinned packages (every target does it when needed)
 
@@ -72,6 +72,9 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 lock: $(INSTALLED_DEV) ## pin requirements*.in again; make lock UPGRADE=1 takes the newest
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements.in -o requirements.txt
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-dev.in -o requirements-dev.txt
+
+env-example: $(INSTALLED) ## write .env.example from service/settings.py
+	@$(BIN)/python -m service.commands.env_example > .env.example
 
 # The stamps are touched last, so a set-up that was interrupted starts again.
 $(INSTALLED): requirements.txt requirements.in pyproject.toml

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +19,6 @@ from langgraph.checkpoint.base import (
     get_checkpoint_metadata,
 )
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-from sqlalchemy import Connection
 
 from service.store import SqliteDatabase
 
@@ -35,8 +33,6 @@ _WRITE: Final = (
 # A special write (an error, an interrupt) replaces its forerunner; an ordinary one is final.
 _REPLACE_WRITE: Final = f"INSERT OR REPLACE {_WRITE}"
 _KEEP_WRITE: Final = f"INSERT OR IGNORE {_WRITE}"
-
-Row = tuple[Any, ...]
 
 
 class DeferringSaver(AsyncSqliteSaver):
@@ -111,7 +107,7 @@ class DeferringSaver(AsyncSqliteSaver):
         )
         if thread_id in self._fresh:
             self._fresh[thread_id].add(namespace)
-        self._database.defer(partial(_insert, _PUT, [row]))
+        self._database.defer(_PUT, [row])
         return {
             "configurable": {
                 "thread_id": own["thread_id"],
@@ -145,11 +141,7 @@ class DeferringSaver(AsyncSqliteSaver):
             return
         special = all(channel in WRITES_IDX_MAP for channel, _ in writes)
         sql = _REPLACE_WRITE if special else _KEEP_WRITE
-        self._database.defer(partial(_insert, sql, rows))
-
-
-def _insert(sql: str, rows: list[Row], connection: Connection) -> None:
-    connection.exec_driver_sql(sql, rows)
+        self._database.defer(sql, rows)
 
 
 @asynccontextmanager

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
@@ -17,7 +18,9 @@ from sqlalchemy.pool import StaticPool
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Deferred = Callable[[Connection], None]
+Row = tuple[Any, ...]
+Deferred = dict[str, list[Row]]
+"""Rows to insert, by the statement that inserts them."""
 
 BUSY_TIMEOUT: Final = 5.0  # seconds; only another program could hold the file
 MEMORY: Final = ":memory:"
@@ -60,18 +63,19 @@ class SqliteDatabase:
     def __init__(self, path: Path) -> None:
         self._writer = _Lane("store-writer", open_sqlite(path, begin="BEGIN IMMEDIATE"))
         self._reader = _Lane("store-reader", open_sqlite(path, begin=""))
-        self._deferred: list[Deferred] = []
+        self._deferred: Deferred = {}
         self._carrying = 0
         """Writes under way that have deferred rows with them."""
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flushing: set[asyncio.Task[None]] = set()
 
-    def defer(self, work: Deferred) -> None:
-        """Do the work in a transaction before the next write, or within `DEFER_SECONDS`.
+    def defer(self, sql: str, rows: list[Row]) -> None:
+        """Insert rows in a transaction before the next write, or within `DEFER_SECONDS`.
 
-        For rows that nobody waits for but that must be there before what is written next.
+        For rows that nobody waits for but that must be there before what is written next. Rows of
+        one statement keep their order; those of two statements must not depend on each other.
         """
-        self._deferred.append(work)
+        self._deferred.setdefault(sql, []).extend(rows)
         if self._flush_timer is None:
             loop = asyncio.get_running_loop()
             self._flush_timer = loop.call_later(DEFER_SECONDS, self._flush_soon)
@@ -91,11 +95,11 @@ class SqliteDatabase:
         if not task.cancelled() and task.exception():
             _log.error("Rows could not be written.", exc_info=task.exception())
 
-    def _take_deferred(self) -> list[Deferred]:
+    def _take_deferred(self) -> Deferred:
         if self._flush_timer:
             self._flush_timer.cancel()
             self._flush_timer = None
-        deferred, self._deferred = self._deferred, []
+        deferred, self._deferred = self._deferred, {}
         return deferred
 
     async def write(
@@ -114,7 +118,7 @@ class SqliteDatabase:
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Do work that only reads; each statement sees what is committed when it starts."""
-        return await self._reader.run([], work, *args, **kwargs)
+        return await self._reader.run({}, work, *args, **kwargs)
 
     async def close(self) -> None:
         """Finish what was handed over and close the connections."""
@@ -147,6 +151,20 @@ class MemoryDatabase:
         self._engine.dispose()
 
 
+def _insert(connection: Connection, deferred: Deferred) -> None:
+    """Insert rows in a transaction of their own: they stand even where what follows is undone."""
+    # The driver itself: the toolkit would cost more than SQLite does.
+    driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+    driver.execute("BEGIN IMMEDIATE")
+    try:
+        for sql, rows in deferred.items():
+            driver.executemany(sql, rows)
+    except BaseException:
+        driver.rollback()
+        raise
+    driver.commit()
+
+
 def _nothing(_connection: Connection) -> None:
     """Do nothing: what was deferred is done before it."""
 
@@ -160,7 +178,7 @@ class _Lane:
 
     async def run(
         self,
-        first: list[Deferred],
+        first: Deferred,
         work: Callable[Concatenate[Connection, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
@@ -170,17 +188,14 @@ class _Lane:
 
     def _transact(
         self,
-        first: list[Deferred],
+        first: Deferred,
         work: Callable[Concatenate[Connection, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
         with self._engine.connect() as connection:
             if first:
-                # A transaction of its own: it stands even where the work is undone.
-                with connection.begin():
-                    for each in first:
-                        each(connection)
+                _insert(connection, first)
             with connection.begin():
                 return work(connection, *args, **kwargs)
 

@@ -153,7 +153,10 @@ class FakeModelServer:
             self.app, log_config=None, access_log=False, lifespan="off", ws="none"
         )
         config.load()
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=512)
+        # Named TCP, or Nagle's algorithm holds every chunk back for 40 ms.
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.listen(512)
         self._server = await asyncio.get_running_loop().create_server(
             lambda: config.http_protocol_class(  # type: ignore[call-arg]  # declared as a bare asyncio.Protocol
                 config=config, server_state=self._state, app_state={}

@@ -212,10 +212,6 @@ async def test_the_example_of_a_task_is_accepted(standing: Product, schema: dict
         assert (await standing.client.post(path)).status_code in {202, 409}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="service/server.py open_socket() does not name the protocol: 40 ms for every answer",
-)
 async def test_answers_are_sent_as_soon_as_they_are_written() -> None:
     """asyncio turns Nagle's algorithm off, but only on sockets that name TCP as their protocol."""
     with open_socket("127.0.0.1", 0) as listening:
