@@ -24,7 +24,8 @@ COPY tools tools
 # Offline: the build backend is pinned in requirements.txt like everything else.
 RUN pip install --no-deps --no-build-isolation --editable .
 
-# An account without rights or shell; a model's code must not find more than its run's folder.
+# An account without rights or shell. A model's code runs under it too, and can read what it can read:
+# SIGNALBOX_ENV=production switches that code off.
 RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin signalbox \
     && install --directory --owner=signalbox --group=signalbox --mode=0750 /data
 USER signalbox
@@ -40,5 +41,5 @@ EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['SIGNALBOX_PORT'] + '/health/ready', timeout=4)"]
 
-# Without a shell between them, SIGTERM reaches the server, which hands its runs back.
+# Without a shell between them, SIGTERM reaches the server; its runs go on at the next start.
 CMD ["signalbox", "serve"]

@@ -19,6 +19,9 @@ WAITING_ITEMS: Final = 2_000
 BURST_SECONDS: Final = 0.02
 """How long the first event of a burst waits for the others before all are stored and sent."""
 
+UNFOLLOWED_SECONDS: Final = 0.2
+"""The same while nobody follows the run: what a crash loses is made again from the checkpoint."""
+
 PIECES_SECONDS: Final = 0.01
 """The shortest time between two sendings of pieces of messages."""
 
@@ -132,7 +135,7 @@ class SegmentLog:
         self._closed = False
         self._written_at = 0.0
         self._wake = asyncio.Event()
-        self._end = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
 
@@ -158,17 +161,18 @@ class SegmentLog:
         """Say that nothing more comes: `run` returns once all is written."""
         self._closed = True
         self._wake.set()
-        self._end.set()
+        self._hurry.set()
 
     async def run(self) -> None:
         """Write until closed. Raises `OwnershipLostError` when the run is no longer this segment's.
 
         What waits at the end is left for `rest`: it goes into the transaction that ends the run.
         """
-        while not self._closed:
-            await self._gather()
-            if not self._closed:
-                await self._write()
+        with self._hub.writing(self._run.id, self._hurry):
+            while not self._closed:
+                await self._gather()
+                if not self._closed:
+                    await self._write()
 
     def rest(self) -> Batch:
         """Return what was not written."""
@@ -196,15 +200,23 @@ class SegmentLog:
         if not self._waiting:
             self._wake.clear()
             await self._wake.wait()
-        pause = BURST_SECONDS
-        if all(type(item) is _Pieces for item in self._waiting):
-            pause = self._written_at + PIECES_SECONDS - asyncio.get_running_loop().time()
-        if pause > 0 and not self._closed:
+        if self._closed:
+            return
+        pause = self._pause()
+        if pause > 0:
+            self._hurry.clear()
             try:
                 async with asyncio.timeout(pause):
-                    await self._end.wait()
+                    await self._hurry.wait()
             except TimeoutError:
                 return
+
+    def _pause(self) -> float:
+        if not self._hub.followed(self._run.id):
+            return UNFOLLOWED_SECONDS
+        if all(type(item) is _Pieces for item in self._waiting):
+            return self._written_at + PIECES_SECONDS - asyncio.get_running_loop().time()
+        return BURST_SECONDS
 
     async def _write(self) -> None:
         batch = self.rest()

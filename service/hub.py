@@ -39,8 +39,7 @@ class EventHub:
             extra = topic.note(notice)
             for reader in topic.readers:
                 reader.give([notice, *extra])
-        if notices and notices[-1].final and not topic.readers:
-            del self._topics[run_id]
+        self._tidy(run_id, topic)
 
     def forget_messages(self, run_id: str) -> None:
         """Drop half-written messages: the segment that wrote them is gone."""
@@ -49,19 +48,46 @@ class EventHub:
             topic.open.clear()
 
     @contextmanager
-    def reading(self, run_id: str) -> Iterator[Reader]:
-        """Subscribe to a run for as long as the context lasts."""
+    def writing(self, run_id: str, arrival: asyncio.Event) -> Iterator[None]:
+        """Set `arrival` whenever somebody begins to follow the run, for as long as the context lasts."""
+        topic = self._topics.setdefault(run_id, _Topic())
+        topic.arrival = arrival
+        try:
+            yield
+        finally:
+            topic.arrival = None
+            self._tidy(run_id, topic)
+
+    def followed(self, run_id: str) -> bool:
+        """Return whether anybody wants to see the run's events as they come."""
+        topic = self._topics.get(run_id)
+        return topic is not None and topic.followers > 0
+
+    @contextmanager
+    def reading(self, run_id: str, *, only_end: bool = False) -> Iterator[Reader]:
+        """Subscribe to a run for as long as the context lasts.
+
+        `only_end`: the reader waits for the run's end, so its events need not hurry.
+        """
         topic = self._topics.setdefault(run_id, _Topic())
         reader = Reader(topic)
         topic.readers.append(reader)
+        topic.followers += not only_end
+        if topic.arrival and not only_end:
+            topic.arrival.set()
         if self._closed:
             reader.close()
         try:
             yield reader
         finally:
             topic.readers.remove(reader)
-            if not topic.readers and (topic.ended or not topic.open):
-                self._topics.pop(run_id, None)
+            topic.followers -= not only_end
+            self._tidy(run_id, topic)
+
+    def _tidy(self, run_id: str, topic: _Topic) -> None:
+        unused = not topic.readers and topic.arrival is None
+        if unused and (topic.ended or not topic.open) and self._topics.get(run_id) is topic:
+            del self._topics[run_id]
 
 
 @dataclass
@@ -69,6 +95,10 @@ class _Topic:
     """One run's readers, and the messages of which only a part was sent."""
 
     readers: list[Reader] = field(default_factory=list)
+    followers: int = 0
+    """Readers that want every event as it comes."""
+    arrival: asyncio.Event | None = None
+    """Told of every new follower: the segment that writes the run hurries then."""
     open: dict[str, _Partial] = field(default_factory=dict)
     ended: bool = False
 

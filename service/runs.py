@@ -122,7 +122,7 @@ class RunService:
             return run
         now = asyncio.get_running_loop().time
         until = now() + seconds
-        with self._hub.reading(run.id) as reader:
+        with self._hub.reading(run.id, only_end=True) as reader:
             if not fresh:
                 run = await self.get(run.tenant_id, run.id)
             while not _has_stopped(run) and not reader.closed and now() < until:

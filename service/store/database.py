@@ -24,7 +24,7 @@ Deferred = dict[str, list[Row]]
 
 BUSY_TIMEOUT: Final = 5.0  # seconds; only another program could hold the file
 MEMORY: Final = ":memory:"
-DEFER_SECONDS: Final = 0.02
+DEFER_SECONDS: Final = 0.05
 """The longest a deferred row waits for a write to go along with."""
 
 _log = logging.getLogger("signalbox.store")
@@ -64,8 +64,8 @@ class SqliteDatabase:
         self._writer = _Lane("store-writer", open_sqlite(path, begin="BEGIN IMMEDIATE"))
         self._reader = _Lane("store-reader", open_sqlite(path, begin=""))
         self._deferred: Deferred = {}
-        self._carrying = 0
-        """Writes under way that have deferred rows with them."""
+        self._carrier: asyncio.Future[Any] | None = None
+        """The last write under way that has deferred rows with it."""
         self._flush_timer: asyncio.TimerHandle | None = None
         self._flushing: set[asyncio.Task[None]] = set()
 
@@ -82,8 +82,11 @@ class SqliteDatabase:
 
     async def flush(self) -> None:
         """Return when what was deferred is committed."""
-        if self._deferred or self._carrying:
+        if self._deferred:
             await self.write(_nothing)
+        elif self._carrier:
+            # The rows are on their way already: wait for that write, whoever made it.
+            await asyncio.wait([self._carrier])
 
     def _flush_soon(self) -> None:
         task = asyncio.create_task(self.flush(), name="store flush")
@@ -94,6 +97,10 @@ class SqliteDatabase:
         self._flushing.discard(task)
         if not task.cancelled() and task.exception():
             _log.error("Rows could not be written.", exc_info=task.exception())
+
+    def _carried(self, written: asyncio.Future[Any]) -> None:
+        if self._carrier is written:
+            self._carrier = None
 
     def _take_deferred(self) -> Deferred:
         if self._flush_timer:
@@ -107,12 +114,11 @@ class SqliteDatabase:
     ) -> T:
         """Do the work in a transaction that may write; an exception undoes all of it."""
         deferred = self._take_deferred()
-        carrying = bool(deferred)
-        self._carrying += carrying
-        try:
-            return await self._writer.run(deferred, work, *args, **kwargs)
-        finally:
-            self._carrying -= carrying
+        written = self._writer.run(deferred, work, *args, **kwargs)
+        if deferred:
+            self._carrier = written
+            written.add_done_callback(self._carried)
+        return await written
 
     async def read(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -176,15 +182,15 @@ class _Lane:
         self._engine = engine
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
-    async def run(
+    def run(
         self,
         first: Deferred,
         work: Callable[Concatenate[Connection, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> T:
+    ) -> asyncio.Future[T]:
         call = partial(self._transact, first, work, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        return asyncio.get_running_loop().run_in_executor(self._thread, call)
 
     def _transact(
         self,
