@@ -25,6 +25,14 @@ class ConfigurationError(SignalboxError):
     """The service cannot start as it is configured; the message is one line and says the remedy."""
 
 
+class DatabaseInUseError(ConfigurationError):
+    """Another process owns the SQLite file. `url` is where its API is, if it serves one."""
+
+    def __init__(self, message: str, *, url: str | None = None) -> None:
+        super().__init__(message)
+        self.url = url
+
+
 class CallerError(SignalboxError):
     """The caller's mistake. `detail` says what happened, with the value, and what to do next."""
 

@@ -70,7 +70,7 @@ KINDS: Final[dict[Code, ProblemKind]] = {
     "internal-error": ProblemKind(500, "The service failed"),
 }
 
-DOCS: Final = "https://signalbox.dev/errors/"
+TYPE_PREFIX: Final = "urn:signalbox:error:"
 """Prefix of a problem's `type`; `docs/errors.md` has one heading per code."""
 
 
@@ -100,7 +100,7 @@ def make_problem(code: Code, detail: str, *, retryable: bool | None = None) -> P
     """Return the problem for a code, with a sentence that says what happened and what to do next."""
     kind = KINDS[code]
     return Problem(
-        type=f"{DOCS}{code}",
+        type=f"{TYPE_PREFIX}{code}",
         title=kind.title,
         status=kind.status,
         detail=detail,

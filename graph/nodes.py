@@ -45,7 +45,7 @@ def make_agent_node(loop: AgentLoop) -> AgentNode:
 
 
 def make_error_handler(
-    spec: AgentSpec,
+    spec: AgentSpec, model: str
 ) -> Callable[[AgentInput, NodeError], Awaitable[Command[Any]]]:
     """Return the handler that records an agent's failure, so that its siblings and the run go on.
 
@@ -54,7 +54,7 @@ def make_error_handler(
 
     async def handle_error(state: AgentInput, error: NodeError) -> Command[Any]:
         code, detail = _explain(spec, error.error)
-        outcome = failed_outcome(state["assignment"], spec, code, detail)
+        outcome = failed_outcome(state["assignment"], spec, model=model, code=code, detail=detail)
         return Command(goto="supervisor", update={"outcomes": [outcome]})
 
     return handle_error

@@ -64,7 +64,7 @@ def build_workflow(
             spec.name,
             cast("Any", make_agent_node(AgentLoop(spec, gateway, toolbox))),
             timeout=TimeoutPolicy(run_timeout=spec.timeout_seconds),
-            error_handler=cast("Any", make_error_handler(spec)),
+            error_handler=cast("Any", make_error_handler(spec, gateway.name(spec.tier))),
             metadata={"agent": spec.name},
         )
         graph.add_edge(spec.name, "supervisor")

@@ -57,6 +57,7 @@ def open_gateway(settings: Settings, team: Team) -> ModelGateway:
     return ModelGateway(
         ModelSettings(
             tiers=settings.tiers,
+            variables=settings.tier_variables,
             timeout_seconds=settings.model_timeout,
             max_output_tokens=settings.model_max_output,
             openai_api_key=key.get_secret_value() if key else None,
@@ -76,7 +77,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         stack.push_async_callback(gateway.aclose)
         store: SqlRunStore = await stack.enter_async_context(open_store(settings.database_url))
         if isinstance(store.database, SqliteDatabase):
-            gateway.settle = store.database.flush
+            gateway.settle = store.database.settle
         saver = await _open_saver(settings, store.database, stack)
         workflow = build_workflow(team=team, gateway=gateway, toolbox=toolbox, checkpointer=saver)
         version_of_graph = graph_version(team, toolbox)
@@ -112,6 +113,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         yield Services(
             settings=settings,
             store=store,
+            announce=store.announce,
             hub=hub,
             runs=runs,
             dispatcher=dispatcher,

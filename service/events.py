@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,6 +25,9 @@ UNFOLLOWED_SECONDS: Final = 0.2
 
 PIECES_SECONDS: Final = 0.01
 """The shortest time between two sendings of pieces of messages."""
+
+CATCH_UP_SECONDS: Final = 1.0
+"""How long a cancellation waits for what the run's agents have produced to be stored."""
 
 PAGE: Final = 500
 """Stored events read at once during a replay."""
@@ -135,7 +139,9 @@ class SegmentLog:
         self._closed = False
         self._written_at = 0.0
         self._wake = asyncio.Event()
+        self._writing = False
         self._hurry = asyncio.Event()
+        self._caught_up = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
 
@@ -157,6 +163,20 @@ class SegmentLog:
             self._waiting.append(_Pieces(agent, message_id, offset, offset + len(text), [text]))
         self._wake.set()
 
+    def hurry(self) -> None:
+        """Write now what waits: somebody wants to see it."""
+        self._hurry.set()
+
+    async def catch_up(self) -> None:
+        """Return when what waits is written, at the latest after `CATCH_UP_SECONDS`."""
+        if not self._waiting and not self._writing:
+            return
+        self._hurry.set()
+        self._caught_up.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_SECONDS):
+                await self._caught_up.wait()
+
     def close(self) -> None:
         """Say that nothing more comes: `run` returns once all is written."""
         self._closed = True
@@ -168,7 +188,7 @@ class SegmentLog:
 
         What waits at the end is left for `rest`: it goes into the transaction that ends the run.
         """
-        with self._hub.writing(self._run.id, self._hurry):
+        with self._hub.writing(self._run.id, self):
             while not self._closed:
                 await self._gather()
                 if not self._closed:
@@ -219,7 +239,14 @@ class SegmentLog:
         return BURST_SECONDS
 
     async def _write(self) -> None:
-        batch = self.rest()
+        self._writing = True
+        try:
+            await self._write_batch(self.rest())
+        finally:
+            self._writing = False
+            self._caught_up.set()
+
+    async def _write_batch(self, batch: Batch) -> None:
         self._written_at = asyncio.get_running_loop().time()
         events = await self._store_events(batch.drafts, batch.calls)
         self._hub.publish(self._run.id, batch.notices(events))

@@ -7,13 +7,25 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from domain.events import Delta
 from service.frames import Notice
 
 READER_ITEMS: Final = 5_000
 """Notices a slow reader may be behind before it is sent back to the stored events."""
+
+
+class Writer(Protocol):
+    """Writes a run's events."""
+
+    def hurry(self) -> None:
+        """Write now what waits."""
+        ...
+
+    async def catch_up(self) -> None:
+        """Return when what waits is written; bounded."""
+        ...
 
 
 class EventHub:
@@ -48,15 +60,21 @@ class EventHub:
             topic.open.clear()
 
     @contextmanager
-    def writing(self, run_id: str, arrival: asyncio.Event) -> Iterator[None]:
-        """Set `arrival` whenever somebody begins to follow the run, for as long as the context lasts."""
+    def writing(self, run_id: str, writer: Writer) -> Iterator[None]:
+        """Name whoever writes the run's events, for as long as the context lasts."""
         topic = self._topics.setdefault(run_id, _Topic())
-        topic.arrival = arrival
+        topic.writer = writer
         try:
             yield
         finally:
-            topic.arrival = None
+            topic.writer = None
             self._tidy(run_id, topic)
+
+    async def catch_up(self, run_id: str) -> None:
+        """Return when what the run's segment has produced so far is stored, or soon after."""
+        topic = self._topics.get(run_id)
+        if topic and topic.writer:
+            await topic.writer.catch_up()
 
     def followed(self, run_id: str) -> bool:
         """Return whether anybody wants to see the run's events as they come."""
@@ -73,8 +91,8 @@ class EventHub:
         reader = Reader(topic)
         topic.readers.append(reader)
         topic.followers += not only_end
-        if topic.arrival and not only_end:
-            topic.arrival.set()
+        if topic.writer and not only_end:
+            topic.writer.hurry()
         if self._closed:
             reader.close()
         try:
@@ -85,7 +103,7 @@ class EventHub:
             self._tidy(run_id, topic)
 
     def _tidy(self, run_id: str, topic: _Topic) -> None:
-        unused = not topic.readers and topic.arrival is None
+        unused = not topic.readers and topic.writer is None
         if unused and (topic.ended or not topic.open) and self._topics.get(run_id) is topic:
             del self._topics[run_id]
 
@@ -97,8 +115,8 @@ class _Topic:
     readers: list[Reader] = field(default_factory=list)
     followers: int = 0
     """Readers that want every event as it comes."""
-    arrival: asyncio.Event | None = None
-    """Told of every new follower: the segment that writes the run hurries then."""
+    writer: Writer | None = None
+    """Told of every new follower: it hurries then."""
     open: dict[str, _Partial] = field(default_factory=dict)
     ended: bool = False
 

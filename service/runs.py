@@ -139,6 +139,7 @@ class RunService:
         run = await self.get(tenant_id, run_id)
         if not run.terminal:
             data: dict[str, Any] = {"reason": reason} if reason else {}
+            await self._hub.catch_up(run_id)
             done = await self._store.cancel(
                 ref,
                 ending=await self._partial(ref),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from agents._kit.models import ModelGateway
@@ -20,6 +21,8 @@ class Services:
 
     settings: Settings
     store: RunStore
+    announce: Callable[[str], Awaitable[None]]
+    """Leaves word of the address this process serves at, for a second process on its database."""
     hub: EventHub
     runs: RunService
     dispatcher: LocalDispatcher

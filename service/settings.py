@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -121,13 +122,19 @@ class Settings(BaseSettings):
 
         A tier that is not set takes the nearest one that is.
         """
-        chosen = {tier: getattr(self, f"model_{tier}") for tier in TIERS}
-        named = chosen["standard"] or chosen["fast"] or chosen["deep"]
-        if named:
-            return {tier: chosen[tier] or named for tier in TIERS}
+        sources = self.tier_variables
+        if sources:
+            return {tier: str(getattr(self, f"model_{sources[tier]}")) for tier in TIERS}
         if self.openai_api_key or self.openai_base_url:
             return DEFAULT_MODELS
         return None
+
+    @property
+    def tier_variables(self) -> dict[Tier, Tier] | None:
+        """Return for each tier the one whose variable names its model; `None` where none is set."""
+        order: tuple[Tier, ...] = ("standard", "fast", "deep")
+        given = [tier for tier in order if getattr(self, f"model_{tier}")]
+        return {tier: tier if tier in given else given[0] for tier in TIERS} if given else None
 
 
 def read_settings(**overrides: Any) -> Settings:
@@ -144,21 +151,23 @@ def prepare_environment(settings: Settings) -> None:
     os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
     # LangSmith without a key retries and waits for up to half a minute at the end.
     os.environ["LANGSMITH_TRACING"] = "true" if settings.langsmith_tracing else "false"
+    if settings.langsmith_tracing and settings.langsmith_api_key:
+        # It may come from `.env`, which LangSmith does not read.
+        os.environ["LANGSMITH_API_KEY"] = settings.langsmith_api_key.get_secret_value()
 
 
 def unknown_variables() -> list[str]:
     """Return the `SIGNALBOX_` variables that name no setting: most often a slip of the pen."""
     known = {_variable(name) for name in Settings.model_fields}
-    return sorted(
-        name for name in os.environ if name.startswith("SIGNALBOX_") and name not in known
-    )
+    given = {*os.environ, *dotenv_values(".env")}
+    return sorted(name for name in given if name.startswith("SIGNALBOX_") and name not in known)
 
 
 def _one_line(error: ValidationError) -> str:
     fault = error.errors(include_url=False)[0]
     name = str(fault["loc"][0]) if fault["loc"] else ""
     variable = _variable(name) if name else ""
-    what = str(fault["msg"]).removeprefix("Value error, ")
+    what = str(fault["msg"]).removeprefix("Value error, ") + _bounds(name)
     if not variable:
         return f"{what}."
     secret = "key" in name.lower()
@@ -166,6 +175,15 @@ def _one_line(error: ValidationError) -> str:
     shown = re.sub(r"//[^/]*@", "//***@", str(fault["input"]))
     was = "" if secret else f"={shown[:100]!r}"
     return f"{variable}{was} cannot be used: {what}."
+
+
+def _bounds(name: str) -> str:
+    """Return what a number may be, both ends: an error names only the one that was missed."""
+    field = Settings.model_fields.get(name)
+    ends = {type(each).__name__.lower(): each for each in (field.metadata if field else ())}
+    low = next((getattr(ends[k], k) for k in ("ge", "gt") if k in ends), None)
+    high = getattr(ends.get("le"), "le", None)
+    return f" (it may be {low:g} to {high:g})" if low is not None and high is not None else ""
 
 
 def _variable(name: str) -> str:

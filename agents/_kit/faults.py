@@ -7,7 +7,7 @@ from typing import Final
 import httpx
 import httpx2
 import openai
-from langchain_core.exceptions import ModelError
+from langchain_core.exceptions import ModelConnectionError, ModelError, ModelTimeoutError
 from langchain_core.messages import AIMessage
 
 from domain.errors import ModelAnswerError, ModelCallError, RunFailedError
@@ -39,7 +39,13 @@ _BY_STATUS: Final = {
 
 _BY_KIND: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...]] = (
     (
-        (TimeoutError, openai.APITimeoutError, httpx.TimeoutException, httpx2.TimeoutException),
+        (
+            TimeoutError,
+            ModelTimeoutError,
+            openai.APITimeoutError,
+            httpx.TimeoutException,
+            httpx2.TimeoutException,
+        ),
         "The model provider did not answer in time. Try again, or raise SIGNALBOX_MODEL_TIMEOUT.",
     ),
     (openai.ContentFilterFinishReasonError, FILTERED),
@@ -48,7 +54,7 @@ _BY_KIND: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...
         "The model's answer was cut off. Raise SIGNALBOX_MODEL_MAX_OUTPUT.",
     ),
     (
-        _BROKEN_CONNECTION,
+        (ModelConnectionError, *_BROKEN_CONNECTION),
         "The model provider could not be reached, or broke the connection. Check the base URL.",
     ),
     (_MALFORMED, "The model provider sent a malformed answer."),

@@ -179,11 +179,22 @@ class AgentLoop:
             "tier": self.spec.tier,
         }
         write(work.draft("agent.started", data))
-        prompt = write_prompt(task, earlier=earlier, results=results, assignment=assignment["task"])
-        # A stable id: the same input after a crash continues, it is not added a second time.
-        message = HumanMessage(prompt, id=f"{assignment['round']}.{assignment['path']}")
+        message_id = f"{assignment['round']}.{assignment['path']}"
+        if self.spec.graph:
+            # Somebody else's graph reads the last message, and expects plain words there.
+            about = write_prompt(task, earlier=earlier, results=results)
+            asked = [
+                HumanMessage(about, id=f"{message_id}.about"),
+                HumanMessage(assignment["task"], id=f"{message_id}.task"),
+            ]
+        else:
+            prompt = write_prompt(
+                task, earlier=earlier, results=results, assignment=assignment["task"]
+            )
+            # A stable id: the same input after a crash continues, it is not added a second time.
+            asked = [HumanMessage(prompt, id=message_id)]
         answer = await self._graph.ainvoke(
-            {"messages": [message]},
+            {"messages": asked},
             {**self._owned(config, work), "recursion_limit": 2 * self.spec.max_turns + 5},
             **({} if self.spec.graph else {"context": work}),
         )
@@ -231,7 +242,7 @@ class AgentLoop:
             citations=read_citations(messages, output),
             turns=read_turns(work, messages, foreign=bool(self.spec.graph)),
             usage=usage,
-            model=usage["model"],
+            model=self._gateway.name(self.spec.tier),
             tier=self.spec.tier,
         )
 

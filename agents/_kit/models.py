@@ -38,6 +38,8 @@ class ModelSettings:
 
     tiers: dict[Tier, str] | None
     """`provider:model` by tier; `None` means that no model is configured."""
+    variables: dict[Tier, Tier] | None = None
+    """For each tier, the one whose setting names its model; for errors."""
     timeout_seconds: float = 60.0
     max_output_tokens: int = 4096
     openai_api_key: str | None = field(default=None, repr=False)
@@ -201,7 +203,8 @@ def _open_model(
     **extra: Any,
 ) -> BaseChatModel:
     name = (settings.tiers or {})[tier]
-    variable = f"SIGNALBOX_MODEL_{tier.upper()}={name!r}"
+    source = settings.variables[tier] if settings.variables else tier
+    variable = f"SIGNALBOX_MODEL_{source.upper()}={name!r}"
     provider = name.partition(":")[0]
     options: dict[str, Any] = {**_options(provider, settings), **extra}
     if provider == "openai":
@@ -212,10 +215,7 @@ def _open_model(
     try:
         model: BaseChatModel = init_chat_model(name, **options)
     except ImportError as error:
-        msg = (
-            f"{variable} needs a package that is not installed "
-            f"({error.name or 'unknown'}): pip install langchain-{provider.replace('_', '-')}."
-        )
+        msg = f"{variable} needs a package that is not installed: pip install langchain-{provider.replace('_', '-')}."
         raise ConfigurationError(msg) from error
     except (ValueError, TypeError, openai.OpenAIError) as error:
         msg = (

@@ -74,7 +74,9 @@ def work_context(
     return AssignmentContext(**values, assignment=assignment, write=write)
 
 
-def failed_outcome(assignment: Assignment, spec: AgentSpec, code: str, detail: str) -> AgentOutcome:
+def failed_outcome(
+    assignment: Assignment, spec: AgentSpec, *, model: str, code: str, detail: str
+) -> AgentOutcome:
     """Return the outcome of an assignment that came to nothing."""
     nothing = TokenCount(input_tokens=0, output_tokens=0, cached_tokens=0, calls=0, model="")
     return AgentOutcome(
@@ -85,7 +87,7 @@ def failed_outcome(assignment: Assignment, spec: AgentSpec, code: str, detail: s
         citations=[],
         turns=[],
         usage=nothing,
-        model="",
+        model=model,
         tier=spec.tier,
     )
 

@@ -74,6 +74,9 @@ def _find(outside: Sequence[str]) -> Iterator[tuple[str, AgentSpec]]:
             yield from _in_entry_points()
         elif Path(name).is_dir():
             yield from _in_folder(Path(name))
+        elif "/" in name or name.startswith("."):
+            msg = f"SIGNALBOX_AGENTS={name!r} is no folder. Name an existing folder or a module."
+            raise ConfigurationError(msg)
         else:
             yield from _in_module(name)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from domain.agent import TIERS
-from domain.errors import ConfigurationError
+from domain.errors import ConfigurationError, DatabaseInUseError
 from service.bootstrap import open_gateway, open_team, open_toolbox, product_version
 from service.settings import Settings, unknown_variables
 from service.store import open_store
@@ -47,8 +47,8 @@ async def examine(settings: Settings) -> list[Finding]:
     """Look at everything a server needs."""
     version = ".".join(map(str, sys.version_info[:3]))
     findings = [ok("version", f"signalbox {product_version()} on Python {version}")]
-    findings += [_variables(), _models(settings), _key("OPENAI_API_KEY", settings)]
-    for check in (_agents, _folder, _code, _search):
+    findings += [_variables(), _key("OPENAI_API_KEY", settings)]
+    for check in (_agents, _models, _folder, _code, _search):
         findings.append(_guarded(check, settings))
     findings.append(await _database(settings))
     return findings
@@ -68,6 +68,8 @@ def _models(settings: Settings) -> Finding:
             "models",
             "none: the offline planner does the work. Set OPENAI_API_KEY, OPENAI_BASE_URL or SIGNALBOX_MODEL_STANDARD",
         )
+    toolbox = open_toolbox(settings)
+    open_gateway(settings, open_team(settings, toolbox))
     return ok("models", ", ".join(f"{tier}={tiers[tier]}" for tier in TIERS))
 
 
@@ -79,7 +81,6 @@ def _key(name: str, settings: Settings) -> Finding:
 
 def _agents(settings: Settings) -> Finding:
     team = open_team(settings, open_toolbox(settings))
-    open_gateway(settings, team)
     return ok("agents", ", ".join(spec.name for spec in team.specs))
 
 
@@ -108,9 +109,9 @@ def _search(settings: Settings) -> Finding:
     if settings.tavily_api_key:
         return warn(
             "search",
-            f"TAVILY_API_KEY is set, but web search is not in this version; {where} is searched",
+            f"TAVILY_API_KEY is set, but web search is not in this version; documents: {where}",
         )
-    return ok("search", f"{where} is searched; web search is not in this version")
+    return ok("search", f"documents: {where}; web search is not in this version")
 
 
 async def _database(settings: Settings) -> Finding:
@@ -119,6 +120,8 @@ async def _database(settings: Settings) -> Finding:
         # take up the runs that are unfinished there.
         async with open_store(settings.database_url) as store:
             await store.ping()
+    except DatabaseInUseError as error:
+        return warn("database", f"{error} (fine where that is your running server)")
     except ConfigurationError as error:
         return fail("database", str(error))
     return ok("database", settings.database_url)

@@ -30,11 +30,10 @@ class Progress:
     def end(self, run: dict[str, Any]) -> None:
         """Say how the run ended."""
         usage = run["usage"]
+        rounds = "1 round" if run["rounds"] == 1 else f"{run['rounds']} rounds"
         tokens = usage["input_tokens"] + usage["output_tokens"]
         cost = f"${usage['cost_usd']}" if usage["cost_known"] else "cost unknown"
-        self._say(
-            "signalbox", f"{run['status']} after {run['rounds']} rounds, {tokens} tokens, {cost}"
-        )
+        self._say("signalbox", f"{run['status']} after {rounds}, {tokens} tokens, {cost}")
         for part in run["degraded"]:
             self._say("signalbox", f"missing: {part['agent']}: {part['reason']}")
         if run["error"]:

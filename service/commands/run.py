@@ -6,11 +6,12 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import httpx
 
+from domain.errors import DatabaseInUseError
 from service.bootstrap import open_services
 from service.commands.progress import Progress
 from service.http.application import open_app
@@ -42,8 +43,20 @@ async def _server(settings: Settings, url: str | None) -> AsyncIterator[str]:
     if url is not None:
         yield url
         return
-    sock = open_socket("127.0.0.1", 0)
-    async with open_services(settings) as services, serving(open_app(services), services, sock):
+    async with AsyncExitStack() as stack:
+        try:
+            services = await stack.enter_async_context(open_services(settings))
+        except DatabaseInUseError as error:
+            if error.url:
+                _say(f"Your server at {error.url} has the database: the run goes there.")
+                yield error.url
+                return
+            # Two of these at once: the other one has no server that would outlive it.
+            _say("The database is in use: this run is kept in memory only.")
+            alone = settings.model_copy(update={"database_url": "memory://"})
+            services = await stack.enter_async_context(open_services(alone))
+        sock = open_socket("127.0.0.1", 0)
+        await stack.enter_async_context(serving(open_app(services), services, sock))
         yield f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 

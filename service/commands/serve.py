@@ -29,7 +29,9 @@ async def run_server(settings: Settings) -> None:
         async with serving(open_app(services), services, sock) as server:
             host, port = sock.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            click.echo(f"Signalbox is at http://{shown}:{port} (docs at /docs).", err=True)
+            url = f"http://{shown}:{port}"
+            await services.announce(url)
+            click.echo(f"Signalbox is at {url} (docs at /docs).", err=True)
             if services.gateway.engine == "offline":
                 _log.warning(OFFLINE, extra={"action": "engine_offline"})
             if settings.host not in LOOPBACK:

@@ -94,7 +94,7 @@ def _refuse_not_built(body: RunCreate) -> None:
     pointers = body.not_built()
     if pointers:
         names = ", ".join(pointers)
-        detail = "is not available in this version; leave it out"
+        detail = "not available in this version; leave it out"
         raise CallerError(
             "validation-error",
             f"{names}: {detail}.",

@@ -260,7 +260,7 @@ class ProblemOut(BaseModel):
         json_schema_extra={
             "examples": [
                 {
-                    "type": "https://signalbox.dev/errors/not-found",
+                    "type": "urn:signalbox:error:not-found",
                     "title": "There is no such resource",
                     "status": 404,
                     "detail": "The run 'run_0' is not there.",

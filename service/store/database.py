@@ -80,27 +80,39 @@ class SqliteDatabase:
             loop = asyncio.get_running_loop()
             self._flush_timer = loop.call_later(DEFER_SECONDS, self._flush_soon)
 
+    async def settle(self) -> None:
+        """Return when what was deferred is committed; where that fails, it goes with the next write.
+
+        That write's failure is the one that counts: it ends the segment, and nothing was told yet.
+        """
+        try:
+            await self.flush()
+        except Exception:  # noqa: BLE001 - the rows are kept, and the next write reports it
+            _log.exception("Rows could not be written yet.")
+
     async def flush(self) -> None:
-        """Return when what was deferred is committed."""
+        """Return when what was deferred is committed; raises where that fails."""
         if self._deferred:
             await self.write(_nothing)
         elif self._carrier:
             # The rows are on their way already: wait for that write, whoever made it.
             await asyncio.wait([self._carrier])
+            if self._deferred:  # it failed, and gave the rows back
+                await self.write(_nothing)
 
     def _flush_soon(self) -> None:
-        task = asyncio.create_task(self.flush(), name="store flush")
+        self._flush_timer = None
+        task = asyncio.create_task(self.settle(), name="store flush")
         self._flushing.add(task)
-        task.add_done_callback(self._flushed)
+        task.add_done_callback(self._flushing.discard)
 
-    def _flushed(self, task: asyncio.Task[None]) -> None:
-        self._flushing.discard(task)
-        if not task.cancelled() and task.exception():
-            _log.error("Rows could not be written.", exc_info=task.exception())
-
-    def _carried(self, written: asyncio.Future[Any]) -> None:
+    def _carried(self, deferred: Deferred, written: asyncio.Future[Any]) -> None:
         if self._carrier is written:
             self._carrier = None
+        if not written.cancelled() and isinstance(written.exception(), _NotInsertedError):
+            newer, self._deferred = self._deferred, deferred
+            for sql, rows in newer.items():
+                self._deferred.setdefault(sql, []).extend(rows)
 
     def _take_deferred(self) -> Deferred:
         if self._flush_timer:
@@ -117,7 +129,7 @@ class SqliteDatabase:
         written = self._writer.run(deferred, work, *args, **kwargs)
         if deferred:
             self._carrier = written
-            written.add_done_callback(self._carried)
+            written.add_done_callback(partial(self._carried, deferred))
         return await written
 
     async def read(
@@ -161,18 +173,23 @@ def _insert(connection: Connection, deferred: Deferred) -> None:
     """Insert rows in a transaction of their own: they stand even where what follows is undone."""
     # The driver itself: the toolkit would cost more than SQLite does.
     driver = cast("sqlite3.Connection", connection.connection.driver_connection)
-    driver.execute("BEGIN IMMEDIATE")
     try:
+        driver.execute("BEGIN IMMEDIATE")
         for sql, rows in deferred.items():
             driver.executemany(sql, rows)
-    except BaseException:
+        driver.commit()
+    except sqlite3.Error as error:
         driver.rollback()
-        raise
-    driver.commit()
+        msg = f"rows that waited could not be written: {error}"
+        raise _NotInsertedError(msg) from error
 
 
 def _nothing(_connection: Connection) -> None:
     """Do nothing: what was deferred is done before it."""
+
+
+class _NotInsertedError(Exception):
+    """The deferred rows of a write were not written, and so nothing else was."""
 
 
 class _Lane:

@@ -24,23 +24,23 @@ MIGRATION_LIMIT: Final = 60.0  # seconds
 async def open_store(url: str) -> AsyncIterator[SqlRunStore]:
     """Open the database of a URL, migrated and, where it is a file, owned by this process."""
     database = await asyncio.to_thread(open_database, url)
-    async with _owned(url):
+    async with _owned(url) as owner:
         try:
             await _prepare(database, url)
-            yield SqlRunStore(database)
+            yield SqlRunStore(database, owner)
         finally:
             await database.close()
 
 
 @asynccontextmanager
-async def _owned(url: str) -> AsyncIterator[None]:
+async def _owned(url: str) -> AsyncIterator[FileOwner | None]:
     path = sqlite_path(url)
     if path is None:
-        yield
+        yield None
         return
     owner = await asyncio.to_thread(_take, path)
     try:
-        yield
+        yield owner
     finally:
         await asyncio.to_thread(owner.release)
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
-from domain.errors import ConfigurationError
+from domain.errors import ConfigurationError, DatabaseInUseError
 
 
 class FileOwner:
@@ -31,15 +31,19 @@ class FileOwner:
         try:
             self._lock.acquire(blocking=False)
         except Timeout:
-            raise ConfigurationError(self._refusal()) from None
+            raise self._refusal() from None
         except OSError as error:
             msg = (
                 f"SIGNALBOX_DATABASE_URL names {str(self._path)!r}, which cannot be locked "
                 f"({error.strerror}); name a file in a folder this user may write"
             )
             raise ConfigurationError(msg) from error
-        self._pid.write_text(str(os.getpid()), encoding="ascii")
+        self.announce("")
         return self
+
+    def announce(self, url: str) -> None:
+        """Leave word of who owns the file and, where it serves an API, at which address."""
+        self._pid.write_text(f"{os.getpid()}\n{url}", encoding="ascii")
 
     def release(self) -> None:
         """Give the file back."""
@@ -47,12 +51,14 @@ class FileOwner:
             self._pid.unlink(missing_ok=True)
             self._lock.release()
 
-    def _refusal(self) -> str:
-        holder = ""
+    def _refusal(self) -> DatabaseInUseError:
+        holder, url = "", ""
         # The holder may be between its lock and its pid, or on its way out.
         with suppress(OSError, ValueError):
-            holder = f" (pid {int(self._pid.read_text(encoding='ascii'))})"
-        return (
+            pid, _, url = self._pid.read_text(encoding="ascii").partition("\n")
+            holder = f" (pid {int(pid)})"
+        return DatabaseInUseError(
             f"The database {str(self._path)!r} is in use by another process{holder}; stop it, "
-            "send runs to it with `signalbox run --url`, or set another SIGNALBOX_DATABASE_URL"
+            "send runs to it with `signalbox run --url`, or set another SIGNALBOX_DATABASE_URL",
+            url=url or None,
         )

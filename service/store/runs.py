@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
@@ -14,6 +15,7 @@ from domain.usage import ModelCall
 from service.store import changes, events, queries
 from service.store.changes import Segment
 from service.store.database import Database
+from service.store.ownership import FileOwner
 
 _PING = text("SELECT 1")
 
@@ -21,8 +23,14 @@ _PING = text("SELECT 1")
 class SqlRunStore:
     """Remembers runs in a database; what each method promises is said at the port."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, owner: FileOwner | None = None) -> None:
         self._database = database
+        self._owner = owner
+
+    async def announce(self, url: str) -> None:
+        """Leave word beside the file at which address this process serves, for a second one."""
+        if self._owner:
+            await asyncio.to_thread(self._owner.announce, url)
 
     @property
     def database(self) -> Database:

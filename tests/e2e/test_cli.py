@@ -46,7 +46,7 @@ def test_run_prints_one_run_and_shows_who_works(signalbox: StartProcess) -> None
         ("analyst", r"calls run_python\("),
         ("researcher", r"calls search_documents\("),
         ("supervisor", r"-> finish"),
-        ("signalbox", r"completed after 1 rounds"),
+        ("signalbox", r"completed after 1 round"),
     ):
         assert re.search(rf"(?m)^ *{who} \| {what}", process.stderr), process.stderr
     assert "\x1b" not in process.stderr, "there is no terminal"

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import httpx
 
-from domain.problems import DOCS, KINDS, Code
+from domain.problems import KINDS, TYPE_PREFIX, Code
 from service.http.errors import PROBLEM_TYPE
 
 FIELDS: Final = frozenset(
@@ -23,7 +23,7 @@ def assert_problem(response: httpx.Response, code: Code) -> dict[str, Any]:
     assert (response.status_code, problem.get("code")) == (KINDS[code].status, code), problem
     assert problem.keys() >= FIELDS, problem
     assert not problem.keys() - FIELDS - EXTRA, problem
-    assert problem["type"] == f"{DOCS}{code}"
+    assert problem["type"] == f"{TYPE_PREFIX}{code}"
     assert problem["title"] == KINDS[code].title
     assert problem["status"] == response.status_code
     assert problem["retryable"] is KINDS[code].retryable
