@@ -75,3 +75,27 @@ def models() -> Iterator[Models]:
     server = Models()
     yield server
     server.close()
+
+
+EVERYDAY = frozenset(
+    {
+        "test_a_failed_run_is_printed_and_exits_1",
+        "test_a_file_dropped_into_agents_is_an_agent_everywhere",
+        "test_a_graph_from_an_outside_package_is_an_agent",
+        "test_an_outside_graph_that_asks_a_person_fails_the_run",
+        "test_ctrl_c_cancels_the_run",
+        "test_doctor_names_every_fault_with_its_remedy",
+        "test_finished_agents_do_not_run_again_after_a_kill",
+        "test_run_prints_one_run_and_shows_who_works",
+        "test_the_tokens_of_an_outside_graph_stream_under_its_name",
+        "test_uvicorn_serves_the_application",
+    }
+)
+"""One of each kind: every process takes two seconds to import the product."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the tests of real processes to `make test-slow`, but for one of each kind."""
+    for item in items:
+        if "e2e" in item.path.parts and getattr(item, "originalname", "") not in EVERYDAY:
+            item.add_marker(pytest.mark.slow)
