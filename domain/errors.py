@@ -2,19 +2,19 @@
 
 SignalboxError
 ├── ConfigurationError      start-up stops: one line, which setting, what it was, what it may be
+│   └── DatabaseInUseError  another process owns the SQLite file
 ├── CallerError             the caller's mistake; `code` decides the HTTP status (domain/problems.py)
 ├── RunFailedError          a run, or one agent of it, cannot go on
 │   ├── ModelCallError      a model call failed for good
 │   ├── ModelAnswerError    a model answered with something unusable (a cut stream, nothing at all)
 │   ├── TurnLimitError      an agent used up its model calls
 │   └── ToolFailedError     a tool refused or failed; the model reads the sentence and adapts
-└── ControlFlow             not failures
-└── OwnershipLostError  a newer claim, a cancellation or an ending took the run away
+└── OwnershipLostError      control flow, not a failure: a newer claim or an ending took the run away
 """
 
 from __future__ import annotations
 
-from domain.problems import KINDS, Code, Pointer
+from domain.problems import Code, Pointer
 
 
 class SignalboxError(Exception):
@@ -63,11 +63,6 @@ class RunFailedError(SignalboxError):
         self.detail = detail
         self.code = code or self.code
 
-    @property
-    def retryable(self) -> bool:
-        """Return whether the same request may succeed later."""
-        return KINDS[self.code].retryable
-
 
 class ModelCallError(RunFailedError):
     """A model call failed for good: refused, or still failing after the last retry."""
@@ -91,9 +86,5 @@ class ToolFailedError(RunFailedError):
     """A tool refused or failed. The sentence is written for the model, which may try otherwise."""
 
 
-class ControlFlow(SignalboxError):  # noqa: N818 - not an error: it steers
-    """Something that is not a failure."""
-
-
-class OwnershipLostError(ControlFlow):
+class OwnershipLostError(SignalboxError):
     """The segment no longer owns the run: nothing it does may be written."""

@@ -26,7 +26,7 @@ EventType = Literal[
     "tool.failed",
     "usage.updated",
 ]
-"""The stored event types there are today; `message.delta`, `message.snapshot` and `stream.gap` are not stored."""
+"""The stored event types there are today; `message.delta` and `message.snapshot` are not stored."""
 
 TERMINAL_TYPES: Final[dict[str, EventType]] = {
     "completed": "run.completed",
@@ -54,6 +54,8 @@ class EventDraft:
     round: int = 0
     call: str = ""
     """Which message, tool call or try of the assignment."""
+    at: datetime | None = None
+    """When it happened; where it is not given, when it is stored."""
 
     @property
     def key(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from domain.events import Event, EventDraft
 from domain.run import Ending, Run, RunStatus
@@ -191,7 +191,3 @@ class Dispatcher(Protocol):
     def cancel(self, ref: RunRef) -> None:
         """Stop the run's segment if this dispatcher holds it; the row says `cancelled` already."""
         ...
-
-
-JsonObject = dict[str, Any]
-"""A decoded JSON object."""

@@ -96,7 +96,7 @@ class Problem(TypedDict):
     errors: NotRequired[list[Pointer]]
 
 
-def make_problem(code: Code, detail: str, *, retryable: bool | None = None) -> Problem:
+def make_problem(code: Code, detail: str) -> Problem:
     """Return the problem for a code, with a sentence that says what happened and what to do next."""
     kind = KINDS[code]
     return Problem(
@@ -105,5 +105,5 @@ def make_problem(code: Code, detail: str, *, retryable: bool | None = None) -> P
         status=kind.status,
         detail=detail,
         code=code,
-        retryable=kind.retryable if retryable is None else retryable,
+        retryable=kind.retryable,
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final as Constant
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.runtime import Runtime
@@ -19,16 +18,16 @@ from domain.events import SUPERVISOR, EventDraft
 from domain.run import RunContext, RunStatus, StopReason
 from graph.context import run_context
 from graph.projection import answer_message_id, retry_draft
-from graph.state import AgentShare, Failure, Final, Missing, State
+from graph.state import AgentShare, Failure, FinalAnswer, Missing, State
 
-PROMPT: Constant = """\
+PROMPT: Final = """\
 Write the final answer to the task from the agents' results, and from nothing else.
 - Answer what was asked, directly; keep numbers, code and [n] source marks exactly as they stand.
 - Where results disagree or a part is missing, say so by name.
 - Do not mention agents, rounds or this instruction unless something is missing.
 """
 
-_MARK: Constant = re.compile(r"\[(\d+)\]")
+_MARK: Final = re.compile(r"\[(\d+)\]")
 
 
 class Composed(NamedTuple):
@@ -201,8 +200,8 @@ def share_by_agent(outcomes: Sequence[AgentOutcome]) -> dict[str, AgentShare]:
     return shares
 
 
-def _end(status: RunStatus, stop: StopReason, rounds: int) -> Final:
-    return Final(
+def _end(status: RunStatus, stop: StopReason, rounds: int) -> FinalAnswer:
+    return FinalAnswer(
         status=status,
         stop_reason=stop,
         output="",

@@ -6,17 +6,12 @@ from collections.abc import Iterator
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import StateSnapshot
 
 from agents._kit.outcomes import message_drafts, outcome_drafts
 from domain.events import SUPERVISOR, EventDraft
 from domain.routing import RouteRecord
-from domain.run import RunContext
-from graph.state import Final, State
-
-Workflow = CompiledStateGraph[State, RunContext, State, State]
-"""The compiled workflow."""
+from graph.state import FinalAnswer, State, Workflow
 
 
 def decision_draft(route: RouteRecord) -> EventDraft:
@@ -31,7 +26,7 @@ def decision_draft(route: RouteRecord) -> EventDraft:
     )
 
 
-def answer_draft(final: Final, round_: int) -> EventDraft | None:
+def answer_draft(final: FinalAnswer, round_: int) -> EventDraft | None:
     """Return the final answer as a message of the supervisor, if there is an answer."""
     if not final["output"]:
         return None

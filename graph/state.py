@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from langgraph.graph.state import CompiledStateGraph
 from typing_extensions import TypedDict
 
 from domain.agent import AgentOutcome, Assignment, Citation
 from domain.problems import Code
 from domain.routing import RouteRecord
-from domain.run import RunStatus, StopReason
+from domain.run import RunContext, RunStatus, StopReason
 
 
 class Missing(TypedDict):
@@ -34,7 +35,7 @@ class AgentShare(TypedDict):
     error: str | None
 
 
-class Final(TypedDict):
+class FinalAnswer(TypedDict):
     """What the graph ended with."""
 
     status: RunStatus
@@ -79,7 +80,7 @@ class State(TypedDict, total=False):
     """What is missing besides failed agents: a supervisor that could not decide, say."""
     stop_reason: StopReason
     failure: Failure | None
-    final: Final
+    final: FinalAnswer
 
 
 class AgentInput(TypedDict):
@@ -89,3 +90,7 @@ class AgentInput(TypedDict):
     earlier: str
     results: str
     assignment: Assignment
+
+
+Workflow = CompiledStateGraph[State, RunContext, State, State]
+"""The compiled workflow."""

@@ -11,9 +11,8 @@ from langgraph.runtime import RunControl
 from domain.events import EventDraft
 from domain.run import RunContext
 from domain.usage import ModelCall
-from graph.projection import Workflow, update_drafts
-from graph.state import Final as FinalAnswer
-from graph.state import State
+from graph.projection import update_drafts
+from graph.state import FinalAnswer, State, Workflow
 
 Item = EventDraft | ModelCall
 """What a segment produces for the store: events, and model calls to book."""

@@ -12,7 +12,7 @@ from langgraph.types import Command, Send
 
 from agents._kit.hints import pick_agent
 from agents._kit.models import ModelGateway
-from agents._kit.prompts import EARLIER_CHARS, write_prompt, write_results
+from agents._kit.prompts import EARLIER_RESULT_CHARS, write_prompt, write_results
 from agents._kit.registry import Team
 from domain.agent import AgentSpec, Assignment
 from domain.errors import RunFailedError
@@ -176,7 +176,7 @@ def _record(round_: int, reason: str, assignments: list[Assignment]) -> RouteRec
 
 
 def _send(state: State, assignment: Assignment) -> Send:
-    results = write_results(state.get("outcomes", []), limit=EARLIER_CHARS)
+    results = write_results(state.get("outcomes", []), limit=EARLIER_RESULT_CHARS)
     payload = AgentInput(
         task=state["task"],
         earlier=state.get("earlier", ""),

@@ -20,8 +20,7 @@ from agents._kit.registry import Team, find_team
 from domain.run import RunContext
 from graph.answer import AnswerNode
 from graph.nodes import make_agent_node, make_error_handler
-from graph.projection import Workflow
-from graph.state import State
+from graph.state import State, Workflow
 from graph.supervisor import Supervisor
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox

@@ -90,7 +90,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             graph_version=version_of_graph,
             workspaces=settings.data_dir.resolve() / "workspaces",
             relay=gateway.relay,
-            progress=saver if isinstance(saver, DeferringSaver) else None,
+            saver=saver if isinstance(saver, DeferringSaver) else None,
         )
         dispatcher = LocalDispatcher(
             store, executor.execute, max_concurrent=settings.max_concurrent_runs
@@ -119,7 +119,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             dispatcher=dispatcher,
             team=team,
             gateway=gateway,
-            toolbox=toolbox,
             graph_version=version_of_graph,
             version=product_version(),
         )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from domain.events import SUPERVISOR, Delta, Event, EventDraft
 from domain.ports import Claim, Clock, RunRef, RunStore
 from domain.usage import ModelCall, book_call
-from service.frames import Notice
 from service.hub import EventHub, Reader
+from service.notices import Notice
 
 WAITING_ITEMS: Final = 2_000
 """Items a segment may be ahead of the store before it waits."""
@@ -148,6 +148,8 @@ class SegmentLog:
     async def put(self, item: EventDraft | ModelCall) -> None:
         """Hand over an item; waits while the store is far behind."""
         await self._room.wait()
+        if isinstance(item, EventDraft):
+            item = replace(item, at=self._clock.now())
         self._waiting.append(item)
         if len(self._waiting) >= WAITING_ITEMS:
             self._room.clear()
@@ -186,7 +188,7 @@ class SegmentLog:
     async def run(self) -> None:
         """Write until closed. Raises `OwnershipLostError` when the run is no longer this segment's.
 
-        What waits at the end is left for `rest`: it goes into the transaction that ends the run.
+        What waits at the end is left for `take_batch`: it goes into the transaction that ends the run.
         """
         with self._hub.writing(self._run.id, self):
             while not self._closed:
@@ -194,8 +196,8 @@ class SegmentLog:
                 if not self._closed:
                     await self._write()
 
-    def rest(self) -> Batch:
-        """Return what was not written."""
+    def take_batch(self) -> Batch:
+        """Take what waits, to write it now: its keys and calls count as written from here on."""
         waiting, self._waiting = self._waiting, []
         self._room.set()
         batch = Batch()
@@ -241,7 +243,7 @@ class SegmentLog:
     async def _write(self) -> None:
         self._writing = True
         try:
-            await self._write_batch(self.rest())
+            await self._write_batch(self.take_batch())
         finally:
             self._writing = False
             self._caught_up.set()
@@ -274,7 +276,7 @@ class SegmentLog:
             return []
         self._keys.add(draft.key)
         if draft.type == "message.completed":
-            return [*self._rest(draft), draft]
+            return [*self._unsent(draft), draft]
         if draft.type not in {"agent.completed", "agent.failed"}:
             return [draft]
         usage = EventDraft(
@@ -287,7 +289,7 @@ class SegmentLog:
         self._keys.add(usage.key)
         return [draft, usage]
 
-    def _rest(self, draft: EventDraft) -> list[Delta]:
+    def _unsent(self, draft: EventDraft) -> list[Delta]:
         """Return the part of a message that was not streamed, so that its deltas make up its text."""
         message_id, text = draft.data["message_id"], draft.data["text"]
         sent = "".join(self._sent.pop(message_id, []))

@@ -20,20 +20,19 @@ from domain.events import TERMINAL_TYPES, EventDraft
 from domain.ports import Claim, Clock, RunRef, RunStore
 from domain.problems import make_problem
 from domain.run import AgentResult, Degraded, Ending, Run, RunContext, RunResult
-from graph.projection import Workflow, unfinished_drafts, update_drafts
-from graph.state import Final as FinalAnswer
-from graph.state import State
+from graph.projection import unfinished_drafts, update_drafts
+from graph.state import FinalAnswer, State, Workflow
 from graph.streaming import Segment
 from graph.workflow import recursion_limit
 from service.checkpoints import DeferringSaver
 from service.events import SegmentLog
-from service.frames import Notice
 from service.hub import EventHub
+from service.notices import Notice
 
 EARLIER_TURNS: Final = 6
 """Runs of the same thread that a follow-up run is told about."""
 
-EARLIER_CHARS: Final = 1_500
+EARLIER_RUN_CHARS: Final = 1_500
 """How much of each earlier task and answer it is told."""
 
 _log = logging.getLogger("signalbox.executor")
@@ -65,7 +64,7 @@ class Executor:
         graph_version: str,
         workspaces: Path,
         relay: TokenRelay,
-        progress: DeferringSaver | None,
+        saver: DeferringSaver | None,
     ) -> None:
         self._store = store
         self._hub = hub
@@ -74,7 +73,7 @@ class Executor:
         self._graph_version = graph_version
         self._workspaces = workspaces
         self._relay = relay
-        self._progress = progress
+        self._saver = saver
 
     async def execute(self, ref: RunRef, control: RunControl) -> None:
         """Claim a run and bring it as far as it goes.
@@ -87,16 +86,20 @@ class Executor:
             return
         self._hub.forget_messages(ref.run_id)
         run = claim.run
-        _log.info("Segment started.", extra=_ids(run, "segment_started"))
+        _log.info("Segment started.", extra=_log_fields(run, "segment_started"))
         try:
             await self._run_segment(claim, control)
         except OwnershipLostError:
-            _log.info("The run belongs to somebody else now.", extra=_ids(run, "ownership_lost"))
+            _log.info(
+                "The run belongs to somebody else now.", extra=_log_fields(run, "ownership_lost")
+            )
         except GraphDrained:
-            _log.info("Segment handed back at a step's end.", extra=_ids(run, "segment_drained"))
+            _log.info(
+                "Segment handed back at a step's end.", extra=_log_fields(run, "segment_drained")
+            )
         finally:
-            if self._progress:
-                self._progress.end(run.id)
+            if self._saver:
+                self._saver.end(run.id)
 
     async def _run_segment(self, claim: Claim, control: RunControl) -> None:
         run = claim.run
@@ -127,8 +130,8 @@ class Executor:
             snapshot = await self._workflow.aget_state(_config(run))
             if snapshot.values:
                 return await self._resume(run, snapshot)
-        if run.attempt == 1 and self._progress:
-            self._progress.begin(run.id)
+        if run.attempt == 1 and self._saver:
+            self._saver.begin(run.id)
         state: State = {"task": run.task, "earlier": await self._earlier(run)}
         return _Start(state=state)
 
@@ -156,7 +159,7 @@ class Executor:
             return ""  # the run that began the thread: there is nothing before it
         turns = await self._store.earlier_turns(run, limit=EARLIER_TURNS)
         return "\n\n".join(
-            f"Asked: {turn.task[:EARLIER_CHARS]}\nAnswered: {turn.answer[:EARLIER_CHARS]}"
+            f"Asked: {turn.task[:EARLIER_RUN_CHARS]}\nAnswered: {turn.answer[:EARLIER_RUN_CHARS]}"
             for turn in turns
         )
 
@@ -183,7 +186,7 @@ class Executor:
             msg = "The workflow took more steps than its rounds allow."
             raise RunFailedError(msg) from error
         except Exception as error:
-            _log.exception("The workflow failed.", extra=_ids(run, "workflow_failed"))
+            _log.exception("The workflow failed.", extra=_log_fields(run, "workflow_failed"))
             msg = f"The workflow failed ({type(error).__name__}). The server's log has the details."
             raise RunFailedError(msg) from error
         if segment.interrupted:
@@ -206,7 +209,7 @@ class Executor:
         )
 
     async def _finish(self, run: Run, ending: Ending, log: SegmentLog) -> None:
-        batch = log.rest()
+        batch = log.take_batch()
         terminal = EventDraft(type=TERMINAL_TYPES[ending.status], data={})
         # Shielded: a cancelled process should still write an end it has reached.
         done = await asyncio.shield(
@@ -223,7 +226,7 @@ class Executor:
             raise OwnershipLostError
         ended, events = done
         self._hub.publish(run.id, [*batch.notices(events), Notice(events[-1], run=ended)])
-        _log.info("Run ended: %s.", ending.status, extra=_ids(run, "run_ended"))
+        _log.info("Run ended: %s.", ending.status, extra=_log_fields(run, "run_ended"))
 
 
 def _config(run: Run) -> RunnableConfig:
@@ -263,7 +266,7 @@ def _failed(error: RunFailedError) -> Ending:
     return Ending(status="failed", stop_reason="error", error=problem)
 
 
-def _ids(run: Run, action: str) -> dict[str, Any]:
+def _log_fields(run: Run, action: str) -> dict[str, Any]:
     return {
         "action": action,
         "run_id": run.id,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from domain.events import Delta
-from service.frames import Notice
+from service.notices import Notice
 
 READER_ITEMS: Final = 5_000
 """Notices a slow reader may be behind before it is sent back to the stored events."""

@@ -20,13 +20,13 @@ from domain.ports import (
     RunStore,
 )
 from domain.run import AgentResult, Ending, Engine, Run, RunBudget, RunResult
-from service.frames import Notice
 from service.hub import EventHub, Reader
+from service.notices import Notice
 
 MAX_EVENTS_OF_A_RUN: Final = 20_000
 """Bound on the events read to build a cancelled run's partial result."""
 
-_MALFORMED: Final = "is not there. Ids look like run_ followed by 32 hexadecimal digits."
+_NOT_THERE: Final = "is not there. Ids look like run_ followed by 32 hexadecimal digits."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ class RunService:
         """Return a run, or raise `not-found`."""
         run = await self._store.get(RunRef(tenant_id, run_id))
         if run is None:
-            raise CallerError("not-found", f"The run {run_id[:80]!r} {_MALFORMED}")
+            raise CallerError("not-found", f"The run {run_id[:80]!r} {_NOT_THERE}")
         return run
 
     async def find(self, tenant_id: str, query: RunQuery) -> list[Run]:

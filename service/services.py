@@ -12,7 +12,6 @@ from service.dispatch.local import LocalDispatcher
 from service.hub import EventHub
 from service.runs import RunService
 from service.settings import Settings
-from tools.registry import Toolbox
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +27,5 @@ class Services:
     dispatcher: LocalDispatcher
     team: Team
     gateway: ModelGateway
-    toolbox: Toolbox
     graph_version: str
     version: str

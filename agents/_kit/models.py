@@ -66,7 +66,8 @@ class ModelGateway:
         )
         self.relay: Final = TokenRelay()
         self.settle: Callable[[], Awaitable[None]] | None = None
-        """Awaited before a model is paid: returns when all that was done so far is saved."""
+        """Awaited before a model is paid: returns when all that was done so far is saved, or cannot be; then
+        the next write of the event log fails and ends the segment."""
         self._talking: dict[Tier, BaseChatModel] = {}
         self._deciding: dict[Tier, BaseChatModel] = {}
         for tier in ("fast", "standard", "deep"):
@@ -84,13 +85,10 @@ class ModelGateway:
                     settings,
                     self._http,
                     disable_streaming=True,
-                    tags=["nostream"],
                 )
             else:
                 self._talking[tier] = OfflineChatModel(specs=specs, callbacks=[self.relay])
-                self._deciding[tier] = OfflineChatModel(
-                    specs=specs, disable_streaming=True, tags=["nostream"]
-                )
+                self._deciding[tier] = OfflineChatModel(specs=specs, disable_streaming=True)
 
     async def aclose(self) -> None:
         """Close the connections to the model provider."""
@@ -101,7 +99,7 @@ class ModelGateway:
         return self._talking[tier]
 
     def deciding(self, tier: Tier) -> BaseChatModel:
-        """Return the model for structured decisions: not streamed, hidden from the token stream."""
+        """Return the model for structured decisions: not streamed."""
         return self._deciding[tier]
 
     def name(self, tier: Tier) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, NamedTuple
@@ -133,9 +134,10 @@ def message_drafts(agent: str, messages: Sequence[AnyMessage]) -> list[EventDraf
     The first message's id says which assignment it is; an outside graph may have none.
     """
     first = messages[0].id if messages else None
-    round_, _, path = (first or "").partition(".")
-    if not round_.isdigit() or path.partition("#")[0] != agent:
+    found = re.fullmatch(rf"(\d+)\.({re.escape(agent)}(?:#\d+)?)", first or "")
+    if not found:
         return []
+    round_, path = found.groups()
     work = AssignmentContext(
         assignment=Assignment(agent=agent, task="", path=path, round=int(round_))
     )

@@ -14,7 +14,7 @@ from domain.agent import AgentOutcome
 RESULT_CHARS: Final = 8_000
 """How much of one agent's result the supervisor reads whole; of a longer one, head and tail."""
 
-EARLIER_CHARS: Final = 2_000
+EARLIER_RESULT_CHARS: Final = 2_000
 """How much of one earlier result an agent of a later round reads: it rides in every checkpoint."""
 
 _RESULT: Final = re.compile(

@@ -48,7 +48,9 @@ async def _server(settings: Settings, url: str | None) -> AsyncIterator[str]:
             services = await stack.enter_async_context(open_services(settings))
         except DatabaseInUseError as error:
             if error.url:
-                _say(f"Your server at {error.url} has the database: the run goes there.")
+                _say(
+                    f"Your server at {error.url} has the database: the run goes there, with that server's settings."
+                )
                 yield error.url
                 return
             # Two of these at once: the other one has no server that would outlive it.

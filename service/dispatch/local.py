@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from langgraph.runtime import RunControl
@@ -31,7 +31,7 @@ class _Active:
     """A segment that executes now."""
 
     task: asyncio.Task[None]
-    control: RunControl = field(default_factory=RunControl)
+    control: RunControl
 
 
 class LocalDispatcher:
@@ -147,13 +147,13 @@ class LocalDispatcher:
                 "A segment could not be recorded; it is tried again.",
                 extra={"action": "segment_failed", "run_id": ref.run_id},
             )
-            self._rest(ref)
+            self._retry_later(ref)
         finally:
             self._active.pop(ref.run_id, None)
             if self._backlog or self._left_over:
                 self._wake.set()
 
-    def _rest(self, ref: RunRef) -> None:
+    def _retry_later(self, ref: RunRef) -> None:
         """Try a run again after a pause."""
 
         def wake() -> None:

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from domain.ports import RunRef
-from service.frames import Notice
 from service.http.caller import Parts, Tenant
 from service.http.negotiation import start_cursor, wanted_format
 from service.http.openapi import problems
 from service.http.runs import json_response, page
 from service.http.schemas import EventPage
 from service.http.sse import make_filter, stream_run
+from service.notices import Notice
 
 router: Final = APIRouter(prefix="/v1/runs", tags=["events"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from domain.run import Run
 from service.http.schemas import ProblemOut
 
 
@@ -21,12 +22,21 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def _drop_internal(schema: dict[str, Any]) -> None:
+    """Take the fields out of the description of a run that never leave the service."""
+    for name, field in Run.model_fields.items():
+        if field.exclude:
+            schema["properties"].pop(name, None)
+            schema["required"] = [each for each in schema.get("required", []) if each != name]
+
+
 def finish(schema: dict[str, Any]) -> dict[str, Any]:
     """Add what `problems` refers to, and take out the validation errors FastAPI invents."""
     components = schema.setdefault("components", {}).setdefault("schemas", {})
     own = ProblemOut.model_json_schema(ref_template="#/components/schemas/{model}")
     components.update(own.pop("$defs", {}))
     components["ProblemOut"] = own
+    _drop_internal(components["Run"])
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
     for methods in schema.get("paths", {}).values():

@@ -13,13 +13,13 @@ from domain.events import Delta
 from domain.ports import RunRef
 from domain.run import Run
 from service.events import follow
-from service.frames import Notice
 from service.http.caller import Parts, Tenant
 from service.http.json_body import JsonRoute
 from service.http.openapi import problems
 from service.http.runs import accept, ended_response
 from service.http.schemas import RunCreate, TaskIn
 from service.http.sse import event_stream
+from service.notices import Notice
 
 router: Final = APIRouter(prefix="/api/workflow", tags=["short form"], route_class=JsonRoute)
 

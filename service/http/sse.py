@@ -10,8 +10,8 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from domain.ports import RunRef, RunStore
 from service.events import follow
-from service.frames import RETRY_FRAME, Notice
 from service.hub import EventHub
+from service.notices import RETRY_FRAME, Notice
 
 PING_SECONDS: Final = 10
 SEND_SECONDS: Final = 60.0

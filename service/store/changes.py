@@ -99,7 +99,7 @@ _FINISH: Final = {
 _CANCEL: Final = _end_as("cancelled", sources_of("cancelled"))
 
 
-class Segment(NamedTuple):
+class Writer(NamedTuple):
     """Who writes, and when: a run under one of its attempts."""
 
     ref: RunRef
@@ -178,7 +178,7 @@ def claim(connection: Connection, ref: RunRef, now: datetime) -> Claim | None:
 
 def append(
     connection: Connection,
-    segment: Segment,
+    segment: Writer,
     drafts: Sequence[EventDraft],
     calls: Sequence[ModelCall],
 ) -> list[Event]:
@@ -197,7 +197,7 @@ def append(
 
 def finish(
     connection: Connection,
-    segment: Segment,
+    segment: Writer,
     ending: Ending,
     drafts: Sequence[EventDraft],
     calls: Sequence[ModelCall],

@@ -88,7 +88,7 @@ class SqliteDatabase:
         try:
             await self.flush()
         except Exception:  # noqa: BLE001 - the rows are kept, and the next write reports it
-            _log.exception("Rows could not be written yet.")
+            _log.exception("Rows could not be written yet.", extra={"action": "flush_failed"})
 
     async def flush(self) -> None:
         """Return when what was deferred is committed; raises where that fails."""

@@ -34,7 +34,7 @@ def number(
     """Return the drafts as events whose last one has `last_seq`."""
     first = last_seq - len(drafts) + 1
     return [
-        event_of(draft, run_id=run_id, seq=seq, attempt=attempt, now=now)
+        event_of(draft, run_id=run_id, seq=seq, attempt=attempt, now=draft.at or now)
         for seq, draft in enumerate(drafts, first)
     ]
 

@@ -13,7 +13,7 @@ from domain.ports import Claim, Created, EarlierTurn, IdempotencyKey, RunQuery, 
 from domain.run import Ending, Run
 from domain.usage import ModelCall
 from service.store import changes, events, queries
-from service.store.changes import Segment
+from service.store.changes import Writer
 from service.store.database import Database
 from service.store.ownership import FileOwner
 
@@ -77,7 +77,7 @@ class SqlRunStore:
         now: datetime,
     ) -> list[Event]:
         """Append events and book model calls, or raise `OwnershipLostError`."""
-        return await self._database.write(changes.append, Segment(ref, attempt, now), drafts, calls)
+        return await self._database.write(changes.append, Writer(ref, attempt, now), drafts, calls)
 
     async def finish(
         self,
@@ -91,7 +91,7 @@ class SqlRunStore:
     ) -> tuple[Run, list[Event]] | None:
         """End the run with its last events, or return `None` where the attempt lost it."""
         return await self._database.write(
-            changes.finish, Segment(ref, attempt, now), ending, drafts, calls
+            changes.finish, Writer(ref, attempt, now), ending, drafts, calls
         )
 
     async def cancel(
