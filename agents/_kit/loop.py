@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final, cast
 
@@ -89,7 +90,7 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         key = f"{work['round']}|{work['path']}|{turn}|{context.attempt}"
         write(self._gateway.book(key, self._spec.name, self._spec.tier, message))
         write(context.draft("message.completed", message_data(message_id, message), str(turn)))
-        return responses[-1]
+        return replace(responses[-1], result=[message, *responses[-1].result[1:]])
 
     async def awrap_tool_call(
         self,

@@ -14,6 +14,7 @@ from langchain.chat_models import init_chat_model
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
+from agents._kit.cleaning import clean_message
 from agents._kit.faults import check_answer, explain, is_provider_error, is_transient
 from agents._kit.offline import OfflineChatModel
 from agents._kit.stream import TokenRelay
@@ -151,7 +152,7 @@ class ModelGateway:
         try:
             async for attempt in tries:
                 with attempt:
-                    return check_answer(await invoke())
+                    return clean_message(check_answer(await invoke()))
         except RunFailedError:
             raise
         except Exception as error:

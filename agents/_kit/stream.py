@@ -13,6 +13,8 @@ from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 from langchain_core.runnables import RunnableConfig
 from typing_extensions import TypedDict
 
+from agents._kit.cleaning import clean_text
+
 STREAM_KEY: Final = "signalbox_stream"
 
 OnPiece = Callable[[str, str, int, str], None]
@@ -95,7 +97,7 @@ class TokenRelay(BaseCallbackHandler):
         """Pass a token on."""
         writing = self._writing.get(run_id)
         if writing and isinstance(chunk, ChatGenerationChunk):
-            text = chunk.message.text
+            text = clean_text(chunk.message.text)
             if text:
                 writing.take(text, chunk.message.id)
 

@@ -18,6 +18,9 @@ POLL_SECONDS: Final = 30.0
 AGAIN_SECONDS: Final = 5.0
 """Pause before a segment that could not even be recorded (the disk is full, say) is tried again."""
 
+LONGEST_AGAIN_SECONDS: Final = 300.0
+"""It doubles with every try up to this: each try may pay for model calls again."""
+
 GRACE_SECONDS: Final = 10.0
 """How long a stopping process waits for segments to reach a superstep's end."""
 
@@ -43,6 +46,7 @@ class LocalDispatcher:
         self._max_concurrent = max_concurrent
         self._active: dict[str, _Active] = {}
         self._resting: set[str] = set()
+        self._failures: dict[str, int] = {}
         self._left_over: list[RunRef] = []
         self._wake = asyncio.Event()
         self._backlog = True
@@ -142,6 +146,7 @@ class LocalDispatcher:
     async def _run(self, ref: RunRef, control: RunControl) -> None:
         try:
             await self._execute(ref, control)
+            self._failures.pop(ref.run_id, None)
         except Exception:  # noqa: BLE001 - the outermost loop of a run: it must not end unseen
             _log.exception(
                 "A segment could not be recorded; it is tried again.",
@@ -163,4 +168,6 @@ class LocalDispatcher:
 
         if not self._stopping:
             self._resting.add(ref.run_id)
-            asyncio.get_running_loop().call_later(AGAIN_SECONDS, wake)
+            tries = self._failures[ref.run_id] = self._failures.get(ref.run_id, 0) + 1
+            pause = min(AGAIN_SECONDS * 2 ** (tries - 1), LONGEST_AGAIN_SECONDS)
+            asyncio.get_running_loop().call_later(pause, wake)

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import hashlib
 import itertools
+import json
 import socket
 import sys
 from collections import Counter
@@ -68,6 +69,14 @@ _HTML: Final = b"<!doctype html><title>Welcome</title><p>Please sign in to the n
 _DONE: Final = b"data: [DONE]\n\n"
 _ARGUMENT_CHARS: Final = 12
 """How finely a tool call's arguments are cut in a stream."""
+
+
+def _dump(value: object) -> bytes:
+    """Return JSON; what orjson refuses (half a surrogate pair, say) as the standard library has it."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value).encode()
 
 
 class _ClientGoneError(Exception):
@@ -309,7 +318,7 @@ class _Answer:
             await self._whole()
 
     async def _whole(self) -> None:
-        body = orjson.dumps(
+        body = _dump(
             {
                 **self._head("chat.completion"),
                 "choices": [
@@ -338,7 +347,7 @@ class _Answer:
             {
                 "id": self._server.new_id("call_", 24),
                 "type": "function",
-                "function": {"name": call.name, "arguments": orjson.dumps(call.args).decode()},
+                "function": {"name": call.name, "arguments": _dump(call.args).decode()},
             }
             for call in self._reply.tool_calls
         ]
@@ -385,27 +394,27 @@ class _Answer:
         """Yield the parts of a stream: role, text, tool calls, finish reason, usage, end."""
         wants_usage = bool((self._request.body.get("stream_options") or {}).get("include_usage"))
         # Encoded once: a part differs from the next only in its delta.
-        head = b"data: " + orjson.dumps(self._head("chat.completion.chunk"))[:-1]
+        head = b"data: " + _dump(self._head("chat.completion.chunk"))[:-1]
         start = head + b',"choices":[{"index":0,"delta":'
         no_usage = b',"usage":null}\n\n' if wants_usage else b"}\n\n"
         end = b',"logprobs":null,"finish_reason":null}]' + no_usage
         yield start + b'{"role":"assistant","content":"","refusal":null}' + end
         for part in self._reply.parts():
-            yield start + b'{"content":' + orjson.dumps(part) + b"}" + end
+            yield start + b'{"content":' + _dump(part) + b"}" + end
         for delta in self._call_deltas():
-            yield start + orjson.dumps({"tool_calls": [delta]}) + end
+            yield start + _dump({"tool_calls": [delta]}) + end
         reason = self._reply.finish_reason
         if reason is None:
             return
         yield start + b'{},"logprobs":null,"finish_reason":"' + reason.encode() + b'"}]' + no_usage
         if wants_usage:
-            usage = orjson.dumps(_usage(self._reply.count(self._request)))
+            usage = _dump(_usage(self._reply.count(self._request)))
             yield head + b',"choices":[],"usage":' + usage + b"}\n\n"
         yield _DONE
 
     def _call_deltas(self) -> Iterator[dict[str, Any]]:
         for index, call in enumerate(self._reply.tool_calls):
-            arguments = orjson.dumps(call.args).decode()
+            arguments = json.dumps(call.args)  # NaN and all
             if self._reply.fault == "truncate":
                 arguments = arguments[: len(arguments) // 2]
             yield {
@@ -463,7 +472,7 @@ async def _list_models(_request: Request) -> Response:
     models = [
         {"id": name, "object": "model", "created": _CREATED, "owned_by": "tests"} for name in MODELS
     ]
-    return Response(orjson.dumps({"object": "list", "data": models}), media_type="application/json")
+    return Response(_dump({"object": "list", "data": models}), media_type="application/json")
 
 
 def main() -> None:

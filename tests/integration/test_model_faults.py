@@ -206,3 +206,24 @@ async def test_a_broken_tool_call_does_not_end_the_agent(
     run = await product.finished("Do it")
     assert run["status"] == "completed"
     assert run["result"]["output"] == "Done."
+
+
+async def test_what_is_no_text_and_no_number_does_not_break_a_run(
+    product: Product, models: FakeModelServer
+) -> None:
+    """Half a surrogate pair, `NaN` and a huge integer reach clients as something they can read."""
+    args = {"path": "a\ud800.txt", "content": "x", "more": float("nan"), "big": 10**40}
+    models.add(
+        *decisions(("coder", "Do it")),
+        Rule(when=When(after_tool=True), reply=Reply(text="Done \ud83d half.")),
+        worker("Do it", Reply.calls(("write_file", args))),
+    )
+    run = await product.finished("Do it")
+    assert run["status"] == "completed", run["error"]
+    assert run["result"]["output"].startswith("Done ")
+    events = await product.events(run["id"])
+    started = next(e for e in events if e["type"] == "tool.started")
+    assert started["data"]["args"]["more"] == "nan"
+    assert started["data"]["args"]["big"] == str(10**40)
+    streamed = await product.stream(run["id"])
+    assert streamed[-1]["type"] == "run.completed"

@@ -1,0 +1,47 @@
+"""Makes what a model said storable: no lone surrogates, no numbers that JSON does not have."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from langchain_core.messages import AIMessage
+
+SAFE_INTEGER: Final = 2**63
+"""Beyond this neither a database nor another language's JSON keeps an integer."""
+
+
+def clean_message(message: AIMessage) -> AIMessage:
+    """Return the message with its text and the arguments of its calls made storable.
+
+    A provider can send half a surrogate pair or a bare `NaN`; the first write that met it would fail,
+    and fail again at every new try.
+    """
+    content = _clean(message.content)
+    calls = [{**call, "args": _clean(call["args"])} for call in message.tool_calls]
+    if content == message.content and calls == message.tool_calls:
+        return message
+    return message.model_copy(update={"content": content, "tool_calls": calls})
+
+
+def clean_text(text: str) -> str:
+    """Return the text with what is no character replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
+def _clean(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, int) and not -SAFE_INTEGER <= value < SAFE_INTEGER:
+        return str(value) if value.bit_length() < 4096 else "a number too long to show"  # noqa: PLR2004 - what Python itself prints
+    if isinstance(value, dict):
+        return {clean_text(str(name)): _clean(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_clean(each) for each in value]
+    return value
