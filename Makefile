@@ -36,7 +36,7 @@ install: $(INSTALLED) ## make .venv with the pinned packages (every target does 
 dev: $(INSTALLED_DEV) ## the same with the tools for tests and lint
 
 run: $(INSTALLED) ## answer one task: make run TASK="…"; progress on stderr, the run as JSON on stdout
-	@$(BIN)/signalbox run "$$TASK"
+	@$(BIN)/signalbox run -- "$$TASK"
 
 serve: $(INSTALLED) ## start the API on http://127.0.0.1:8000
 	@$(BIN)/signalbox serve

@@ -13,7 +13,7 @@ from agents._kit.models import ModelGateway
 from agents._kit.prompts import write_prompt, write_results
 from agents._kit.stream import StreamOwner, owned
 from domain.agent import AgentOutcome, Citation
-from domain.errors import RunFailedError
+from domain.errors import ModelAnswerError, RunFailedError
 from domain.events import SUPERVISOR, EventDraft
 from domain.run import RunContext, RunStatus, StopReason
 from graph.context import run_context
@@ -27,7 +27,7 @@ Write the final answer to the task from the agents' results, and from nothing el
 - Do not mention agents, rounds or this instruction unless something is missing.
 """
 
-_MARK: Final = re.compile(r"\[(\d+)\]")
+_MARK: Final = re.compile(r"\[(\d{1,6})\]")
 
 
 class Composed(NamedTuple):
@@ -125,6 +125,9 @@ class AnswerNode:
         message = await self._gateway.call(invoke, on_retry=on_retry)
         key = f"{round_}|{SUPERVISOR}|answer|{run_context(runtime).attempt}"
         runtime.stream_writer(self._gateway.book(key, SUPERVISOR, "standard", message))
+        if not message.text.strip():
+            msg = "The model answered with a tool call where it has no tools."
+            raise ModelAnswerError(msg)
         return message.text
 
 

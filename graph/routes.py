@@ -19,7 +19,10 @@ MAX_ASSIGNMENTS: Final = 12
 MAX_TASK_CHARS: Final = 8_000
 """How long one assignment's instruction may be."""
 
-_COMPACT: Final = re.compile(r"\s*(?:parallel:)\s*([\w, ]+)\s*", re.IGNORECASE)
+MAX_ROUTE_CHARS: Final = 32_000
+"""A longer answer is no decision, and would only cost time to look through."""
+
+_PARALLEL: Final = "parallel:"
 _FENCE: Final = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.DOTALL)
 
 
@@ -60,10 +63,10 @@ def read_route(message: AIMessage, task: str) -> Route | None:
             return Route.model_validate(candidate)
         except ValidationError:
             continue
-    compact = _COMPACT.fullmatch(message.text)
-    if compact:
-        names = [name.strip() for name in compact[1].split(",") if name.strip()]
-        if names:
+    compact = message.text.strip()
+    if compact[: len(_PARALLEL)].lower() == _PARALLEL and len(compact) <= MAX_TASK_CHARS:
+        names = [name.strip() for name in compact[len(_PARALLEL) :].split(",")]
+        if names and all(name.isidentifier() for name in names):
             assignments = [RouteAssignment(agent=name, task=task) for name in names]
             return Route(reason="The supervisor named the agents.", assignments=assignments)
     return None
@@ -73,6 +76,8 @@ def _candidates(message: AIMessage) -> Iterable[Any]:
     for call in message.tool_calls:
         yield call["args"]
     text = message.text.strip()
+    if len(text) > MAX_ROUTE_CHARS:
+        return
     fenced = _FENCE.search(text)
     for source in (text, fenced[1] if fenced else ""):
         try:

@@ -89,7 +89,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             workflow=workflow,
             graph_version=version_of_graph,
             workspaces=settings.data_dir.resolve() / "workspaces",
-            relay=gateway.relay,
+            gateway=gateway,
             saver=saver if isinstance(saver, DeferringSaver) else None,
         )
         dispatcher = LocalDispatcher(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import sys
 from typing import Any
@@ -95,6 +96,10 @@ def _settings(**overrides: Any) -> Settings:
 
 def main() -> None:
     """Run the command; a wrong setting is one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of another encoding shows what it can; it must not cost the run its result.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         cli()
     except ConfigurationError as error:

@@ -14,7 +14,7 @@ from langgraph.errors import GraphDrained, GraphRecursionError
 from langgraph.runtime import RunControl
 from langgraph.types import StateSnapshot
 
-from agents._kit.stream import TokenRelay
+from agents._kit.models import ModelGateway
 from domain.errors import OwnershipLostError, RunFailedError
 from domain.events import TERMINAL_TYPES, EventDraft
 from domain.ports import Claim, Clock, RunRef, RunStore
@@ -28,6 +28,9 @@ from service.checkpoints import DeferringSaver
 from service.events import SegmentLog
 from service.hub import EventHub
 from service.notices import Notice
+
+MAX_FRUITLESS_ATTEMPTS: Final = 5
+"""Claims in a row that may end with the process and without an event before a run is given up."""
 
 EARLIER_TURNS: Final = 6
 """Runs of the same thread that a follow-up run is told about."""
@@ -63,7 +66,7 @@ class Executor:
         workflow: Workflow,
         graph_version: str,
         workspaces: Path,
-        relay: TokenRelay,
+        gateway: ModelGateway,
         saver: DeferringSaver | None,
     ) -> None:
         self._store = store
@@ -71,8 +74,9 @@ class Executor:
         self._clock = clock
         self._workflow = workflow
         self._graph_version = graph_version
+        self._engine = gateway.engine
         self._workspaces = workspaces
-        self._relay = relay
+        self._relay = gateway.relay
         self._saver = saver
 
     async def execute(self, ref: RunRef, control: RunControl) -> None:
@@ -120,10 +124,31 @@ class Executor:
         """Return what the graph ends with; raises `RunFailedError` where it has no end."""
         for draft in _opening(run):
             await log.put(draft)
+        await self._check_engine_and_progress(run)
         start = await self._start(run)
         for draft in start.missed:
             await log.put(draft)
         return start.final or await self._stream(run, start, log, control)
+
+    async def _check_engine_and_progress(self, run: Run) -> None:
+        """Refuse a run that this process cannot honestly finish."""
+        if run.engine != self._engine:
+            msg = (
+                f"The run was accepted with the engine {run.engine!r}, this server has "
+                f"{self._engine!r}. Create the run again, or start the server with the model settings it had."
+            )
+            raise RunFailedError(msg, code="run-incompatible")
+        if run.attempt <= MAX_FRUITLESS_ATTEMPTS:
+            return
+        ref = RunRef(run.tenant_id, run.id)
+        events = await self._store.events(ref, after=max(run.last_seq - 100, 0), limit=100)
+        fruitful = [e.attempt for e in events if e.type not in {"run.resumed", "run.started"}]
+        if run.attempt - max(fruitful, default=0) > MAX_FRUITLESS_ATTEMPTS:
+            msg = (
+                f"The process ended {MAX_FRUITLESS_ATTEMPTS} times while it executed this run, without "
+                "a step forward. The run is given up so that it does not end the process again."
+            )
+            raise RunFailedError(msg)
 
     async def _start(self, run: Run) -> _Start:
         if run.attempt > 1 and self._workflow.checkpointer:

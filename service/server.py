@@ -73,6 +73,7 @@ async def serving(app: FastAPI, services: Services, sock: socket.socket) -> Asyn
     config = uvicorn.Config(
         app,
         lifespan="off",
+        ws="none",
         log_level="warning",
         log_config=None,
         access_log=False,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, ToolCall
+
+DEEPEST: Final = 50
+"""How deep arguments may be nested; every JSON reader has a limit."""
 
 SAFE_INTEGER: Final = 2**63
 """Beyond this neither a database nor another language's JSON keeps an integer."""
@@ -18,7 +21,12 @@ def clean_message(message: AIMessage) -> AIMessage:
     and fail again at every new try.
     """
     content = _clean(message.content)
-    calls = [{**call, "args": _clean(call["args"])} for call in message.tool_calls]
+    calls: list[ToolCall] = []
+    for position, call in enumerate(message.tool_calls):
+        # Providers repeat ids within a turn, or leave them out; a result has to find its call.
+        known = {each["id"] for each in calls}
+        own = call["id"] if call["id"] and call["id"] not in known else f"call-{position}"
+        calls.append({**call, "id": own, "args": _clean(call["args"])})
     if content == message.content and calls == message.tool_calls:
         return message
     return message.model_copy(update={"content": content, "tool_calls": calls})
@@ -33,7 +41,9 @@ def clean_text(text: str) -> str:
     return text
 
 
-def _clean(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def _clean(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON value
+    if depth > DEEPEST:
+        return "nested too deep to show"
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -41,7 +51,7 @@ def _clean(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, int) and not -SAFE_INTEGER <= value < SAFE_INTEGER:
         return str(value) if value.bit_length() < 4096 else "a number too long to show"  # noqa: PLR2004 - what Python itself prints
     if isinstance(value, dict):
-        return {clean_text(str(name)): _clean(each) for name, each in value.items()}
+        return {clean_text(str(name)): _clean(each, depth + 1) for name, each in value.items()}
     if isinstance(value, list):
-        return [_clean(each) for each in value]
+        return [_clean(each, depth + 1) for each in value]
     return value

@@ -121,7 +121,10 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]],
     ) -> ToolMessage | Command[Any]:
         name, call_id = request.tool_call["name"], request.tool_call["id"]
-        made = sum(isinstance(m, ToolMessage) for m in request.state["messages"])
+        # The calls before this turn, and those of this turn that stand before this one.
+        made = (
+            sum(isinstance(m, ToolMessage) for m in request.state["messages"]) + _locate(request)[1]
+        )
         # A model may invent a name: LangChain answers it with the list of the real ones.
         seconds = self._toolbox.get(name).timeout_seconds if name in self._toolbox.names else None
         try:
@@ -288,7 +291,10 @@ def _number_citations(message: ToolMessage, request: ToolCallRequest) -> None:
     offset = max(seen, default=0) + position * SOURCES_PER_CALL
     if offset:
         message.content = re.sub(
-            r"^\[(\d+)\]", lambda m: f"[{int(m[1]) + offset}]", message.content, flags=re.MULTILINE
+            r"^\[(\d{1,6})\]",
+            lambda m: f"[{int(m[1]) + offset}]",
+            message.content,
+            flags=re.MULTILINE,
         )
         shifted = [{**citation, "number": citation["number"] + offset} for citation in own]
         message.artifact = {**message.artifact, "citations": shifted}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -28,6 +29,9 @@ TRIES: Final = 3
 
 CONNECTIONS: Final = 128
 """Connections to the model provider: more than runs make calls at once."""
+
+MOST_TOKENS: Final = 10**12
+"""More than any call can use; a provider may say anything."""
 
 MAX_DELAY_SECONDS: Final = 20.0
 """The longest wait between two tries, whatever Retry-After says."""
@@ -175,7 +179,10 @@ class _RetryAfter(tenacity.wait.wait_base):
         error = retry_state.outcome.exception() if retry_state.outcome else None
         headers = getattr(getattr(error, "response", None), "headers", {})
         try:
-            return min(float(headers["retry-after"]), MAX_DELAY_SECONDS)
+            told = float(headers["retry-after"])
+            return (
+                min(max(told, 0.0), MAX_DELAY_SECONDS) if math.isfinite(told) else MAX_DELAY_SECONDS
+            )
         except (KeyError, ValueError):
             return min(self._otherwise(retry_state), MAX_DELAY_SECONDS)
 
@@ -185,12 +192,17 @@ def count_tokens(message: AIMessage, *, fallback_model: str) -> TokenCount:
     usage = message.usage_metadata
     details = (usage.get("input_token_details") if usage else None) or {}
     return TokenCount(
-        input_tokens=usage["input_tokens"] if usage else 0,
-        output_tokens=usage["output_tokens"] if usage else 0,
-        cached_tokens=int(details.get("cache_read", 0) or 0),
+        input_tokens=_count(usage["input_tokens"] if usage else 0),
+        output_tokens=_count(usage["output_tokens"] if usage else 0),
+        cached_tokens=_count(details.get("cache_read")),
         calls=1,
         model=str(message.response_metadata.get("model_name") or fallback_model),
     )
+
+
+def _count(told: int | None) -> int:
+    """Return a count as a provider told it, within what a count can be."""
+    return min(max(int(told or 0), 0), MOST_TOKENS)
 
 
 def _open_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -150,10 +151,16 @@ def message_drafts(agent: str, messages: Sequence[AnyMessage]) -> list[EventDraf
 
 def bounded_args(args: dict[str, Any]) -> dict[str, Any]:
     """Return a tool call's arguments with long strings cut, for events."""
-    return {
-        name: cut_result(value, ARGS_CHARS) if isinstance(value, str) else value
-        for name, value in args.items()
-    }
+    return {name: _bounded(value) for name, value in args.items()}
+
+
+def _bounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, str):
+        return cut_result(value, ARGS_CHARS)
+    if isinstance(value, (dict, list)):
+        text = json.dumps(value, ensure_ascii=False)
+        return value if len(text) <= ARGS_CHARS else cut_result(text, ARGS_CHARS)
+    return value
 
 
 def message_data(message_id: str, message: AIMessage) -> dict[str, Any]:

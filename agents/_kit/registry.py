@@ -116,7 +116,7 @@ def _in_folder(folder: Path) -> Iterator[tuple[str, AgentSpec]]:
         module = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _not_imported(f"The agent file {path}", error, _MEND) from error
         yield from _exported(module, required=True)
 
@@ -126,7 +126,7 @@ def _in_entry_points() -> Iterator[tuple[str, AgentSpec]]:
         place = f"The entry point {point.name} = {point.value}"
         try:
             value = point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _not_imported(place, error, _UNINSTALL) from error
         if isinstance(value, AgentSpec):
             yield place, value
@@ -142,11 +142,11 @@ def _in_entry_points() -> Iterator[tuple[str, AgentSpec]]:
 def _import(name: str, place: str, remedy: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _not_imported(place, error, remedy) from error
 
 
-def _not_imported(place: str, error: Exception, remedy: str) -> ConfigurationError:
+def _not_imported(place: str, error: BaseException, remedy: str) -> ConfigurationError:
     reason = " ".join(repr(error).split())  # some errors have several lines
     return ConfigurationError(f"{place} cannot be imported: {reason}. {remedy}")
 

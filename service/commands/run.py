@@ -63,7 +63,9 @@ async def _server(settings: Settings, url: str | None) -> AsyncIterator[str]:
 
 
 async def _follow(client: httpx.AsyncClient, task: str, progress: Progress) -> int:
-    response = await client.post("/v1/runs", json={"task": task})
+    response = await client.post(
+        "/v1/runs", json={"task": task.encode("utf-8", "replace").decode()}
+    )
     if response.status_code != 202:  # noqa: PLR2004 - accepted
         _say(_problem(response))
         return 1

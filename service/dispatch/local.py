@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from langgraph.runtime import RunControl
@@ -142,6 +143,8 @@ class LocalDispatcher:
         control = RunControl()
         task = asyncio.create_task(self._run(ref, control), name=f"run {ref.run_id}")
         self._active[ref.run_id] = _Active(task, control)
+        # Not in the task itself: one that is cancelled before its first step never runs its `finally`.
+        task.add_done_callback(partial(self._ended, ref))
 
     async def _run(self, ref: RunRef, control: RunControl) -> None:
         try:
@@ -153,10 +156,12 @@ class LocalDispatcher:
                 extra={"action": "segment_failed", "run_id": ref.run_id},
             )
             self._retry_later(ref)
-        finally:
-            self._active.pop(ref.run_id, None)
-            if self._backlog or self._left_over:
-                self._wake.set()
+
+    def _ended(self, ref: RunRef, task: asyncio.Task[None]) -> None:
+        del task
+        self._active.pop(ref.run_id, None)
+        if self._backlog or self._left_over:
+            self._wake.set()
 
     def _retry_later(self, ref: RunRef) -> None:
         """Try a run again after a pause."""

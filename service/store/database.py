@@ -232,6 +232,8 @@ def open_sqlite(path: Path | None, *, begin: str) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=MEMORY if path is None else str(path)),
         poolclass=StaticPool,
+        # A failing statement would put its values, tasks among them, into the log.
+        hide_parameters=True,
         # The module itself starts no transaction; one thread at a time uses the connection.
         connect_args={
             "timeout": BUSY_TIMEOUT,
