@@ -24,6 +24,14 @@ def explain_limit(what: str) -> str:
     return f"Not done: {what}. That needs a language model, and none is configured. {REMEDY}"
 
 
+def explain_unread(part: str) -> str:
+    """Return the sentence that says which part of a list of numbers was not understood."""
+    return (
+        f'Not computed: I did not understand "{part}". The offline planner computes only plain '
+        f"lists of numbers.\n\n{NEEDS_MODEL}"
+    )
+
+
 def last_line(text: str) -> str:
     """Return the last line that says something: there an error names itself."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]

@@ -7,11 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from agents._kit.hints import weigh_agents
-from agents._kit.offline_answers import NEEDS_MODEL, REMEDY, explain_limit, fence, last_line
+from agents._kit.offline_answers import (
+    NEEDS_MODEL,
+    REMEDY,
+    explain_limit,
+    explain_unread,
+    fence,
+    last_line,
+)
 from agents._kit.offline_arithmetic import find_expressions, write_arithmetic
 from agents._kit.offline_clauses import split_task
 from agents._kit.offline_code import find_code, is_python, read_pasted
-from agents._kit.offline_numbers import find_series
+from agents._kit.offline_numbers import find_range, find_series, find_unread
 from agents._kit.offline_programs import Program
 from agents._kit.offline_research import report_hits, write_query
 from agents._kit.offline_statistics import asks_figure, relates_series, write_statistics
@@ -37,6 +44,9 @@ _READ_FILE: Final = re.compile(
     re.IGNORECASE,
 )
 _POINTS_BACK: Final = re.compile(r"\b(?:them|those|these|it|one)\b", re.IGNORECASE)
+_OF_A_LIST: Final = re.compile(
+    r"\b(?:mean|average|median|variance|std|standard deviation)\b", re.IGNORECASE
+)
 _FAILURE: Final = re.compile(
     r"the program (?:failed|was|did not|could not)\b|exit (?:code|status) [1-9-]",
     re.IGNORECASE,
@@ -114,16 +124,29 @@ def read_output(text: str, *, failed: bool) -> ToolText:
 
 def _write_computation(text: str, prompt: PromptParts) -> Program | str | None:
     """Return the program for the numbers of a text: a series or arithmetic, else from around it."""
+    numbers = find_range(text)
+    if numbers and asks_figure(text):
+        return write_statistics(text, numbers)
     series, expressions = find_series(text), find_expressions(text)
     long = len(series) >= TELLING_NUMBERS
     figure = asks_figure(text)
     if series and figure and (long or not expressions):
-        return write_statistics(text, series)
+        return _write_series(text, text, series)
+    if expressions and series and _OF_A_LIST.search(text):
+        return explain_unread(find_unread(text) or expressions[0])
     if expressions:
         return write_arithmetic(expressions)
     if long:
-        return write_statistics(text, series)
+        return _write_series(text, text, series)
     return _write_from_context(text, prompt) if figure else None
+
+
+def _write_series(
+    text: str, source: str, series: Sequence[str], *, origin: str = ""
+) -> Program | str:
+    """Return the program for a series if the whole of it was read, else what was not."""
+    unread = find_unread(source)
+    return explain_unread(unread) if unread else write_statistics(text, series, origin=origin)
 
 
 def _write_from_context(text: str, prompt: PromptParts) -> Program | str | None:
@@ -131,10 +154,11 @@ def _write_from_context(text: str, prompt: PromptParts) -> Program | str | None:
     for result in reversed(prompt.results):
         series = find_series(result.text) if result.status == "completed" else []
         if len(series) >= TELLING_NUMBERS:
-            return write_statistics(text, series, origin=f" (from the {result.agent}'s result)")
+            origin = f" (from the {result.agent}'s result)"
+            return _write_series(text, result.text, series, origin=origin)
     series = find_series(prompt.task) if prompt.task != text else []
     if series:
-        return write_statistics(text, series)
+        return _write_series(text, prompt.task, series)
     if prompt.results:
         return f"The results so far hold no series of numbers that I could compute with. {REMEDY}"
     return None

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from agents._kit.offline_arithmetic import find_expressions, write_arithmetic
-from agents._kit.offline_numbers import find_series
+from agents._kit.offline_numbers import find_range, find_series, find_unread
 from agents._kit.offline_programs import Program
 from agents._kit.offline_statistics import write_statistics
 
@@ -183,3 +183,51 @@ def test_a_failing_computation_fails_in_the_program_not_here() -> None:
     program = write_arithmetic(find_expressions("What is 10 / 0?"))
     with pytest.raises(subprocess.CalledProcessError):
         run(program)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mean of 10, 20, N/A, 40", "mean of 10, twenty, 30 and 40", "mean of (120), 130, 140",
+        "mean of 2^10, 4, 5", "median of [3, 1, [2, 8]]", "mean of 1e400, 2, 3",
+        f"mean of {'9' * 31}, 2, 3", f"mean of 2, 3, {'9' * 31}", f"mean of {'9' * 99}, 2, 3",
+        "mean of 3, 5, 2024-01-05, 9", "mean of 0x10, 5, 6", "mean of 10, 20, N/A",
+        "mean of N/A, 10, 20", "mean of 10, 20 and thirty", "mean of 4, 5, 2^10",
+        "mean of 1, 2, 3, ..., 100", "mean of 3 million, 4 million and 500000",
+        "sum of 1 to 100", "sum the even numbers from 1 to 100", "sum the numbers from 1 to 99999",
+        "sum the numbers between 1 and 100", "10\nN/A\n30\n40, mean", "mean of 10 20 N/A 40 50",
+        "mean of [1, 2], [3, 4]", "mean of 10, oops, 30, 40", "mean of 10, 20, 30, oops, 40",
+    ],
+)  # fmt: skip
+def test_a_list_that_was_not_read_whole_is_told(text: str) -> None:
+    assert not find_range(text)
+    assert find_unread(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mean of 120, 135, 150, 149, 171", "mean of [1, 2, 3]", "mean of (1, 2, 3).",
+        "mean of 1,200, 1,350, and 1,500", "12%, 15 %, 9%", "$1,200.50; €3k; 2M",
+        "-1, -2.5, +3 and .5", "- 120\n- 135\n- 150", "Jan: 120, Feb: 135, Mar: 150",
+        "120 in 2020, 135 in 2021, 150 in 2022", "2020: 120, 2021: 135, 2022: 150",
+        "in the years 2019, 2020, 2021 it was 10, 20, 30", "5 kg, 6 kg and 7 kg",
+        "Q1 10, Q2 20, Q3 30 (as in [1])", "growth from 80 to 100", "1e3, 2E-2, 3",
+        "mean of 1, 2, 3 and plot a chart, then double it", "In 2020, revenue was 10, 20, 30",
+        "* 120\n* 135\n* 150", "mean of 1, 2, 3, please", "Compute:\n10, 20, 30\nThanks",
+    ],
+)  # fmt: skip
+def test_a_list_that_was_read_whole_is_computed(text: str) -> None:
+    assert find_series(text)
+    assert find_unread(text) == ""
+
+
+def test_a_dash_of_a_word_processor_is_a_minus() -> None:
+    text = "mean of -5, \N{EN DASH}7, \N{MINUS SIGN}9"
+    assert figures(text)["mean"] == "-7"
+    assert find_unread(text) == ""
+
+
+def test_a_range_of_integers_is_written_out() -> None:
+    found = find_range("Sum the numbers from 1 to 100")
+    assert sum(map(int, found)) == 5050
