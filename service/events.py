@@ -21,7 +21,8 @@ BURST_SECONDS: Final = 0.02
 """How long the first event of a burst waits for the others before all are stored and sent."""
 
 UNFOLLOWED_SECONDS: Final = 0.2
-"""The same while nobody follows the run: what a crash loses is made again from the checkpoint."""
+"""The same while nobody follows the run. Events that a crash loses are made again from the checkpoint;
+the booking of a model call that ended within this time is not."""
 
 PIECES_SECONDS: Final = 0.01
 """The shortest time between two sendings of pieces of messages."""
@@ -180,7 +181,7 @@ class SegmentLog:
                 await self._caught_up.wait()
 
     def close(self) -> None:
-        """Say that nothing more comes: `run` returns once all is written."""
+        """Say that nothing more comes: `run` returns and leaves what waits to `take_batch`."""
         self._closed = True
         self._wake.set()
         self._hurry.set()

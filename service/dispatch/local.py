@@ -124,9 +124,10 @@ class LocalDispatcher:
 
     async def _fill(self) -> None:
         """Start as many segments as there are free places."""
+        # True while the table is read: a run submitted meanwhile must not take a place given away here.
+        self._backlog = True
         free = self._max_concurrent - len(self._active)
         if free <= 0:
-            self._backlog = True
             return
         refs = self._left_over[:free]
         self._left_over = self._left_over[free:]
