@@ -29,8 +29,9 @@ from service.events import SegmentLog
 from service.hub import EventHub
 from service.notices import Notice
 
-MAX_FRUITLESS_ATTEMPTS: Final = 5
-"""Claims in a row that may end with the process and without an event before a run is given up."""
+MAX_FRUITLESS_ATTEMPTS: Final = 12
+"""Claims in a row that may end with the process and without an event before a run is given up. High,
+because a run that only happens to be there when a process is killed must not be lost."""
 
 EARLIER_TURNS: Final = 6
 """Runs of the same thread that a follow-up run is told about."""

@@ -419,6 +419,7 @@ def test_a_stopping_server_lets_go_of_streams_and_waits(
     assert "Traceback" not in service.process.stderr
 
 
+@pytest.mark.timeout(180)
 def test_a_run_that_ends_the_process_again_and_again_is_given_up(
     serve: StartService, models: Models
 ) -> None:
@@ -426,13 +427,13 @@ def test_a_run_that_ends_the_process_again_and_again_is_given_up(
     models.add(Rule(when=When(schema=True, user="Kill me"), reply=Reply(fault="hang")))
     service = serve(models=models)
     run_id = service.create("Kill me")
-    for attempt in range(1, 6):
+    for attempt in range(1, 13):
         service.follow_until(
             run_id, seen_type("run.started" if attempt == 1 else "run.resumed", max(attempt - 1, 1))
         )
         service.process.kill()
         service = serve(models=models)
     run = service.ended(run_id)
-    assert (run["status"], run["attempt"]) == ("failed", 6)
+    assert (run["status"], run["attempt"]) == ("failed", 13)
     assert "given up" in run["error"]["detail"]
     assert service.ended(service.create("What else is there?"))["status"] == "completed"
