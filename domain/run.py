@@ -137,6 +137,8 @@ class Run(BaseModel):
     tenant_id: str = Field(exclude=True)
     agents: tuple[str, ...] | None = Field(default=None, exclude=True)
     """Internal: the agents this run may use; `None` means every routable one."""
+    caller_id: str = Field(default="default", exclude=True)
+    """Internal: which key created the run."""
 
     @property
     def terminal(self) -> bool:

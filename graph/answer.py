@@ -122,7 +122,9 @@ class AnswerNode:
         def on_retry(reason: str, delay: float, number: int) -> None:
             runtime.stream_writer(_retrying(state, runtime, reason, delay, number))
 
-        message = await self._gateway.call(invoke, on_retry=on_retry)
+        message = await self._gateway.call(
+            invoke, run_id=run_context(runtime).run_id, on_retry=on_retry
+        )
         key = f"{round_}|{SUPERVISOR}|answer|{run_context(runtime).attempt}"
         runtime.stream_writer(self._gateway.book(key, SUPERVISOR, "standard", message))
         if not message.text.strip():

@@ -149,7 +149,9 @@ class Supervisor:
             key = f"{call}~{number}~{run_context(runtime).attempt}"
             write(retry_draft(int(call.partition("|")[0]), key, reason, delay, number))
 
-        message = await self._gateway.call(invoke, on_retry=on_retry)
+        message = await self._gateway.call(
+            invoke, run_id=run_context(runtime).run_id, on_retry=on_retry
+        )
         round_, _, question = call.partition("|")
         key = f"{round_}|{SUPERVISOR}|{question}|{run_context(runtime).attempt}"
         write(self._gateway.book(key, SUPERVISOR, "fast", message))

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
-
-from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.memory import InMemorySaver
 
 from agents._kit.models import ModelGateway, ModelSettings
 from agents._kit.registry import Team, find_team
 from graph.workflow import build_workflow, graph_version
-from service.checkpoints import DeferringSaver, open_sqlite_saver
+from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.dispatch.local import LocalDispatcher
 from service.executor import Executor
 from service.hub import EventHub
@@ -76,10 +72,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         gateway = open_gateway(settings, team)
         stack.push_async_callback(gateway.aclose)
         store: SqlRunStore = await stack.enter_async_context(open_store(settings.database_url))
-        if isinstance(store.database, SqliteDatabase):
-            gateway.settle = store.database.settle
-        saver = await _open_saver(settings, store.database, stack)
-        workflow = build_workflow(team=team, gateway=gateway, toolbox=toolbox, checkpointer=saver)
+        checkpoints = await _open_checkpoints(settings, store.database, stack)
+        gateway.settle = checkpoints.settle
+        workflow = build_workflow(
+            team=team, gateway=gateway, toolbox=toolbox, checkpointer=checkpoints.saver
+        )
         version_of_graph = graph_version(team, toolbox)
         hub, clock = EventHub(), SystemClock()
         executor = Executor(
@@ -90,7 +87,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             graph_version=version_of_graph,
             workspaces=settings.data_dir.resolve() / "workspaces",
             gateway=gateway,
-            saver=saver if isinstance(saver, DeferringSaver) else None,
+            checkpoints=checkpoints,
         )
         dispatcher = LocalDispatcher(
             store, executor.execute, max_concurrent=settings.max_concurrent_runs
@@ -124,10 +121,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
 
 
-async def _open_saver(
+async def _open_checkpoints(
     settings: Settings, database: Database, stack: AsyncExitStack
-) -> BaseCheckpointSaver[Any]:
+) -> Checkpoints:
     path = sqlite_path(settings.database_url)
     if path is None or not isinstance(database, SqliteDatabase):
-        return InMemorySaver()
-    return await stack.enter_async_context(open_sqlite_saver(path, database))
+        return MemoryCheckpoints()
+    return await stack.enter_async_context(open_sqlite_checkpoints(path, database))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -127,8 +127,10 @@ class SegmentLog:
         clock: Clock,
         *,
         claim: Claim,
+        flush: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
+        self._flush = flush
         self._hub = hub
         self._clock = clock
         self._run = claim.run
@@ -257,6 +259,7 @@ class SegmentLog:
     async def _store_events(self, drafts: list[EventDraft], calls: list[ModelCall]) -> list[Event]:
         if not drafts and not calls:
             return []
+        await self._flush()  # what the log tells has to be true after a crash too
         return await self._store.append(
             RunRef(self._run.tenant_id, self._run.id),
             attempt=self._run.attempt,

@@ -6,8 +6,9 @@ import asyncio
 import logging
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained, GraphRecursionError
@@ -24,7 +25,7 @@ from graph.projection import unfinished_drafts, update_drafts
 from graph.state import FinalAnswer, State, Workflow
 from graph.streaming import Segment
 from graph.workflow import recursion_limit
-from service.checkpoints import DeferringSaver
+from service.checkpoints import Checkpoints, Saver
 from service.events import SegmentLog
 from service.hub import EventHub
 from service.notices import Notice
@@ -55,6 +56,21 @@ class _Start:
     """What the graph ended with, where only the row is behind."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """One segment: its run, the graph over the segment's own saver, its log, and how it is stopped."""
+
+    run: Run
+    graph: Workflow
+    log: SegmentLog
+    control: RunControl
+
+
+Outcome = Literal["ended", "drained", "lost", "refused"]
+"""How a segment left its run: `ended` the run has ended · `drained` at a step's end, to go on elsewhere ·
+`lost` a newer claim or a caller's cancellation took it · `refused` it could not be claimed."""
+
+
 class Executor:
     """Runs segments: claim, stream the graph into the event log, write the end."""
 
@@ -68,7 +84,7 @@ class Executor:
         graph_version: str,
         workspaces: Path,
         gateway: ModelGateway,
-        saver: DeferringSaver | None,
+        checkpoints: Checkpoints,
     ) -> None:
         self._store = store
         self._hub = hub
@@ -78,58 +94,71 @@ class Executor:
         self._engine = gateway.engine
         self._workspaces = workspaces
         self._relay = gateway.relay
-        self._saver = saver
+        self._checkpoints = checkpoints
 
-    async def execute(self, ref: RunRef, control: RunControl) -> None:
-        """Claim a run and bring it as far as it goes.
+    async def execute(self, ref: RunRef, control: RunControl) -> Outcome:
+        """Claim a run and bring it as far as it goes; return how far that was.
 
-        Returns when it has ended, was drained or belongs to somebody else. Raises only what a later
-        claim may mend (the store is down); the run stays `running` then.
+        Raises only what a later claim may mend (the store is down); the run stays `running` then.
         """
         claim = await self._store.claim(ref, now=self._clock.now())
         if claim is None:
-            return
+            return "refused"
         self._hub.forget_messages(ref.run_id)
         run = claim.run
         _log.info("Segment started.", extra=_log_fields(run, "segment_started"))
         try:
-            await self._run_segment(claim, control)
+            async with self._checkpoints.segment(run) as saver:
+                await self._run_segment(claim, saver, control)
         except OwnershipLostError:
             _log.info(
                 "The run belongs to somebody else now.", extra=_log_fields(run, "ownership_lost")
             )
+            return "lost"
         except GraphDrained:
             _log.info(
                 "Segment handed back at a step's end.", extra=_log_fields(run, "segment_drained")
             )
-        finally:
-            if self._saver:
-                self._saver.end(run.id)
+            return "drained"
+        return "ended"
 
-    async def _run_segment(self, claim: Claim, control: RunControl) -> None:
+    async def _run_segment(self, claim: Claim, saver: Saver, control: RunControl) -> None:
         run = claim.run
-        log = SegmentLog(self._store, self._hub, self._clock, claim=claim)
+        log = SegmentLog(
+            self._store,
+            self._hub,
+            self._clock,
+            claim=claim,
+            flush=partial(self._checkpoints.flush, run.id),
+        )
+        work = _Work(run=run, graph=self._graph_with(saver), log=log, control=control)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(log.run(), name=f"log {run.id}")
                 try:
-                    ending = _ending(await self._reach_end(run, log, control))
+                    ending = _ending(await self._reach_end(work))
                 except RunFailedError as error:
                     ending = _failed(error)
                 log.close()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
+        await self._checkpoints.flush(run.id)
         await self._finish(run, ending, log)
 
-    async def _reach_end(self, run: Run, log: SegmentLog, control: RunControl) -> FinalAnswer:
+    def _graph_with(self, saver: Saver) -> Workflow:
+        if saver is self._workflow.checkpointer:
+            return self._workflow
+        return self._workflow.copy({"checkpointer": saver})
+
+    async def _reach_end(self, work: _Work) -> FinalAnswer:
         """Return what the graph ends with; raises `RunFailedError` where it has no end."""
-        for draft in _opening(run):
-            await log.put(draft)
-        await self._check_engine_and_progress(run)
-        start = await self._start(run)
+        for draft in _opening(work.run):
+            await work.log.put(draft)
+        await self._check_engine_and_progress(work.run)
+        start = await self._start(work)
         for draft in start.missed:
-            await log.put(draft)
-        return start.final or await self._stream(run, start, log, control)
+            await work.log.put(draft)
+        return start.final or await self._stream(work, start)
 
     async def _check_engine_and_progress(self, run: Run) -> None:
         """Refuse a run that this process cannot honestly finish."""
@@ -151,21 +180,19 @@ class Executor:
             )
             raise RunFailedError(msg)
 
-    async def _start(self, run: Run) -> _Start:
-        if run.attempt > 1 and self._workflow.checkpointer:
-            snapshot = await self._workflow.aget_state(_config(run))
+    async def _start(self, work: _Work) -> _Start:
+        if work.run.attempt > 1 and work.graph.checkpointer:
+            snapshot = await work.graph.aget_state(_config(work.run))
             if snapshot.values:
-                return await self._resume(run, snapshot)
-        if run.attempt == 1 and self._saver:
-            self._saver.begin(run.id)
-        state: State = {"task": run.task, "earlier": await self._earlier(run)}
+                return await self._resume(work, snapshot)
+        state: State = {"task": work.run.task, "earlier": await self._earlier(work.run)}
         return _Start(state=state)
 
-    async def _resume(self, run: Run, snapshot: StateSnapshot) -> _Start:
+    async def _resume(self, work: _Work, snapshot: StateSnapshot) -> _Start:
         state = cast("State", snapshot.values)
-        if run.graph_version != self._graph_version:
+        if work.run.graph_version != self._graph_version:
             msg = (
-                f"The run was begun by graph version {run.graph_version}, this server has "
+                f"The run was begun by graph version {work.run.graph_version}, this server has "
                 f"{self._graph_version}: its agents or tools have changed. Create the run again."
             )
             raise RunFailedError(msg, code="run-incompatible")
@@ -175,7 +202,7 @@ class Executor:
             round=round_,
             missed=(
                 *update_drafts(state, round_),
-                *await unfinished_drafts(self._workflow, snapshot),
+                *await unfinished_drafts(work.graph, snapshot),
             ),
             final=state.get("final"),
         )
@@ -189,24 +216,23 @@ class Executor:
             for turn in turns
         )
 
-    async def _stream(
-        self, run: Run, start: _Start, log: SegmentLog, control: RunControl
-    ) -> FinalAnswer:
+    async def _stream(self, work: _Work, start: _Start) -> FinalAnswer:
         """Stream the graph to its end; raises `RunFailedError` where it has none."""
-        segment = Segment(self._workflow)
+        run = work.run
+        segment = Segment(work.graph)
         parts = segment.run(
             start.state,
             config=_config(run),
             context=self._context(run),
-            control=control,
+            control=work.control,
             round_=start.round,
         )
         try:
-            with self._relay.listening(run.id, log.take):
+            with self._relay.listening(run.id, work.log.take):
                 async with aclosing(parts):
                     async for item in parts:
-                        await log.put(item)
-        except (GraphDrained, RunFailedError):
+                        await work.log.put(item)
+        except (GraphDrained, OwnershipLostError, RunFailedError):
             raise
         except GraphRecursionError as error:
             msg = "The workflow took more steps than its rounds allow."

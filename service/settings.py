@@ -39,7 +39,14 @@ class Settings(BaseSettings):
     env: Literal["development", "production"] = "development"
     """`production` refuses what is only safe on your own machine, such as running a model's code."""
     database_url: str = "sqlite:///data/signalbox.db"
-    """Where runs are kept: `sqlite:///path` or `memory://`."""
+    """Where runs are kept: `sqlite:///path`, `postgresql://user@host/name` or `memory://`."""
+    database_pool: int = Field(default=10, ge=2, le=200)
+    """Connections to Postgres a process may hold for each of its pools: runs, checkpoints, queue."""
+    dispatch: Literal["auto", "local", "queue"] = "auto"
+    """Who executes runs: `local` this process alone, `queue` every process on the same Postgres, `auto`
+    the queue on Postgres and this process otherwise."""
+    takeover_seconds: float = Field(default=8.0, ge=1, le=300)
+    """Seconds without a sign of life after which a worker's runs go on in another one."""
     data_dir: Path = Path("data")
     """Folder for workspaces and the document index."""
     host: str = "127.0.0.1"
@@ -63,9 +70,17 @@ class Settings(BaseSettings):
     max_rounds: int = Field(default=10, ge=1, le=50)
     """Rounds a run may take; a run may ask for fewer."""
     max_concurrent_runs: int = Field(default=16, ge=1, le=1000)
-    """Runs that execute at the same time; the others wait."""
+    """Runs that a process executes at the same time; the others wait."""
+    max_concurrent_per_key: int | None = Field(default=None, ge=1, le=10_000)
+    """Runs of one API key that execute at the same time, over all processes; unset means no limit."""
     max_wait: float = Field(default=60.0, ge=0, le=3600)
     """Seconds a request may wait for its run."""
+    keep_runs_days: float = Field(default=90.0, ge=0, le=36_500)
+    """Days a finished run is kept, with everything that belongs to it; 0 keeps runs for ever."""
+    keep_events_days: float = Field(default=30.0, ge=0, le=36_500)
+    """Days the events of a finished run can be replayed; 0 keeps them as long as the run."""
+    keep_checkpoints_days: float = Field(default=7.0, ge=0, le=36_500)
+    """Days a finished run keeps every step it can be forked from; then only the last. 0 keeps them all."""
 
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     """Key for OpenAI; setting it turns the model on."""

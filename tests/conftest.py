@@ -36,7 +36,7 @@ _MAY_BLOCK: Final = (
     ("service/settings.py", ("read_settings",)),
     # In memory there is no disk to wait for.
     ("service/store/database.py", ("write",)),
-    ("service/bootstrap.py", ("open_services", "_open_saver")),
+    ("service/bootstrap.py", ("open_services", "_open_checkpoints")),
 )
 """Functions below which blocking is allowed: end of the file's name, and names."""
 

@@ -85,7 +85,7 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
             data = {"reason": reason, "delay_seconds": delay, "try": number}
             write(context.draft("agent.retrying", data, f"{turn}~{number}~{context.attempt}"))
 
-        message = await self._gateway.call(invoke, on_retry=on_retry)
+        message = await self._gateway.call(invoke, run_id=context.run_id, on_retry=on_retry)
         work = context.assignment
         key = f"{work['round']}|{work['path']}|{turn}|{context.attempt}"
         write(self._gateway.book(key, self._spec.name, self._spec.tier, message))

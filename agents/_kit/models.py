@@ -70,9 +70,9 @@ class ModelGateway:
             follow_redirects=True,
         )
         self.relay: Final = TokenRelay()
-        self.settle: Callable[[], Awaitable[None]] | None = None
-        """Awaited before a model is paid: returns when all that was done so far is saved, or cannot be; then
-        the next write of the event log fails and ends the segment."""
+        self.settle: Callable[[str], Awaitable[None]] | None = None
+        """Awaited with the run's id before a model is paid: returns when all that the run has done is
+        saved, or cannot be; then the next write of the event log fails and ends the segment."""
         self._talking: dict[Tier, BaseChatModel] = {}
         self._deciding: dict[Tier, BaseChatModel] = {}
         for tier in ("fast", "standard", "deep"):
@@ -130,6 +130,7 @@ class ModelGateway:
         self,
         invoke: Callable[[], Awaitable[AIMessage]],
         *,
+        run_id: str,
         on_retry: Callable[[str, float, int], None],
     ) -> AIMessage:
         """Call a model until it answers or fails for good.
@@ -152,7 +153,7 @@ class ModelGateway:
             reraise=True,
         )
         if self.settle:
-            await self.settle()
+            await self.settle(run_id)
         try:
             async for attempt in tries:
                 with attempt:

@@ -25,7 +25,7 @@ LONGEST_AGAIN_SECONDS: Final = 300.0
 GRACE_SECONDS: Final = 10.0
 """How long a stopping process waits for segments to reach a superstep's end."""
 
-Execute = Callable[[RunRef, RunControl], Awaitable[None]]
+Execute = Callable[[RunRef, RunControl], Awaitable[object]]
 
 _log = logging.getLogger("signalbox.dispatch")
 

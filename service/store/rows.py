@@ -15,6 +15,7 @@ from service.store.columns import utc
 _SAME: Final = (
     "id",
     "tenant_id",
+    "caller_id",
     "thread_id",
     "status",
     "stop_reason",

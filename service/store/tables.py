@@ -58,6 +58,10 @@ runs: Final = Table(
     Column("tags", JSON, nullable=False),
     # NULL means every routable agent, which an empty list must not come to mean.
     Column("agents", optional_json()),
+    # Which key created it; what may execute at the same time is counted by it.
+    Column("caller_id", String, nullable=False, server_default="default"),
+    # How far housekeeping has come with it; see `service.store.housekeeping`.
+    Column("tidied", Integer, nullable=False, server_default="0"),
 )
 
 # A tenant's runs, newest first. Run ids sort by time of creation.
@@ -66,6 +70,8 @@ Index(None, runs.c.tenant_id, runs.c.id)
 Index(None, runs.c.tenant_id, runs.c.thread_id, runs.c.id)
 # Led by the status alone, so that the dispatcher's look across tenants is served as well.
 Index(None, runs.c.status, runs.c.tenant_id, runs.c.id)
+# What housekeeping has to do next.
+Index(None, runs.c.tidied, runs.c.ended_at)
 # A tenant's runs since a time, which may be few among very many.
 Index(None, runs.c.tenant_id, runs.c.created_at)
 

@@ -20,6 +20,8 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
+from domain.run import Run
+from service.checkpoints.base import Saver
 from service.store import SqliteDatabase
 
 _PUT: Final = (
@@ -144,10 +146,38 @@ class DeferringSaver(AsyncSqliteSaver):
         self._database.defer(sql, rows)
 
 
+class SqliteCheckpoints:
+    """`service.checkpoints.base.Checkpoints` in a SQLite file, which one process owns."""
+
+    def __init__(self, saver: DeferringSaver, database: SqliteDatabase) -> None:
+        self.saver: Final = saver
+        self._database = database
+
+    @asynccontextmanager
+    async def segment(self, run: Run) -> AsyncIterator[Saver]:
+        """Yield the one saver there is: a claim here waits for the segment before it."""
+        if run.attempt == 1:
+            self.saver.begin(run.id)
+        try:
+            yield self.saver
+        finally:
+            self.saver.end(run.id)
+
+    async def settle(self, run_id: str) -> None:
+        """Return when what was handed over is committed, or cannot be."""
+        del run_id
+        await self._database.settle()
+
+    async def flush(self, run_id: str) -> None:
+        """Return at once: the rows go along with whatever is written next."""
+
+
 @asynccontextmanager
-async def open_sqlite_saver(path: Path, database: SqliteDatabase) -> AsyncIterator[DeferringSaver]:
-    """Open a checkpointer on the file of a run store, which has to be open."""
+async def open_sqlite_checkpoints(
+    path: Path, database: SqliteDatabase
+) -> AsyncIterator[SqliteCheckpoints]:
+    """Open the checkpoints in the file of a run store, which has to be open."""
     async with aiosqlite.connect(path) as connection:
         saver = DeferringSaver(connection, database)
         await saver.setup()
-        yield saver
+        yield SqliteCheckpoints(saver, database)
