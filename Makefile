@@ -26,7 +26,7 @@ export PIP_NO_INPUT := 1
 # At most four: more processes start slower than they test.
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
 
-.PHONY: help install dev run serve test test-slow test-all lint format lock env-example check bench
+.PHONY: help install dev run serve test test-slow test-all lint format lock env-example check bench chaos
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,11 @@ check: lint test ## what to run before a commit
 
 bench: $(INSTALLED_DEV) ## what the service costs beside the bare graph
 	@$(BIN)/python -m bench.overhead
+
+MODE ?= every-write
+
+chaos: $(INSTALLED_DEV) ## kill real processes at every write: make chaos EVERY=5; MODE=survive breaks a cluster
+	@$(BIN)/python -m tests.chaos --mode $(MODE) $(if $(EVERY),--every $(EVERY))
 
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock" --quiet

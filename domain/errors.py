@@ -9,7 +9,8 @@ SignalboxError
 │   ├── ModelAnswerError    a model answered with something unusable (a cut stream, nothing at all)
 │   ├── TurnLimitError      an agent used up its model calls
 │   └── ToolFailedError     a tool refused or failed; the model reads the sentence and adapts
-└── OwnershipLostError      control flow, not a failure: a newer claim or an ending took the run away
+├── OwnershipLostError      control flow, not a failure: a newer claim or an ending took the run away
+└── StoreUnavailableError   likewise: what the run has done cannot be saved now, a later claim goes on
 """
 
 from __future__ import annotations
@@ -88,3 +89,7 @@ class ToolFailedError(RunFailedError):
 
 class OwnershipLostError(SignalboxError):
     """The segment no longer owns the run: nothing it does may be written."""
+
+
+class StoreUnavailableError(SignalboxError):
+    """The database cannot be reached: the segment ends without an end, and a later claim goes on."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from domain.events import Event, EventDraft
-from domain.run import Ending, Run, RunStatus
+from domain.run import Ending, MultitaskStrategy, Run, RunStatus
 from domain.usage import ModelCall
 
 
@@ -51,6 +51,8 @@ class Created(NamedTuple):
 
     run: Run
     replayed: bool
+    interrupted: tuple[tuple[Run, Event], ...] = ()
+    """The runs whose place it took, each with the event that ended it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +87,22 @@ class RunStore(Protocol):
     conditional write that follows `domain.run.TRANSITIONS` and reports who won."""
 
     async def create(
-        self, run: Run, draft: EventDraft, *, idempotency: IdempotencyKey | None = None
+        self,
+        run: Run,
+        draft: EventDraft,
+        *,
+        idempotency: IdempotencyKey | None = None,
+        strategy: MultitaskStrategy = "enqueue",
     ) -> Created:
         """Commit the run (`queued`), its first event and the idempotency record together.
 
         A known idempotency key with the same digest returns the run it made (`replayed=True`), with
         another digest raises `CallerError("idempotency-key-reuse")`; nothing is created either way.
+
+        Only then the strategy is asked. While the thread has a run that is not terminal, `reject`
+        raises `CallerError("thread-busy")` with the id of one, and `interrupt` cancels them all in the
+        same transaction, each with its partial result. Of creates at once in one thread each sees what
+        the one before it has left.
         """
         ...
 
@@ -103,8 +115,9 @@ class RunStore(Protocol):
         ...
 
     async def runnable(self, *, limit: int, exclude: Collection[str]) -> list[RunRef]:
-        """Return the oldest runs that may be claimed now: `queued`, and no earlier run of the same
-        tenant's thread is still active. Crosses tenants: only the dispatcher calls it."""
+        """Return the oldest runs that may be claimed now: `queued`, with no earlier run of the same
+        tenant's thread still active, and of a caller no more than may yet execute. Crosses tenants:
+        only the dispatcher calls it."""
         ...
 
     async def has_queued(self, *, exclude: Collection[str]) -> bool:
@@ -116,10 +129,12 @@ class RunStore(Protocol):
         ...
 
     async def claim(self, ref: RunRef, *, now: datetime) -> Claim | None:
-        """Make the run `running` under a new attempt; `None` where its status no longer allows that.
+        """Make the run `running` under a new attempt; `None`, and nothing changed, where it may not be.
 
-        Allowed from `queued` and from `running` (a crash). `started_at` is set once. The keys are read
-        in the same transaction."""
+        Allowed from `running` (a crash), and from `queued` where it is the run's turn: no earlier run
+        of its thread is active, and fewer runs of its caller are `running` than may execute at the same
+        time. Of claims at once, in whichever processes, no two break that. `started_at` is set once.
+        The keys are read in the same transaction."""
         ...
 
     async def append(
@@ -176,6 +191,38 @@ class RunStore(Protocol):
 
     async def ping(self) -> None:
         """Raise unless the database answers."""
+        ...
+
+
+class RunKeeper(Protocol):
+    """Forgets finished runs step by step. Every method deletes one batch in one transaction and returns
+    what it has dealt with; nothing returned means that nothing is due. Processes share the work. They
+    cross tenants: only housekeeping calls them, and nothing here touches a run that has not ended."""
+
+    async def trim(self, *, now: datetime, limit: int) -> list[RunRef]:
+        """Drop what only a run that executes needs: the steps within its agents.
+
+        Its own steps stay, and whatever a run that was cut off needs to go on where it was."""
+        ...
+
+    async def prune(self, *, before: datetime, limit: int) -> list[RunRef]:
+        """Drop all checkpoints but the last of runs that ended by then."""
+        ...
+
+    async def clear(self, *, before: datetime, limit: int) -> list[RunRef]:
+        """Drop all events but the last of runs that ended by then."""
+        ...
+
+    async def delete(self, *, before: datetime, limit: int) -> list[RunRef]:
+        """Drop runs that ended by then, with all that the database has of them."""
+        ...
+
+    async def expire_keys(self, *, now: datetime, limit: int) -> int:
+        """Drop idempotency records that stand for their run no longer; return how many."""
+        ...
+
+    async def unknown(self, refs: Sequence[RunRef]) -> list[RunRef]:
+        """Return those of the runs that do not exist."""
         ...
 
 

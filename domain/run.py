@@ -25,6 +25,11 @@ StopReason = Literal[
     "done", "max_rounds", "no_progress", "deadline", "budget", "cancelled", "error"
 ]
 
+MultitaskStrategy = Literal["enqueue", "reject", "interrupt"]
+"""What a new run does while its thread is busy, that is while a run of it has not ended, one that asks
+a person included: `enqueue` waits for its turn · `reject` is refused · `interrupt` cancels the others
+and takes their place."""
+
 Engine = Literal["model", "offline"]
 """`offline`: no language model was configured and the deterministic planner did the work."""
 
@@ -145,6 +150,11 @@ class Run(BaseModel):
         """Return whether the run has ended."""
         return self.status in TERMINAL
 
+    @property
+    def begins_thread(self) -> bool:
+        """Return whether the thread was made for this run: such a thread is named after it."""
+        return self.thread_id.partition("_")[2] == self.id.partition("_")[2]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
@@ -171,3 +181,5 @@ class RunContext:
     """A folder of this run alone; the file tools and code runs see nothing else."""
     agents: tuple[str, ...] | None = None
     """The agents this run may use; `None` means every routable one."""
+    earlier: str = ""
+    """What was asked and answered before on the same thread, bounded."""

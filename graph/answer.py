@@ -104,7 +104,7 @@ class AnswerNode:
         failed = [o for o in state.get("outcomes", []) if o["status"] == "failed"]
         prompt = write_prompt(
             state["task"],
-            earlier=state.get("earlier", ""),
+            earlier=run_context(runtime).earlier,
             results=write_results([*accepted, *failed]),
         )
         messages = [SystemMessage(PROMPT), HumanMessage(prompt)]
@@ -122,11 +122,12 @@ class AnswerNode:
         def on_retry(reason: str, delay: float, number: int) -> None:
             runtime.stream_writer(_retrying(state, runtime, reason, delay, number))
 
-        message = await self._gateway.call(
-            invoke, run_id=run_context(runtime).run_id, on_retry=on_retry
+        context = run_context(runtime)
+        message = await self._gateway.call(invoke, run_id=context.run_id, on_retry=on_retry)
+        key = f"{round_}|{SUPERVISOR}|answer|{context.attempt}"
+        runtime.stream_writer(
+            self._gateway.book(key, SUPERVISOR, "standard", message, run_id=context.run_id)
         )
-        key = f"{round_}|{SUPERVISOR}|answer|{run_context(runtime).attempt}"
-        runtime.stream_writer(self._gateway.book(key, SUPERVISOR, "standard", message))
         if not message.text.strip():
             msg = "The model answered with a tool call where it has no tools."
             raise ModelAnswerError(msg)

@@ -13,7 +13,7 @@ from langgraph.types import Command
 from agents._kit.loop import AgentLoop
 from agents._kit.outcomes import failed_outcome
 from domain.agent import AgentSpec
-from domain.errors import RunFailedError
+from domain.errors import OwnershipLostError, RunFailedError, StoreUnavailableError
 from domain.run import RunContext
 from graph.context import run_context
 from graph.state import AgentInput, State
@@ -30,12 +30,12 @@ def make_agent_node(loop: AgentLoop) -> AgentNode:
     async def agent_node(
         state: AgentInput, config: RunnableConfig, runtime: Runtime[RunContext]
     ) -> State:
+        context = run_context(runtime)
         outcome = await loop(
             state["assignment"],
             task=state["task"],
-            earlier=state["earlier"],
             results=state["results"],
-            context=run_context(runtime),
+            context=context,
             config=config,
             write=runtime.stream_writer,
         )
@@ -53,6 +53,8 @@ def make_error_handler(
     """
 
     async def handle_error(state: AgentInput, error: NodeError) -> Command[Any]:
+        if isinstance(error.error, (OwnershipLostError, StoreUnavailableError)):
+            raise error.error  # not the agent's: the segment ends here, and the run goes on elsewhere
         code, detail = _explain(spec, error.error)
         outcome = failed_outcome(state["assignment"], spec, model=model, code=code, detail=detail)
         return Command(goto="supervisor", update={"outcomes": [outcome]})

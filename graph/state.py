@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from langgraph.graph.state import CompiledStateGraph
 from typing_extensions import TypedDict
@@ -11,6 +11,10 @@ from domain.agent import AgentOutcome, Assignment, Citation
 from domain.problems import Code
 from domain.routing import RouteRecord
 from domain.run import RunContext, RunStatus, StopReason
+
+STATE_FORMAT: Final = 1
+"""Raised when what the state holds comes to mean something else, so that runs which other code began
+cannot go on. A new channel is no reason: it has to bear being empty."""
 
 
 class Missing(TypedDict):
@@ -71,8 +75,6 @@ class State(TypedDict, total=False):
     """A run's state."""
 
     task: str
-    earlier: str
-    """What was asked and answered before on the same thread, bounded."""
     round: int
     routes: Annotated[list[RouteRecord], merge_routes]
     outcomes: Annotated[list[AgentOutcome], merge_outcomes]
@@ -87,7 +89,6 @@ class AgentInput(TypedDict):
     """What one agent node gets. Bounded: LangGraph keeps it in the checkpoint."""
 
     task: str
-    earlier: str
     results: str
     assignment: Assignment
 

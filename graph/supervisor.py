@@ -84,7 +84,11 @@ class Supervisor:
 
     def _allowed(self, context: RunContext) -> tuple[AgentSpec, ...]:
         names = context.agents
-        return tuple(s for s in self._team.routable if names is None or s.name in names)
+        specs = tuple(s for s in self._team.routable if names is None or s.name in names)
+        if not specs:
+            msg = f"None of the agents this run may use ({', '.join(names or ())}) is part of this server."
+            raise RunFailedError(msg, code="run-incompatible")
+        return specs
 
     async def _decide(
         self,
@@ -93,7 +97,7 @@ class Supervisor:
         specs: tuple[AgentSpec, ...],
         round_: int,
     ) -> Decision:
-        messages = self._messages(state, specs)
+        messages = self._messages(state, specs, run_context(runtime).earlier)
         fault = ""
         for question in range(2):
             message = await self._ask(messages, runtime, specs, f"{round_}|{question}")
@@ -149,18 +153,19 @@ class Supervisor:
             key = f"{call}~{number}~{run_context(runtime).attempt}"
             write(retry_draft(int(call.partition("|")[0]), key, reason, delay, number))
 
-        message = await self._gateway.call(
-            invoke, run_id=run_context(runtime).run_id, on_retry=on_retry
-        )
+        context = run_context(runtime)
+        message = await self._gateway.call(invoke, run_id=context.run_id, on_retry=on_retry)
         round_, _, question = call.partition("|")
-        key = f"{round_}|{SUPERVISOR}|{question}|{run_context(runtime).attempt}"
-        write(self._gateway.book(key, SUPERVISOR, "fast", message))
+        key = f"{round_}|{SUPERVISOR}|{question}|{context.attempt}"
+        write(self._gateway.book(key, SUPERVISOR, "fast", message, run_id=context.run_id))
         return message
 
-    def _messages(self, state: State, specs: tuple[AgentSpec, ...]) -> list[BaseMessage]:
+    def _messages(
+        self, state: State, specs: tuple[AgentSpec, ...], earlier: str
+    ) -> list[BaseMessage]:
         team = "\n".join(f"- {spec.name}: {spec.description}" for spec in specs)
         results = write_results(state.get("outcomes", []))
-        prompt = write_prompt(state["task"], earlier=state.get("earlier", ""), results=results)
+        prompt = write_prompt(state["task"], earlier=earlier, results=results)
         return [SystemMessage(PROMPT.format(team=team)), HumanMessage(prompt)]
 
     def _router(self, specs: tuple[AgentSpec, ...]) -> Runnable[Any, Any]:
@@ -181,7 +186,6 @@ def _send(state: State, assignment: Assignment) -> Send:
     results = write_results(state.get("outcomes", []), limit=EARLIER_RESULT_CHARS)
     payload = AgentInput(
         task=state["task"],
-        earlier=state.get("earlier", ""),
         results=results,
         assignment=assignment,
     )

@@ -20,7 +20,7 @@ from agents._kit.registry import Team, find_team
 from domain.run import RunContext
 from graph.answer import AnswerNode
 from graph.nodes import make_agent_node, make_error_handler
-from graph.state import State, Workflow
+from graph.state import STATE_FORMAT, State, Workflow
 from graph.supervisor import Supervisor
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
@@ -86,7 +86,10 @@ def recursion_limit(max_rounds: int) -> int:
 
 
 def graph_version(team: Team, toolbox: Toolbox) -> str:
-    """Return a hash of what a checkpoint depends on: node names, state channels and tool schemas."""
+    """Return the state's format and a hash of what a run may notice of a deploy.
+
+    Only another format keeps a run from going on: see `graph/continuation.py`.
+    """
     tools = {
         name: convert_to_openai_tool(toolbox.get(name).tool)["function"]["parameters"]
         for name in toolbox.names
@@ -98,4 +101,4 @@ def graph_version(team: Team, toolbox: Toolbox) -> str:
         "agent_tools": {spec.name: list(spec.tools) for spec in team.routable},
     }
     text = json.dumps(shape, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return f"{STATE_FORMAT}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

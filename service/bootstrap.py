@@ -5,21 +5,37 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from agents._kit.models import ModelGateway, ModelSettings
 from agents._kit.registry import Team, find_team
+from domain.errors import ConfigurationError
+from domain.ports import Clock
 from graph.workflow import build_workflow, graph_version
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.dispatch.local import LocalDispatcher
 from service.executor import Executor
+from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
 from service.hub import EventHub
 from service.ids import SystemClock, UuidIds
 from service.runs import RunRules, RunService
-from service.services import Services
+from service.services import RunningDispatcher, Services
 from service.settings import Settings
-from service.store import Database, SqliteDatabase, SqlRunStore, open_store, sqlite_path
+from service.store import (
+    Database,
+    SqliteDatabase,
+    SqlRunStore,
+    is_postgres,
+    open_store,
+    sqlite_path,
+)
+from service.store.housekeeping import SqlRunKeeper
+from service.store.watch import SqlRunWatch
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
+
+if TYPE_CHECKING:
+    from service.dispatch.jobs import JobQueue
 
 CODE_OFF = (
     "Running code is refused in production: this version has no sandbox that is a security boundary. "
@@ -63,22 +79,52 @@ def open_gateway(settings: Settings, team: Team) -> ModelGateway:
     )
 
 
+def uses_queue(settings: Settings) -> bool:
+    """Return whether runs are shared with other processes through a queue."""
+    if settings.dispatch == "queue" and not is_postgres(settings.database_url):
+        msg = (
+            "SIGNALBOX_DISPATCH='queue' needs Postgres: set SIGNALBOX_DATABASE_URL to a "
+            "postgresql:// URL, or SIGNALBOX_DISPATCH to auto."
+        )
+        raise ConfigurationError(msg)
+    return settings.dispatch != "local" and is_postgres(settings.database_url)
+
+
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """Open everything a service needs; leaving the context stops runs at a step's end and closes all."""
+async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIterator[Services]:
+    """Open everything a service needs; leaving the context stops runs at a step's end and closes all.
+
+    `executes`: this process executes runs too, where others could.
+    """
+    queued = uses_queue(settings)
+    if not executes and not queued:
+        msg = (
+            "Without a queue this process has to execute its runs itself: leave --no-worker out, or "
+            "set SIGNALBOX_DATABASE_URL to a postgresql:// URL."
+        )
+        raise ConfigurationError(msg)
     async with AsyncExitStack() as stack:
         toolbox = open_toolbox(settings)
         team = open_team(settings, toolbox)
         gateway = open_gateway(settings, team)
         stack.push_async_callback(gateway.aclose)
-        store: SqlRunStore = await stack.enter_async_context(open_store(settings.database_url))
-        checkpoints = await _open_checkpoints(settings, store.database, stack)
-        gateway.settle = checkpoints.settle
+        jobs = _make_jobs(settings) if queued else None
+        store = await stack.enter_async_context(
+            open_store(
+                settings.database_url,
+                pool_size=settings.database_pool,
+                owner="shared" if queued else "alone",
+                enqueue=jobs.put if jobs else None,
+                max_per_caller=settings.max_concurrent_per_key,
+            )
+        )
+        hub, clock = EventHub(), SystemClock()
+        checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
+        gateway.settle, gateway.on_booked = checkpoints.settle, checkpoints.book
         workflow = build_workflow(
             team=team, gateway=gateway, toolbox=toolbox, checkpointer=checkpoints.saver
         )
         version_of_graph = graph_version(team, toolbox)
-        hub, clock = EventHub(), SystemClock()
         executor = Executor(
             store=store,
             hub=hub,
@@ -89,8 +135,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             gateway=gateway,
             checkpoints=checkpoints,
         )
-        dispatcher = LocalDispatcher(
-            store, executor.execute, max_concurrent=settings.max_concurrent_runs
+        dispatcher, chores = (
+            await _open_queue(settings, jobs, store, hub, executor, stack, executes=executes)
+            if jobs
+            else await _open_local(settings, store, executor, stack)
         )
         runs = RunService(
             store=store,
@@ -105,8 +153,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 max_rounds=settings.max_rounds,
             ),
         )
-        await dispatcher.start()
-        stack.push_async_callback(dispatcher.stop)
+        chores += _make_forgetting(settings, store, checkpoints).chores()
+        _start_housekeeper(chores, stack)
         yield Services(
             settings=settings,
             store=store,
@@ -121,10 +169,105 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
 
 
+def _make_forgetting(
+    settings: Settings, store: SqlRunStore, checkpoints: Checkpoints
+) -> Forgetting:
+    return Forgetting(
+        SqlRunKeeper(store.database),
+        SystemClock(),
+        Retention.of_days(
+            runs=settings.keep_runs_days,
+            events=settings.keep_events_days,
+            checkpoints=settings.keep_checkpoints_days,
+        ),
+        workspaces=settings.data_dir.resolve() / "workspaces",
+        memory=checkpoints if isinstance(checkpoints, MemoryCheckpoints) else None,
+    )
+
+
+def _start_housekeeper(chores: list[Chore], stack: AsyncExitStack) -> None:
+    housekeeper = Housekeeper(chores)
+    housekeeper.start()
+    stack.push_async_callback(housekeeper.stop)
+
+
+async def _open_local(
+    settings: Settings, store: SqlRunStore, executor: Executor, stack: AsyncExitStack
+) -> tuple[RunningDispatcher, list[Chore]]:
+    """Return the dispatcher of a process that executes its runs alone, and its chores: none."""
+    dispatcher = LocalDispatcher(
+        store, executor.execute, max_concurrent=settings.max_concurrent_runs
+    )
+    await dispatcher.start()
+    stack.push_async_callback(dispatcher.stop)
+    return dispatcher, []
+
+
+# What only Postgres needs is imported where it is used: it takes as long to load as all the rest.
+
+
+def _make_jobs(settings: Settings) -> JobQueue:
+    from service.dispatch.jobs import JobQueue  # noqa: PLC0415 - see above
+    from service.store.postgres import conninfo  # noqa: PLC0415 - see above
+
+    return JobQueue(
+        conninfo(settings.database_url),
+        pool_size=settings.database_pool,
+        takeover_seconds=settings.takeover_seconds,
+    )
+
+
+async def _open_queue(
+    settings: Settings,
+    jobs: JobQueue,
+    store: SqlRunStore,
+    hub: EventHub,
+    executor: Executor,
+    stack: AsyncExitStack,
+    *,
+    executes: bool,
+) -> tuple[RunningDispatcher, list[Chore]]:
+    """Return the dispatcher of a process that shares its runs with others, and its chores."""
+    from service.dispatch.queue import SWEEP_SECONDS, QueueDispatcher  # noqa: PLC0415 - see above
+    from service.store.postgres import conninfo  # noqa: PLC0415 - see above
+    from service.wire import PostgresWire  # noqa: PLC0415 - see above
+
+    watch = SqlRunWatch(store.database, max_per_caller=settings.max_concurrent_per_key)
+    wire = PostgresWire(conninfo(settings.database_url), hub, store, watch)
+    await stack.enter_async_context(jobs.opened())
+    await stack.enter_async_context(wire.running())
+    dispatcher = QueueDispatcher(
+        jobs,
+        watch,
+        executor.execute,
+        max_concurrent=settings.max_concurrent_runs,
+        tell_cancelled=wire.cancel,
+    )
+    wire.on_cancel = dispatcher.cancel_here
+    if executes:
+        dispatcher.start()
+    stack.push_async_callback(dispatcher.stop)
+    sweep = Chore(
+        name="sweep the queue",
+        seconds=SWEEP_SECONDS,
+        do=dispatcher.sweep,
+        longest_pause=SWEEP_SECONDS,
+    )
+    return dispatcher, [sweep]
+
+
 async def _open_checkpoints(
-    settings: Settings, database: Database, stack: AsyncExitStack
+    settings: Settings, database: Database, clock: Clock, stack: AsyncExitStack
 ) -> Checkpoints:
+    if is_postgres(settings.database_url):
+        from service.checkpoints.postgres import open_postgres_checkpoints  # noqa: PLC0415 - see above
+        from service.store.postgres import conninfo  # noqa: PLC0415 - see above
+
+        info = conninfo(settings.database_url)
+        return await stack.enter_async_context(
+            open_postgres_checkpoints(info, clock, pool_size=settings.database_pool)
+        )
     path = sqlite_path(settings.database_url)
     if path is None or not isinstance(database, SqliteDatabase):
         return MemoryCheckpoints()
-    return await stack.enter_async_context(open_sqlite_checkpoints(path, database))
+    return await stack.enter_async_context(open_sqlite_checkpoints(path, database, clock))

@@ -25,13 +25,27 @@ def cli() -> None:
 @click.option(
     "--port", type=int, default=None, help="Port to listen on; 0 picks one (SIGNALBOX_PORT)."
 )
-def serve(host: str | None, port: int | None) -> None:
+@click.option(
+    "--worker/--no-worker",
+    default=True,
+    help="Execute runs in this process too; --no-worker leaves them to `signalbox worker`.",
+)
+def serve(host: str | None, port: int | None, *, worker: bool) -> None:
     """Serve the API until SIGTERM or Ctrl-C."""
     given = {"host": host, "port": port}
     settings = _settings(**{name: value for name, value in given.items() if value is not None})
     from service.commands.serve import run_server  # noqa: PLC0415 - after the environment is prepared
 
-    asyncio.run(run_server(settings))
+    asyncio.run(run_server(settings, executes=worker))
+
+
+@cli.command()
+def worker() -> None:
+    """Execute runs from the queue until SIGTERM or Ctrl-C; any number of these on one Postgres."""
+    settings = _settings()
+    from service.commands.worker import run_worker  # noqa: PLC0415 - after the environment is prepared
+
+    asyncio.run(run_worker(settings))
 
 
 @cli.command()
@@ -86,6 +100,32 @@ def doctor() -> None:
     for finding in findings:
         click.echo(finding.line())
     sys.exit(1 if any(finding.level == "fail" for finding in findings) else 0)
+
+
+@cli.group()
+def db() -> None:
+    """Work with the tables of the database."""
+
+
+@db.command(name="upgrade")
+def db_upgrade() -> None:
+    """Bring the database to what this version expects. Safe to repeat; Postgres needs it once per release."""
+    settings = _settings()
+    from service.commands.db import upgrade  # noqa: PLC0415 - after the environment is prepared
+
+    for line in asyncio.run(upgrade(settings)):
+        click.echo(line)
+
+
+@db.command(name="check")
+def db_check() -> None:
+    """Say whether the database has to be upgraded; exit 0 where it need not be."""
+    settings = _settings()
+    from service.commands.db import check  # noqa: PLC0415 - after the environment is prepared
+
+    fine, line = asyncio.run(check(settings))
+    click.echo(line)
+    sys.exit(0 if fine else 1)
 
 
 def _settings(**overrides: Any) -> Settings:

@@ -12,7 +12,7 @@ from domain.events import SUPERVISOR, Delta, Event, EventDraft
 from domain.ports import Claim, Clock, RunRef, RunStore
 from domain.usage import ModelCall, book_call
 from service.hub import EventHub, Reader
-from service.notices import Notice
+from service.notices import Gap, Notice
 
 WAITING_ITEMS: Final = 2_000
 """Items a segment may be ahead of the store before it waits."""
@@ -39,16 +39,18 @@ async def follow(
 ) -> AsyncIterator[list[Notice]]:
     """Yield a run's events from `after` on: the stored ones, then live, without gap or repetition.
 
-    Ends after the terminal event, or when the process stops.
+    Where the first of them are kept no longer, that is told before the others. Ends after the
+    terminal event, or when the process stops.
     """
     last = after
-    with hub.reading(ref.run_id) as reader:
+    with hub.reading(ref) as reader:
         while True:
             # Taken before the replay: what is published from here on waits in the reader.
             snapshots = reader.restart()
             finished: set[str] = set()
+            reader.given = max(reader.given, last)
             async for page in _replay(store, ref, last):
-                last = page[-1].seq or last
+                last = reader.given = page[-1].seq or last
                 finished.update(n.message_id for n in page if n.message_id)
                 yield page
                 if page[-1].final:
@@ -65,8 +67,19 @@ async def follow(
 
 async def _replay(store: RunStore, ref: RunRef, after: int) -> AsyncIterator[list[Notice]]:
     while events := await store.events(ref, after=after, limit=PAGE):
+        notices = [Notice(event) for event in events]
+        if events[0].seq > after + 1:  # numbers have no holes: what is missing is kept no longer
+            notices.insert(0, await _gap_before(store, ref, events[0], after))
         after = events[-1].seq
-        yield [Notice(event) for event in events]
+        yield notices
+        if len(events) < PAGE:
+            return
+
+
+async def _gap_before(store: RunStore, ref: RunRef, first: Event, after: int) -> Notice:
+    run = await store.get(ref)
+    latest = first.seq if run is None else run.last_seq
+    return Gap(ref.run_id, requested=after, earliest=first.seq, latest=latest)
 
 
 async def _live(reader: Reader, last: int, finished: set[str]) -> AsyncIterator[list[Notice]]:
@@ -199,6 +212,10 @@ class SegmentLog:
                 if not self._closed:
                     await self._write()
 
+    async def write_rest(self) -> None:
+        """Write what waits when nothing more comes, and the run goes on elsewhere."""
+        await self._write()
+
     def take_batch(self) -> Batch:
         """Take what waits, to write it now: its keys and calls count as written from here on."""
         waiting, self._waiting = self._waiting, []
@@ -290,6 +307,8 @@ class SegmentLog:
             round=draft.round,
             data={"usage": self._usage.model_dump(mode="json")},
         )
+        if usage.key in self._keys:
+            return [draft]
         self._keys.add(usage.key)
         return [draft, usage]
 

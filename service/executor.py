@@ -16,11 +16,12 @@ from langgraph.runtime import RunControl
 from langgraph.types import StateSnapshot
 
 from agents._kit.models import ModelGateway
-from domain.errors import OwnershipLostError, RunFailedError
+from domain.errors import OwnershipLostError, RunFailedError, StoreUnavailableError
 from domain.events import TERMINAL_TYPES, EventDraft
 from domain.ports import Claim, Clock, RunRef, RunStore
 from domain.problems import make_problem
 from domain.run import AgentResult, Degraded, Ending, Run, RunContext, RunResult
+from graph.continuation import carry_over
 from graph.projection import unfinished_drafts, update_drafts
 from graph.state import FinalAnswer, State, Workflow
 from graph.streaming import Segment
@@ -47,6 +48,8 @@ _log = logging.getLogger("signalbox.executor")
 class _Start:
     """Where a segment begins."""
 
+    graph: Workflow
+    """The work's graph, or that with stand-ins for agents that are gone."""
     state: State | None
     """The input of a fresh run; `None` continues from the checkpoint."""
     round: int = 0
@@ -136,14 +139,25 @@ class Executor:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(log.run(), name=f"log {run.id}")
                 try:
-                    ending = _ending(await self._reach_end(work))
-                except RunFailedError as error:
-                    ending = _failed(error)
-                log.close()
+                    ending = await self._come_to_end(work)
+                finally:
+                    log.close()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
+        if ending is None:
+            await log.write_rest()
+            raise GraphDrained
         await self._checkpoints.flush(run.id)
         await self._finish(run, ending, log)
+
+    async def _come_to_end(self, work: _Work) -> Ending | None:
+        """Return how the run ended; `None` where it was drained."""
+        try:
+            return _ending(await self._reach_end(work))
+        except RunFailedError as error:
+            return _failed(error)
+        except GraphDrained:
+            return None
 
     def _graph_with(self, saver: Saver) -> Workflow:
         if saver is self._workflow.checkpointer:
@@ -185,24 +199,25 @@ class Executor:
             snapshot = await work.graph.aget_state(_config(work.run))
             if snapshot.values:
                 return await self._resume(work, snapshot)
-        state: State = {"task": work.run.task, "earlier": await self._earlier(work.run)}
-        return _Start(state=state)
+        return _Start(graph=work.graph, state={"task": work.run.task})
 
     async def _resume(self, work: _Work, snapshot: StateSnapshot) -> _Start:
+        run = work.run
+        graph, snapshot = await carry_over(
+            work.graph, snapshot, _config(run), version=run.graph_version
+        )
+        if run.graph_version != self._graph_version:
+            action = "run_continued_by_other_version"
+            _log.info("Another graph version began the run.", extra=_log_fields(run, action))
         state = cast("State", snapshot.values)
-        if work.run.graph_version != self._graph_version:
-            msg = (
-                f"The run was begun by graph version {work.run.graph_version}, this server has "
-                f"{self._graph_version}: its agents or tools have changed. Create the run again."
-            )
-            raise RunFailedError(msg, code="run-incompatible")
         round_ = state.get("round", 0)
         return _Start(
+            graph=graph,
             state=None,
             round=round_,
             missed=(
                 *update_drafts(state, round_),
-                *await unfinished_drafts(work.graph, snapshot),
+                *await unfinished_drafts(graph, snapshot),
             ),
             final=state.get("final"),
         )
@@ -219,11 +234,11 @@ class Executor:
     async def _stream(self, work: _Work, start: _Start) -> FinalAnswer:
         """Stream the graph to its end; raises `RunFailedError` where it has none."""
         run = work.run
-        segment = Segment(work.graph)
+        segment = Segment(start.graph)
         parts = segment.run(
             start.state,
             config=_config(run),
-            context=self._context(run),
+            context=self._context(run, await self._earlier(run)),
             control=work.control,
             round_=start.round,
         )
@@ -232,7 +247,7 @@ class Executor:
                 async with aclosing(parts):
                     async for item in parts:
                         await work.log.put(item)
-        except (GraphDrained, OwnershipLostError, RunFailedError):
+        except (GraphDrained, OwnershipLostError, StoreUnavailableError, RunFailedError):
             raise
         except GraphRecursionError as error:
             msg = "The workflow took more steps than its rounds allow."
@@ -249,7 +264,7 @@ class Executor:
             raise RunFailedError(msg)
         return segment.final
 
-    def _context(self, run: Run) -> RunContext:
+    def _context(self, run: Run, earlier: str) -> RunContext:
         return RunContext(
             run_id=run.id,
             tenant_id=run.tenant_id,
@@ -258,6 +273,7 @@ class Executor:
             max_rounds=run.budget.max_rounds,
             workspace=self._workspaces / run.tenant_id / run.id,
             agents=run.agents,
+            earlier=earlier,
         )
 
     async def _finish(self, run: Run, ending: Ending, log: SegmentLog) -> None:

@@ -9,11 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from domain.events import Delta
+from domain.events import Delta, Event
+from domain.ports import RunRef
 from service.notices import Notice
 
 READER_ITEMS: Final = 5_000
 """Notices a slow reader may be behind before it is sent back to the stored events."""
+
+
+ELSEWHERE_RUNS: Final = 10_000
+"""Runs followed in other processes that are remembered before the lapsed ones are forgotten."""
 
 
 class Writer(Protocol):
@@ -28,12 +33,30 @@ class Writer(Protocol):
         ...
 
 
+class Wire(Protocol):
+    """Carries notices to the readers of other processes."""
+
+    def tell(self, run_id: str, notices: Sequence[Notice], *, tokens: bool) -> None:
+        """Pass notices on; `tokens`: somebody elsewhere wants the pieces of messages too."""
+        ...
+
+    def follow(self, run_id: str) -> None:
+        """Say that somebody here wants to see the run's events as they come."""
+        ...
+
+
 class EventHub:
-    """Passes notices to the readers in this process. What is not stored lives only here."""
+    """Passes notices to the readers in this process and, over the wire, in others.
+
+    What is not stored lives only here."""
 
     def __init__(self) -> None:
         self._topics: dict[str, _Topic] = {}
+        self._followed_elsewhere: dict[str, float] = {}
+        """Until when, by the loop's clock, each run is followed in another process."""
         self._closed = False
+        self.wire: Wire | None = None
+        """The way to other processes, where there are any."""
 
     def close(self) -> None:
         """End every reader, now and later: the process stops, clients come back with their cursor."""
@@ -44,6 +67,17 @@ class EventHub:
 
     def publish(self, run_id: str, notices: Sequence[Notice]) -> None:
         """Give notices to every reader of a run and keep track of half-written messages."""
+        self._give(run_id, notices)
+        if self.wire:
+            self.wire.tell(run_id, notices, tokens=self._is_followed_elsewhere(run_id))
+
+    def deliver(self, run_id: str, notices: Sequence[Notice]) -> None:
+        """Give notices that came over the wire to the readers here."""
+        topic = self._topics.get(run_id)
+        if topic and topic.readers and topic.writer is None:
+            self._give(run_id, [notice for notice in notices if topic.fits(notice)])
+
+    def _give(self, run_id: str, notices: Sequence[Notice]) -> None:
         topic = self._topics.get(run_id)
         if topic is None:
             topic = self._topics[run_id] = _Topic()
@@ -67,7 +101,9 @@ class EventHub:
         try:
             yield
         finally:
-            topic.writer = None
+            if topic.writer is writer:
+                topic.writer = None
+            self._forget_where_written_elsewhere(topic)
             self._tidy(run_id, topic)
 
     async def catch_up(self, run_id: str) -> None:
@@ -79,20 +115,75 @@ class EventHub:
     def followed(self, run_id: str) -> bool:
         """Return whether anybody wants to see the run's events as they come."""
         topic = self._topics.get(run_id)
-        return topic is not None and topic.followers > 0
+        here = topic is not None and topic.followers > 0
+        return here or self._is_followed_elsewhere(run_id)
+
+    def _is_followed_elsewhere(self, run_id: str) -> bool:
+        until = self._followed_elsewhere.get(run_id)
+        return until is not None and until > asyncio.get_running_loop().time()
+
+    def follow_from_elsewhere(self, run_id: str, *, seconds: float) -> list[Notice]:
+        """Note that another process follows a run; return the half-written messages there are here.
+
+        Also for a run that is not written here yet: it may be in a moment.
+        """
+        now = asyncio.get_running_loop().time()
+        elsewhere = self._followed_elsewhere
+        elsewhere[run_id] = now + seconds
+        if len(elsewhere) > ELSEWHERE_RUNS:
+            self._followed_elsewhere = {k: until for k, until in elsewhere.items() if until > now}
+        topic = self._topics.get(run_id)
+        if topic is None or topic.writer is None:
+            return []
+        topic.writer.hurry()
+        return topic.snapshots()
+
+    def positions(self) -> dict[str, int]:
+        """Return the runs that are read here and written elsewhere, each with the number of the last
+        stored event that all of its readers have been given."""
+        return {
+            run_id: min(reader.given for reader in topic.readers)
+            for run_id, topic in self._topics.items()
+            if topic.readers and topic.writer is None
+        }
+
+    def delivered(self, run_id: str) -> int:
+        """Return the number of the last stored event that came over the wire for a run; 0 if none."""
+        topic = self._topics.get(run_id)
+        return topic.seq if topic else 0
+
+    def tenant_of(self, run_id: str) -> str | None:
+        """Return whose run it is, where it is read here and written elsewhere."""
+        topic = self._topics.get(run_id)
+        return topic.readers[0].tenant_id if topic and topic.readers and not topic.writer else None
+
+    def followed_here(self) -> list[str]:
+        """Return the runs that are followed here and written elsewhere."""
+        return [k for k, t in self._topics.items() if t.followers and t.writer is None]
+
+    def resync(self, run_id: str) -> None:
+        """Send a run's readers back to the stored events: some were not told of."""
+        topic = self._topics.get(run_id)
+        if topic and topic.writer is None:
+            topic.open.clear()
+            for reader in topic.readers:
+                reader.lose_track()
 
     @contextmanager
-    def reading(self, run_id: str, *, only_end: bool = False) -> Iterator[Reader]:
+    def reading(self, ref: RunRef, *, only_end: bool = False) -> Iterator[Reader]:
         """Subscribe to a run for as long as the context lasts.
 
         `only_end`: the reader waits for the run's end, so its events need not hurry.
         """
+        run_id = ref.run_id
         topic = self._topics.setdefault(run_id, _Topic())
-        reader = Reader(topic)
+        reader = Reader(topic, ref.tenant_id)
         topic.readers.append(reader)
         topic.followers += not only_end
         if topic.writer and not only_end:
             topic.writer.hurry()
+        elif self.wire and topic.followers == 1 and not only_end:
+            self.wire.follow(run_id)
         if self._closed:
             reader.close()
         try:
@@ -100,7 +191,14 @@ class EventHub:
         finally:
             topic.readers.remove(reader)
             topic.followers -= not only_end
+            if not topic.readers:
+                self._forget_where_written_elsewhere(topic)
             self._tidy(run_id, topic)
+
+    def _forget_where_written_elsewhere(self, topic: _Topic) -> None:
+        """Drop half-written messages that would not grow here any more."""
+        if self.wire and topic.writer is None:
+            topic.open.clear()
 
     def _tidy(self, run_id: str, topic: _Topic) -> None:
         unused = not topic.readers and topic.writer is None
@@ -119,16 +217,26 @@ class _Topic:
     """Told of every new follower: it hurries then."""
     open: dict[str, _Partial] = field(default_factory=dict)
     ended: bool = False
+    seq: int = 0
+    """The number of the last stored event that the readers were given."""
+
+    def fits(self, notice: Notice) -> bool:
+        """Return whether what came from elsewhere follows on what the readers have."""
+        what = notice.what
+        if isinstance(what, Event):
+            return what.seq > self.seq
+        partial = self.open.get(what.message_id)
+        if partial is None:
+            return what.offset == 0
+        return not notice.snapshot and what.offset == partial.length
 
     def note(self, notice: Notice) -> list[Notice]:
         """Keep `open` true; return what readers need beside the notice."""
         what = notice.what
         if isinstance(what, Delta):
-            partial = self.open.setdefault(what.message_id, _Partial(what.agent))
-            if what.offset == 0:
-                partial.pieces.clear()
-            partial.pieces.append(what.text)
+            self.open.setdefault(what.message_id, _Partial(what.agent)).add(what)
             return []
+        self.seq = max(self.seq, what.seq)
         if what.type == "message.completed":
             self.open.pop(what.data["message_id"], None)
         elif what.type in {"agent.completed", "agent.failed"}:
@@ -157,6 +265,15 @@ class _Topic:
 class _Partial:
     agent: str
     pieces: list[str] = field(default_factory=list)
+    length: int = 0
+    """Characters of all pieces."""
+
+    def add(self, delta: Delta) -> None:
+        if delta.offset == 0:
+            self.pieces.clear()
+            self.length = 0
+        self.pieces.append(delta.text)
+        self.length += len(delta.text)
 
     @property
     def text(self) -> str:
@@ -166,7 +283,10 @@ class _Partial:
 class Reader:
     """One subscriber. Bounded: one that falls too far behind starts again from the stored events."""
 
-    def __init__(self, topic: _Topic) -> None:
+    def __init__(self, topic: _Topic, tenant_id: str) -> None:
+        self.tenant_id: Final = tenant_id
+        self.given = 0
+        """The number of the last stored event that the reader has, or has waiting."""
         self._topic = topic
         self._waiting: deque[Notice] = deque()
         self._wake = asyncio.Event()
@@ -181,10 +301,16 @@ class Reader:
     def give(self, notices: Sequence[Notice]) -> None:
         """Queue notices."""
         if len(self._waiting) >= READER_ITEMS:
-            self._waiting.clear()
-            self.behind = True
+            self.lose_track()
         if not self.behind:
             self._waiting.extend(notices)
+            self.given = max([self.given, *(notice.seq or 0 for notice in notices)])
+        self._wake.set()
+
+    def lose_track(self) -> None:
+        """Send the reader back to the stored events: something was not told."""
+        self._waiting.clear()
+        self.behind = True
         self._wake.set()
 
     def restart(self) -> list[Notice]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from agents._kit.registry import Team
 from domain.errors import CallerError
 from domain.events import Event, EventDraft
+from domain.partial import MAX_EVENTS_OF_A_RUN, PARTIAL_TYPES, cancelled_after
 from domain.ports import (
     Clock,
     Created,
@@ -19,12 +20,9 @@ from domain.ports import (
     RunRef,
     RunStore,
 )
-from domain.run import AgentResult, Ending, Engine, Run, RunBudget, RunResult
+from domain.run import Ending, Engine, MultitaskStrategy, Run, RunBudget
 from service.hub import EventHub, Reader
 from service.notices import Notice
-
-MAX_EVENTS_OF_A_RUN: Final = 20_000
-"""Bound on the events read to build a cancelled run's partial result."""
 
 _NOT_THERE: Final = "is not there. Ids look like run_ followed by 32 hexadecimal digits."
 
@@ -37,6 +35,7 @@ class NewRun:
     thread_id: str | None = None
     agents: tuple[str, ...] | None = None
     max_rounds: int | None = None
+    strategy: MultitaskStrategy = "enqueue"
     metadata: dict[str, Any]
     tags: list[str]
 
@@ -78,9 +77,9 @@ class RunService:
         """Accept a run: when this returns it is committed and will be executed."""
         self._check_agents(new.agents)
         self._check_rounds(new.max_rounds)
-        run_id = self._ids.new("run")
         if new.thread_id is not None:
-            await self._check_thread(tenant_id, new.thread_id)
+            await self._prepare_thread(tenant_id, new.thread_id, new.strategy)
+        run_id = self._ids.new("run")
         run = Run(
             id=run_id,
             thread_id=new.thread_id or run_id.replace("run_", "thr_", 1),
@@ -96,7 +95,11 @@ class RunService:
             agents=new.agents,
         )
         draft = EventDraft(type="run.created", data={"task": run.task, "thread_id": run.thread_id})
-        created = await self._store.create(run, draft, idempotency=idempotency)
+        created = await self._store.create(
+            run, draft, idempotency=idempotency, strategy=new.strategy
+        )
+        for ended, event in created.interrupted:
+            self._tell_cancelled(ended, event)
         if not created.replayed:
             self._dispatcher.submit(RunRef(tenant_id, run_id), alone=new.thread_id is None)
         return created
@@ -122,10 +125,11 @@ class RunService:
             return run
         now = asyncio.get_running_loop().time
         until = now() + seconds
-        with self._hub.reading(run.id, only_end=True) as reader:
+        with self._hub.reading(RunRef(run.tenant_id, run.id), only_end=True) as reader:
             if not fresh:
                 run = await self.get(run.tenant_id, run.id)
             while not _has_stopped(run) and not reader.closed and now() < until:
+                reader.given = max(reader.given, run.last_seq)
                 ended = await _first_end(reader, until - now())
                 run = ended or await self.get(run.tenant_id, run.id)
         return run
@@ -147,10 +151,8 @@ class RunService:
                 now=self._clock.now(),
             )
             if done:
-                run, event = done
-                self._dispatcher.cancel(ref)
-                self._hub.publish(run_id, [Notice(event, run=run)])
-                return run, True
+                self._tell_cancelled(*done)
+                return done[0], True
             run = await self.get(tenant_id, run_id)
         if run.status == "cancelled":
             return run, False
@@ -162,25 +164,15 @@ class RunService:
         return await self._store.events(RunRef(tenant_id, run_id), after=after, limit=limit)
 
     async def _partial(self, ref: RunRef) -> Ending:
-        """Return the end of a run that is cancelled now: what its agents have produced so far."""
         events = await self._store.events(
-            ref,
-            after=0,
-            limit=MAX_EVENTS_OF_A_RUN,
-            types={"agent.completed", "agent.failed", "supervisor.decision"},
+            ref, after=0, limit=MAX_EVENTS_OF_A_RUN, types=PARTIAL_TYPES
         )
-        agents: dict[str, AgentResult] = {}
-        outputs: list[str] = []
-        for event in events:
-            if event.agent and event.type == "agent.completed":
-                agents[event.agent] = AgentResult(status="completed", output=event.data["output"])
-                outputs.append(event.data["output"])
-            elif event.agent and event.type == "agent.failed":
-                failed = AgentResult(status="failed", output="", error=event.data["detail"])
-                agents.setdefault(event.agent, failed)
-        result = RunResult(output="\n\n".join(outputs), agents=agents) if agents else None
-        rounds = max((event.round for event in events if event.data.get("assignments")), default=0)
-        return Ending(status="cancelled", stop_reason="cancelled", result=result, rounds=rounds)
+        return cancelled_after(events)
+
+    def _tell_cancelled(self, run: Run, event: Event) -> None:
+        """Stop the segment of a run whose row says `cancelled`, and tell its readers."""
+        self._dispatcher.cancel(RunRef(run.tenant_id, run.id))
+        self._hub.publish(run.id, [Notice(event, run=run)])
 
     def _check_agents(self, names: tuple[str, ...] | None) -> None:
         known = [spec.name for spec in self._team.routable]
@@ -202,11 +194,17 @@ class RunService:
                 errors=[{"pointer": "/budget/max_rounds", "detail": detail}],
             )
 
-    async def _check_thread(self, tenant_id: str, thread_id: str) -> None:
+    async def _prepare_thread(
+        self, tenant_id: str, thread_id: str, strategy: MultitaskStrategy
+    ) -> None:
+        """Check that the thread is there; have stored what an interruption would cut off."""
         query = RunQuery(thread_id=thread_id, limit=1)
         if not await self._store.find(tenant_id, query):
             msg = f"The thread {thread_id[:80]!r} is not there. Leave thread_id out to begin a new one."
             raise CallerError("not-found", msg)
+        if strategy == "interrupt":
+            for run in await self._store.find(tenant_id, replace(query, status="running")):
+                await self._hub.catch_up(run.id)
 
 
 def _has_stopped(run: Run) -> bool:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from agents._kit.models import ModelGateway
 from agents._kit.registry import Team
-from domain.ports import RunStore
-from service.dispatch.local import LocalDispatcher
+from domain.ports import Dispatcher, RunStore
 from service.hub import EventHub
 from service.runs import RunService
 from service.settings import Settings
+
+
+class RunningDispatcher(Dispatcher, Protocol):
+    """A dispatcher that tells whether it works."""
+
+    @property
+    def alive(self) -> bool:
+        """Return whether runs are still being claimed, as far as this process is to."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +33,7 @@ class Services:
     """Leaves word of the address this process serves at, for a second process on its database."""
     hub: EventHub
     runs: RunService
-    dispatcher: LocalDispatcher
+    dispatcher: RunningDispatcher
     team: Team
     gateway: ModelGateway
     graph_version: str

@@ -43,6 +43,15 @@ _MAY_BLOCK: Final = (
 _LOOPBACK: Final = frozenset({None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the integration tests run over Postgres, which takes longer than memory."""
+    parser.addoption(
+        "--over",
+        choices=["postgres-local", "postgres-queue"],
+        help="run the integration tests on a real Postgres: in one process, or over the queue",
+    )
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_name_is_looked_up() -> Iterator[None]:
     """Refuse name resolution too: pytest-socket refuses only the connection that would follow."""

@@ -88,7 +88,8 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         message = await self._gateway.call(invoke, run_id=context.run_id, on_retry=on_retry)
         work = context.assignment
         key = f"{work['round']}|{work['path']}|{turn}|{context.attempt}"
-        write(self._gateway.book(key, self._spec.name, self._spec.tier, message))
+        spec, run_id = self._spec, context.run_id
+        write(self._gateway.book(key, spec.name, spec.tier, message, run_id=run_id))
         write(context.draft("message.completed", message_data(message_id, message), str(turn)))
         return replace(responses[-1], result=[message, *responses[-1].result[1:]])
 
@@ -169,7 +170,6 @@ class AgentLoop:
         assignment: Assignment,
         *,
         task: str,
-        earlier: str,
         results: str,
         context: RunContext,
         config: RunnableConfig,
@@ -186,14 +186,14 @@ class AgentLoop:
         message_id = f"{assignment['round']}.{assignment['path']}"
         if self.spec.graph:
             # Somebody else's graph reads the last message, and expects plain words there.
-            about = write_prompt(task, earlier=earlier, results=results)
+            about = write_prompt(task, earlier=context.earlier, results=results)
             asked = [
                 HumanMessage(about, id=f"{message_id}.about"),
                 HumanMessage(assignment["task"], id=f"{message_id}.task"),
             ]
         else:
             prompt = write_prompt(
-                task, earlier=earlier, results=results, assignment=assignment["task"]
+                task, earlier=context.earlier, results=results, assignment=assignment["task"]
             )
             # A stable id: the same input after a crash continues, it is not added a second time.
             asked = [HumanMessage(prompt, id=message_id)]
@@ -212,7 +212,10 @@ class AgentLoop:
         told = [m for m in messages if isinstance(m, AIMessage) and m.usage_metadata]
         for turn, message in enumerate(told):
             key = f"{assignment['round']}|{assignment['path']}|{turn}|{work.attempt}"
-            work.write(self._gateway.book(key, self.spec.name, self.spec.tier, message))
+            call = self._gateway.book(
+                key, self.spec.name, self.spec.tier, message, run_id=work.run_id
+            )
+            work.write(call)
 
     def _owned(self, config: RunnableConfig, work: AssignmentContext) -> RunnableConfig:
         """Return the config under which the agent's tokens are its own."""

@@ -72,7 +72,10 @@ class ModelGateway:
         self.relay: Final = TokenRelay()
         self.settle: Callable[[str], Awaitable[None]] | None = None
         """Awaited with the run's id before a model is paid: returns when all that the run has done is
-        saved, or cannot be; then the next write of the event log fails and ends the segment."""
+        saved; where that cannot be, it raises or the next write of the event log does."""
+        self.on_booked: Callable[[str, ModelCall], None] | None = None
+        """Told of every call that was paid, with the run's id, before its answer is used: what an answer
+        leads to must not be saved without the call."""
         self._talking: dict[Tier, BaseChatModel] = {}
         self._deciding: dict[Tier, BaseChatModel] = {}
         for tier in ("fast", "standard", "deep"):
@@ -111,11 +114,13 @@ class ModelGateway:
         """Return `provider:model` of a tier."""
         return self._names.get(tier, "offline:planner")
 
-    def book(self, key: str, agent: str, tier: Tier, message: AIMessage) -> ModelCall:
+    def book(
+        self, key: str, agent: str, tier: Tier, message: AIMessage, *, run_id: str
+    ) -> ModelCall:
         """Return the ledger row of a finished call. Only the offline planner's price, 0, is known."""
         offline = message.response_metadata.get("model_provider") == "offline"
         count = count_tokens(message, fallback_model=self.name(tier))
-        return ModelCall(
+        call = ModelCall(
             key=key,
             agent=agent,
             model=count["model"],
@@ -125,6 +130,9 @@ class ModelGateway:
             cached_tokens=count["cached_tokens"],
             cost_usd=Decimal(0) if offline else None,
         )
+        if self.on_booked:
+            self.on_booked(run_id, call)
+        return call
 
     async def call(
         self,

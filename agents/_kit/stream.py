@@ -69,7 +69,8 @@ class TokenRelay(BaseCallbackHandler):
         try:
             yield
         finally:
-            del self._listeners[run_id]
+            if self._listeners.get(run_id) is on_piece:
+                del self._listeners[run_id]
 
     def on_chat_model_start(
         self,

@@ -1,4 +1,6 @@
-"""LangGraph's checkpoints, in the same database as the runs."""
+"""LangGraph's checkpoints, in the same database as the runs.
+
+Those in Postgres are in `service.checkpoints.postgres`, whose driver not everybody has to load."""
 
 from __future__ import annotations
 

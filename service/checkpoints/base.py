@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from domain.run import Run
+from domain.usage import ModelCall
 
 Saver = BaseCheckpointSaver[Any]
 
@@ -24,9 +25,15 @@ class Checkpoints(Protocol):
         """Return the saver of one claimed run; all it was given is saved when the context ends."""
         ...
 
+    def book(self, run_id: str, call: ModelCall) -> None:
+        """Book a paid model call no later than the next checkpoint of the run's segment: what its
+        answer led to must not be saved without it. The event log books it too; once counts."""
+        ...
+
     async def settle(self, run_id: str) -> None:
-        """Return when all that the run's segment has saved so far is committed, or cannot be: then
-        the next write of its event log fails and ends the segment."""
+        """Return when all that the run's segment has saved so far is committed, before more is paid.
+
+        Where it cannot be it raises, or leaves that to the next write of the run's event log."""
         ...
 
     async def flush(self, run_id: str) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Any, Final
 
 from langgraph.checkpoint.memory import InMemorySaver
 
 from domain.run import Run
+from domain.usage import ModelCall
 from service.checkpoints.base import Saver
+
+_Place = tuple[str, str]
+"""Namespace and id of a checkpoint."""
 
 
 class MemoryCheckpoints:
     """`service.checkpoints.base.Checkpoints` in memory."""
 
     def __init__(self) -> None:
-        self.saver: Saver = InMemorySaver()
+        self._memory: Final = InMemorySaver()
+        self.saver: Saver = self._memory
 
     @asynccontextmanager
     async def segment(self, run: Run) -> AsyncIterator[Saver]:
@@ -23,8 +29,60 @@ class MemoryCheckpoints:
         del run
         yield self.saver
 
+    def book(self, run_id: str, call: ModelCall) -> None:
+        """Do nothing: a crash that lost the call would lose the checkpoint too."""
+
     async def settle(self, run_id: str) -> None:
         """Return at once: there is nothing to wait for."""
 
     async def flush(self, run_id: str) -> None:
         """Return at once."""
+
+    def trim(self, run_ids: Iterable[str]) -> None:
+        """Drop what agents saved before the last step of their run, and what became part of a step."""
+        for run_id in run_ids:
+            last, saved = self._last(run_id), self._saved(run_id)
+            recent = {place for place in saved if place[1] >= last}
+            self._keep(run_id, {place for place in saved if not place[0]} | recent, recent)
+
+    def prune(self, run_ids: Iterable[str]) -> None:
+        """Drop all but the last checkpoint of each run itself."""
+        for run_id in run_ids:
+            last = {("", self._last(run_id))}
+            self._keep(run_id, last, last)
+
+    def delete(self, run_ids: Iterable[str]) -> None:
+        """Drop all that is saved of the runs."""
+        for run_id in run_ids:
+            self._keep(run_id, set(), set())
+            self._memory.storage.pop(run_id, None)
+
+    def _saved(self, run_id: str) -> set[_Place]:
+        namespaces = self._memory.storage.get(run_id, {})
+        return {(name, each) for name, steps in namespaces.items() for each in steps}
+
+    def _last(self, run_id: str) -> str:
+        return max(self._memory.storage.get(run_id, {}).get("", ()), default="")
+
+    def _keep(self, run_id: str, kept: set[_Place], with_writes: set[_Place]) -> None:
+        """Drop all checkpoints but some, with the values that none of those has; and all writes."""
+        memory, saved = self._memory, self._saved(run_id)
+        for place in saved - with_writes:
+            memory.writes.pop((run_id, *place), None)
+        needed = {value for place in saved & kept for value in self._values(run_id, place)}
+        for place in saved - kept:
+            for value in self._values(run_id, place):
+                if value not in needed:
+                    memory.blobs.pop(value, None)
+        for namespace, each in saved - kept:
+            steps = memory.storage[run_id][namespace]
+            del steps[each]
+            if not steps:
+                del memory.storage[run_id][namespace]
+
+    def _values(self, run_id: str, place: _Place) -> list[tuple[str, str, str, Any]]:
+        """Return where the values of a checkpoint's channels are."""
+        namespace, each = place
+        typed, _, _ = self._memory.storage[run_id][namespace][each]
+        versions = self._memory.serde.loads_typed(typed)["channel_versions"]
+        return [(run_id, namespace, channel, version) for channel, version in versions.items()]

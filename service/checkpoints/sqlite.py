@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,9 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
+from domain.ports import Clock
 from domain.run import Run
+from domain.usage import ModelCall
 from service.checkpoints.base import Saver
 from service.store import SqliteDatabase
 
@@ -35,6 +38,10 @@ _WRITE: Final = (
 # A special write (an error, an interrupt) replaces its forerunner; an ordinary one is final.
 _REPLACE_WRITE: Final = f"INSERT OR REPLACE {_WRITE}"
 _KEEP_WRITE: Final = f"INSERT OR IGNORE {_WRITE}"
+_BOOK: Final = (
+    "INSERT OR IGNORE INTO usage (run_id, key, tenant_id, ts, agent, model, tier, input_tokens,"
+    " output_tokens, cached_tokens, cost_usd) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 
 class DeferringSaver(AsyncSqliteSaver):
@@ -146,22 +153,50 @@ class DeferringSaver(AsyncSqliteSaver):
         self._database.defer(sql, rows)
 
 
+def booking(run: Run, call: ModelCall, now: datetime) -> tuple[Any, ...]:
+    """Return a call as a row of `usage`, the way the store writes one to SQLite."""
+    return (
+        run.id,
+        call.key,
+        run.tenant_id,
+        now.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"),
+        call.agent,
+        call.model,
+        call.tier,
+        call.input_tokens,
+        call.output_tokens,
+        call.cached_tokens,
+        None if call.cost_usd is None else str(call.cost_usd),
+    )
+
+
 class SqliteCheckpoints:
     """`service.checkpoints.base.Checkpoints` in a SQLite file, which one process owns."""
 
-    def __init__(self, saver: DeferringSaver, database: SqliteDatabase) -> None:
+    def __init__(self, saver: DeferringSaver, database: SqliteDatabase, clock: Clock) -> None:
         self.saver: Final = saver
         self._database = database
+        self._clock = clock
+        self._segments: dict[str, Run] = {}
 
     @asynccontextmanager
     async def segment(self, run: Run) -> AsyncIterator[Saver]:
         """Yield the one saver there is: a claim here waits for the segment before it."""
+        self._segments[run.id] = run
         if run.attempt == 1:
             self.saver.begin(run.id)
         try:
             yield self.saver
         finally:
             self.saver.end(run.id)
+            if self._segments.get(run.id) is run:
+                del self._segments[run.id]
+
+    def book(self, run_id: str, call: ModelCall) -> None:
+        """Book a call with the rows that are handed over."""
+        run = self._segments.get(run_id)
+        if run:
+            self._database.defer(_BOOK, [booking(run, call, self._clock.now())])
 
     async def settle(self, run_id: str) -> None:
         """Return when what was handed over is committed, or cannot be."""
@@ -174,10 +209,10 @@ class SqliteCheckpoints:
 
 @asynccontextmanager
 async def open_sqlite_checkpoints(
-    path: Path, database: SqliteDatabase
+    path: Path, database: SqliteDatabase, clock: Clock
 ) -> AsyncIterator[SqliteCheckpoints]:
     """Open the checkpoints in the file of a run store, which has to be open."""
     async with aiosqlite.connect(path) as connection:
         saver = DeferringSaver(connection, database)
         await saver.setup()
-        yield SqliteCheckpoints(saver, database)
+        yield SqliteCheckpoints(saver, database, clock)

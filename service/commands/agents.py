@@ -41,7 +41,6 @@ async def test_agent(settings: Settings, name: str, task: str) -> dict[str, Any]
         outcome = await loop(
             Assignment(agent=name, task=task, path=name, round=1),
             task=task,
-            earlier="",
             results="",
             context=RunContext(workspace=Path(folder)),
             config={"configurable": {}},

@@ -12,7 +12,7 @@ from domain.agent import TIERS
 from domain.errors import ConfigurationError, DatabaseInUseError
 from service.bootstrap import open_gateway, open_team, open_toolbox, product_version
 from service.settings import Settings, unknown_variables
-from service.store import open_store
+from service.store import open_store, shown_url
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,13 +118,13 @@ async def _database(settings: Settings) -> Finding:
     try:
         # The store alone: a whole service would report other faults as the database's, and would
         # take up the runs that are unfinished there.
-        async with open_store(settings.database_url) as store:
+        async with open_store(settings.database_url, owner="shared") as store:
             await store.ping()
     except DatabaseInUseError as error:
         return warn("database", f"{error} (fine where that is your running server)")
     except ConfigurationError as error:
         return fail("database", str(error))
-    return ok("database", settings.database_url)
+    return ok("database", shown_url(settings.database_url))
 
 
 def _guarded(check: Callable[[Settings], Finding], settings: Settings) -> Finding:

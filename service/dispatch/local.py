@@ -12,6 +12,7 @@ from typing import Final
 from langgraph.runtime import RunControl
 
 from domain.ports import RunRef, RunStore
+from service.executor import Outcome
 
 POLL_SECONDS: Final = 30.0
 """A wake-up lost for any reason costs at most this long; the healthy path never waits for it."""
@@ -25,7 +26,7 @@ LONGEST_AGAIN_SECONDS: Final = 300.0
 GRACE_SECONDS: Final = 10.0
 """How long a stopping process waits for segments to reach a superstep's end."""
 
-Execute = Callable[[RunRef, RunControl], Awaitable[object]]
+Execute = Callable[[RunRef, RunControl], Awaitable[Outcome]]
 
 _log = logging.getLogger("signalbox.dispatch")
 
@@ -149,8 +150,12 @@ class LocalDispatcher:
 
     async def _run(self, ref: RunRef, control: RunControl) -> None:
         try:
-            await self._execute(ref, control)
+            outcome = await self._execute(ref, control)
             self._failures.pop(ref.run_id, None)
+            if outcome == "refused":
+                # It may be queued still, behind others of its thread or of its caller: the end of any
+                # run has to lead back to the table, whose next answer leaves it out until it may go.
+                self._backlog = True
         except Exception:  # noqa: BLE001 - the outermost loop of a run: it must not end unseen
             _log.exception(
                 "A segment could not be recorded; it is tried again.",

@@ -80,6 +80,7 @@ async def accept(
         thread_id=body.thread_id,
         agents=tuple(dict.fromkeys(body.agents)) if body.agents else None,
         max_rounds=body.budget.max_rounds if body.budget else None,
+        strategy=body.multitask_strategy,
         metadata=body.metadata,
         tags=list(dict.fromkeys(body.tags)),
     )

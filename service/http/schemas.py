@@ -17,10 +17,20 @@ from pydantic import (
     StringConstraints,
 )
 
-from domain.run import Run
+from domain.run import MultitaskStrategy, Run
 
 TASK_CHARS: Final = 32_000
 SAFE_INTEGER: Final = 2**53
+
+STRATEGIES: Final = (
+    "What to do while the thread is busy, that is while a run of it has not ended. "
+    "`enqueue`: the run waits until the runs before it have ended. "
+    "`reject`: the request is refused with 409 `thread-busy`. "
+    "`interrupt`: the runs that have not ended are cancelled, keeping what they have produced, and "
+    "the run takes their place. "
+    "Without `thread_id` there is nothing to wait for."
+)
+"""What OpenAPI says of `multitask_strategy`."""
 
 Task = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=TASK_CHARS)]
 
@@ -141,7 +151,7 @@ class RunCreate(Strict):
     output_schema: dict[str, Any] | None = None
     budget: BudgetIn | None = None
     approvals: ApprovalsIn | None = None
-    multitask_strategy: Literal["enqueue", "reject", "interrupt"] | None = None
+    multitask_strategy: MultitaskStrategy = Field(default="enqueue", description=STRATEGIES)
     webhook: WebhookIn | None = None
     cache: StrictBool | CacheIn | None = None
     files: list[FileIn] | None = Field(default=None, max_length=50)
@@ -150,7 +160,7 @@ class RunCreate(Strict):
 
     def not_built(self) -> list[str]:
         """Return the pointers of fields that are valid but not available in this version."""
-        fields = ("output_schema", "approvals", "multitask_strategy", "webhook", "files")
+        fields = ("output_schema", "approvals", "webhook", "files")
         found = [f"/{name}" for name in fields if getattr(self, name) is not None]
         limits = ("max_cost_usd", "max_tokens", "max_seconds", "per_agent")
         found += [

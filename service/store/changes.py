@@ -12,6 +12,7 @@ from sqlalchemy import (
     Connection,
     Integer,
     Update,
+    and_,
     bindparam,
     func,
     insert,
@@ -23,15 +24,17 @@ from sqlalchemy import (
 
 from domain.errors import CallerError, OwnershipLostError
 from domain.events import Event, EventDraft
+from domain.partial import MAX_EVENTS_OF_A_RUN, PARTIAL_TYPES, cancelled_after
 from domain.ports import Claim, Created, IdempotencyKey, RunRef
 from domain.problems import Code
-from domain.run import TERMINAL, Ending, Run, RunStatus, sources_of
+from domain.run import TERMINAL, Ending, MultitaskStrategy, Run, RunStatus, sources_of
 from domain.usage import ModelCall, Usage
-from service.store import events, queries, usage
+from service.store import events, queries, threads, usage
 from service.store.columns import utc
 from service.store.conflicts import take_key
 from service.store.rows import links, run_from, run_row
 from service.store.tables import idempotency, run_tags, runs
+from service.store.threads import NOT_BLOCKED, UNDER_LIMIT, Turns
 
 KEY_LIFE: Final = timedelta(hours=48)
 """How long an idempotency key stands for the run it made; afterwards it may make another."""
@@ -54,16 +57,25 @@ def _from(statuses: Iterable[RunStatus]) -> ColumnElement[bool]:
     return or_(*(runs.c.status == status for status in sorted(statuses)))
 
 
-_CLAIM: Final = (
-    update(runs)
-    .where(*_THE_RUN, _from(sources_of("running")))
-    .values(
-        status="running",
-        attempt=runs.c.attempt + 1,
-        started_at=func.coalesce(runs.c.started_at, bindparam("now", type_=runs.c.started_at.type)),
+def _claim_where(*its_turn: ColumnElement[bool]) -> Update:
+    # A run that is `running` has had its turn: a newer attempt takes over the place it holds.
+    begins = and_(_from(sources_of("running") - {"running"}), *its_turn)
+    return (
+        update(runs)
+        .where(*_THE_RUN, or_(runs.c.status == "running", begins))
+        .values(
+            status="running",
+            attempt=runs.c.attempt + 1,
+            started_at=func.coalesce(
+                runs.c.started_at, bindparam("now", type_=runs.c.started_at.type)
+            ),
+        )
+        .returning(*runs.c)
     )
-    .returning(*runs.c)
-)
+
+
+_CLAIM: Final = _claim_where(NOT_BLOCKED)
+_CLAIM_UNDER_LIMIT: Final = _claim_where(NOT_BLOCKED, UNDER_LIMIT)
 _ADVANCE: Final = (
     update(runs)
     .where(*_THE_RUN, _OF_ATTEMPT, runs.c.status == "running")
@@ -108,7 +120,12 @@ class Writer(NamedTuple):
 
 
 def create(
-    connection: Connection, run: Run, draft: EventDraft, key: IdempotencyKey | None
+    connection: Connection,
+    run: Run,
+    draft: EventDraft,
+    key: IdempotencyKey | None,
+    strategy: MultitaskStrategy,
+    turns: Turns,
 ) -> Created:
     """Insert a run with its first event, or find the one its key has made."""
     run = run.model_copy(
@@ -121,6 +138,8 @@ def create(
     # The key first: of two requests at once, the second waits here and then sees the first.
     if key is not None and not take_key(connection, _key_row(run, key)):
         return _replay(connection, run.tenant_id, key)
+    threads.hold_thread(connection, run)
+    interrupted = _take_place(connection, run, strategy, turns)
     connection.execute(_INSERT, run_row(run))
     if run.tags:
         tags = dict.fromkeys(run.tags)
@@ -130,7 +149,38 @@ def create(
         [draft], run_id=run.id, last_seq=1, attempt=run.attempt, now=run.created_at
     )
     events.add(connection, run.tenant_id, first)
-    return Created(run, replayed=False)
+    unblocked = threads.unblocked(connection, (ended for ended, _ in interrupted), turns)
+    threads.enqueue(connection, {RunRef(run.tenant_id, run.id), *unblocked}, turns)
+    return Created(run, replayed=False, interrupted=interrupted)
+
+
+def _take_place(
+    connection: Connection, run: Run, strategy: MultitaskStrategy, turns: Turns
+) -> tuple[tuple[Run, Event], ...]:
+    """Do what the strategy says about the active runs of the thread; return those it cancelled."""
+    if strategy == "enqueue":
+        return ()
+    busy = threads.active(connection, run)
+    if busy and strategy == "reject":
+        code: Code = "thread-busy"
+        msg = (
+            f"The thread {run.thread_id!r} has a run that has not ended: {busy[0].id} "
+            f"({busy[0].status}). Wait for its end or cancel it and try again, or send "
+            "multitask_strategy 'enqueue' to wait for its turn or 'interrupt' to take its place."
+        )
+        raise CallerError(code, msg, run_id=busy[0].id)
+    threads.hold_callers(connection, run.tenant_id, (other.caller_id for other in busy), turns)
+    ended = [_interrupt(connection, RunRef(run.tenant_id, other.id), run) for other in busy]
+    return tuple(each for each in ended if each)
+
+
+def _interrupt(connection: Connection, ref: RunRef, by: Run) -> tuple[Run, Event] | None:
+    """Cancel a run because another takes its place; `None` where it has ended meanwhile."""
+    # Held first: what its segment has appended until then is read, and it appends nothing after.
+    threads.hold_row(connection, ref)
+    log = events.page(connection, ref, 0, MAX_EVENTS_OF_A_RUN, PARTIAL_TYPES)
+    draft = EventDraft(type="run.cancelled", data={"reason": f"Run {by.id} took its place."})
+    return _cancel(connection, ref, cancelled_after(log), draft, by.created_at)
 
 
 def _key_row(run: Run, key: IdempotencyKey) -> dict[str, Any]:
@@ -165,15 +215,23 @@ def _replay(connection: Connection, tenant_id: str, key: IdempotencyKey) -> Crea
 _CREATED_KEYS: Final = frozenset({EventDraft(type="run.created", data={}).key})
 
 
-def claim(connection: Connection, ref: RunRef, now: datetime) -> Claim | None:
-    """Make a run `running` under the next attempt."""
-    row = connection.execute(_CLAIM, {**_name(ref), "now": now}).mappings().one_or_none()
+def claim(connection: Connection, ref: RunRef, now: datetime, turns: Turns) -> Claim | None:
+    """Make a run `running` under the next attempt, if it is its turn."""
+    threads.hold_turn(connection, ref, turns)
+    values = {**_name(ref), "now": now}
+    if turns.max_per_caller is None:
+        found = connection.execute(_CLAIM, values)
+    else:
+        values["max_per_caller"] = turns.max_per_caller
+        found = connection.execute(_CLAIM_UNDER_LIMIT, values)
+    row = found.mappings().one_or_none()
     if row is None:
         return None
-    if row["attempt"] == 1:
-        # Only an attempt books calls and appends events: the first finds what `create` wrote.
-        return Claim(run_from(row, Usage()), _CREATED_KEYS)
-    return Claim(run_from(row, usage.of_run(connection, ref)), events.keys(connection, ref))
+    # Only an attempt books calls and appends events: the first finds what `create` wrote.
+    first = row["attempt"] == 1
+    run = run_from(row, Usage() if first else usage.of_run(connection, ref))
+    threads.enqueue(connection, threads.next_of_caller(connection, run, turns), turns)
+    return Claim(run, _CREATED_KEYS if first else events.keys(connection, ref))
 
 
 def append(
@@ -201,23 +259,43 @@ def finish(
     ending: Ending,
     drafts: Sequence[EventDraft],
     calls: Sequence[ModelCall],
+    turns: Turns,
 ) -> tuple[Run, list[Event]] | None:
     """End a run that the attempt owns."""
     ref, attempt, now = segment
     if ending.status not in _FINISH:
         msg = f"{ending.status!r} does not end a run; use one of {sorted(_FINISH)}"
         raise ValueError(msg)
+    threads.hold_caller(connection, ref, turns)
     values = {**_name(ref), **_ending_values(ending, drafts, now), "of_attempt": attempt}
-    return _end(connection, ref, _FINISH[ending.status], values, drafts, calls)
+    ended = _end(connection, ref, _FINISH[ending.status], values, drafts, calls)
+    if ended is not None:
+        threads.enqueue(connection, threads.unblocked(connection, ended[:1], turns), turns)
+    return ended
 
 
 def cancel(
-    connection: Connection, ref: RunRef, ending: Ending, draft: EventDraft, now: datetime
+    connection: Connection,
+    ref: RunRef,
+    ending: Ending,
+    draft: EventDraft,
+    now: datetime,
+    turns: Turns,
 ) -> tuple[Run, Event] | None:
     """End an active run as cancelled, whoever owns it."""
     if ending.status != "cancelled":
         msg = f"a cancelled run does not end as {ending.status!r}; use 'cancelled'"
         raise ValueError(msg)
+    threads.hold_caller(connection, ref, turns)
+    ended = _cancel(connection, ref, ending, draft, now)
+    if ended is not None:
+        threads.enqueue(connection, threads.unblocked(connection, ended[:1], turns), turns)
+    return ended
+
+
+def _cancel(
+    connection: Connection, ref: RunRef, ending: Ending, draft: EventDraft, now: datetime
+) -> tuple[Run, Event] | None:
     values = {**_name(ref), **_ending_values(ending, [draft], now)}
     ended = _end(connection, ref, _CANCEL, values, [draft])
     return None if ended is None else (ended[0], ended[1][-1])

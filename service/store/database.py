@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -14,6 +13,8 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
+
+from service.store.columns import to_json
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -240,7 +241,7 @@ def open_sqlite(path: Path | None, *, begin: str) -> Engine:
             "isolation_level": None,
             "check_same_thread": False,
         },
-        json_serializer=json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode,
+        json_serializer=to_json,
     )
     pragmas = ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON")
 

@@ -11,28 +11,47 @@ from service.store.database import Database, MemoryDatabase, SqliteDatabase
 
 MEMORY_URL: Final = "memory://"
 SQLITE_PREFIX: Final = "sqlite:///"
+POSTGRES_PREFIXES: Final = ("postgresql://", "postgres://")
+
+
+def is_postgres(url: str) -> bool:
+    """Return whether the URL names a Postgres."""
+    return url.startswith(POSTGRES_PREFIXES)
+
+
+def shown_url(url: str) -> str:
+    """Return the URL as it may be shown: without who logs in and with which password."""
+    if url.startswith(SQLITE_PREFIX):
+        return url
+    # Greedy: a password may hold an "@" that should have been escaped.
+    without_login = re.sub(r"//.*@", "//***@", url)
+    return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", without_login)
 
 
 def sqlite_path(url: str) -> Path | None:
-    """Return the file of a `sqlite:///` URL, absolute, or `None` for `memory://`.
+    """Return the file of a `sqlite:///` URL, absolute, or `None` where there is no file.
 
-    Any other URL raises `ConfigurationError`.
+    A URL that names no database raises `ConfigurationError`.
     """
-    if url == MEMORY_URL:
+    if url == MEMORY_URL or is_postgres(url):
         return None
     name = url.removeprefix(SQLITE_PREFIX)
     if name in {url, "", ":memory:"} or "?" in name or name.endswith("/"):
-        shown = re.sub(r"//.*@", "//***@", url)  # a password may stand before the host
         msg = (
-            f"SIGNALBOX_DATABASE_URL is {shown!r}; it may be memory://, sqlite:///relative.db or "
-            "sqlite:////absolute.db"
+            f"SIGNALBOX_DATABASE_URL is {shown_url(url)!r}; it may be memory://, "
+            "sqlite:///relative.db, sqlite:////absolute.db or postgresql://user@host/name"
         )
         raise ConfigurationError(msg)
     return Path(name).expanduser().absolute()
 
 
-def open_database(url: str) -> Database:
+def open_database(url: str, *, pool_size: int = 10) -> Database:
     """Return the database of a URL; nothing is connected yet, but a file's folder exists."""
+    if is_postgres(url):
+        # Its driver takes as long to load as all the rest of the store.
+        from service.store.postgres import PostgresDatabase  # noqa: PLC0415
+
+        return PostgresDatabase(url, pool_size=pool_size)
     path = sqlite_path(url)
     if path is not None:
         try:

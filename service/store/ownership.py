@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from filelock import FileLock, Timeout
 
 from domain.errors import ConfigurationError, DatabaseInUseError
+
+Ownership = Literal["alone", "shared"]
+"""`alone` keeps every other process out; `shared`, on Postgres, only those that want to be alone."""
 
 
 class FileOwner:

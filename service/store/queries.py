@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, exists, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from domain.ports import EarlierTurn, RunQuery, RunRef
-from domain.run import ACTIVE, Run
+from domain.run import Run
 from domain.usage import Usage
 from service.store import usage
 from service.store.rows import run_from
 from service.store.tables import run_tags, runs
+from service.store.threads import NOT_BLOCKED
 
 _GET: Final = select(runs).where(
     runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant")
@@ -24,19 +25,44 @@ _QUEUED: Final = (
     .limit(1)
 )
 _UNFINISHED: Final = _REF.where(runs.c.status == "running").order_by(runs.c.id)
-_EARLIER: Final = runs.alias("earlier")
-_RUNNABLE: Final = (
-    _REF.where(
-        runs.c.status == "queued",
-        runs.c.id.not_in(bindparam("exclude", expanding=True)),
-        ~exists().where(
-            _EARLIER.c.tenant_id == runs.c.tenant_id,
-            _EARLIER.c.thread_id == runs.c.thread_id,
-            _EARLIER.c.id < runs.c.id,
-            _EARLIER.c.status.in_(sorted(ACTIVE)),
-        ),
+_CLAIMABLE: Final = (
+    runs.c.status == "queued",
+    runs.c.id.not_in(bindparam("exclude", expanding=True)),
+    NOT_BLOCKED,
+)
+_RUNNABLE: Final = _REF.where(*_CLAIMABLE).order_by(runs.c.id).limit(bindparam("most"))
+_BUSY: Final = (
+    select(runs.c.tenant_id, runs.c.caller_id, func.count().label("taken"))
+    .where(runs.c.status == "running")
+    .group_by(runs.c.tenant_id, runs.c.caller_id)
+    .subquery("busy")
+)
+_TAKEN: Final = func.coalesce(_BUSY.c.taken, 0)
+_RANKED: Final = (
+    select(
+        runs.c.tenant_id,
+        runs.c.id,
+        # The place that the run would be given among its caller's.
+        (
+            _TAKEN
+            + func.row_number().over(
+                partition_by=(runs.c.tenant_id, runs.c.caller_id), order_by=runs.c.id
+            )
+        ).label("place"),
     )
-    .order_by(runs.c.id)
+    .select_from(
+        runs.outerjoin(
+            _BUSY,
+            (_BUSY.c.tenant_id == runs.c.tenant_id) & (_BUSY.c.caller_id == runs.c.caller_id),
+        )
+    )
+    .where(*_CLAIMABLE, bindparam("max_per_caller") > _TAKEN)
+    .subquery("ranked")
+)
+_RUNNABLE_UNDER_LIMIT: Final = (
+    select(_RANKED.c.tenant_id, _RANKED.c.id)
+    .where(_RANKED.c.place <= bindparam("max_per_caller"))
+    .order_by(_RANKED.c.id)
     .limit(bindparam("most"))
 )
 _EARLIER_TURNS: Final = (
@@ -85,9 +111,17 @@ def _search(tenant_id: str, query: RunQuery) -> Select[tuple[object, ...]]:
     return statement.order_by(runs.c.id.desc()).limit(query.limit + 1)
 
 
-def runnable(connection: Connection, limit: int, exclude: Collection[str]) -> list[RunRef]:
-    """Return queued runs that no earlier run of their thread blocks, oldest first."""
-    found = connection.execute(_RUNNABLE, {"most": limit, "exclude": list(exclude)})
+def runnable(
+    connection: Connection, limit: int, exclude: Collection[str], max_per_caller: int | None
+) -> list[RunRef]:
+    """Return queued runs that no earlier run of their thread blocks, oldest first, and of a caller no
+    more than it has places free."""
+    values: dict[str, Any] = {"most": limit, "exclude": list(exclude)}
+    if max_per_caller is None:
+        found = connection.execute(_RUNNABLE, values)
+    else:
+        values["max_per_caller"] = max_per_caller
+        found = connection.execute(_RUNNABLE_UNDER_LIMIT, values)
     return [RunRef(*row) for row in found]
 
 

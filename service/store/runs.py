@@ -10,22 +10,35 @@ from sqlalchemy import Connection, text
 
 from domain.events import Event, EventDraft
 from domain.ports import Claim, Created, EarlierTurn, IdempotencyKey, RunQuery, RunRef
-from domain.run import Ending, Run
+from domain.run import Ending, MultitaskStrategy, Run
 from domain.usage import ModelCall
 from service.store import changes, events, queries
 from service.store.changes import Writer
 from service.store.database import Database
 from service.store.ownership import FileOwner
+from service.store.threads import Enqueue, Turns
 
 _PING = text("SELECT 1")
 
 
 class SqlRunStore:
-    """Remembers runs in a database; what each method promises is said at the port."""
+    """Remembers runs in a database; what each method promises is said at the port.
 
-    def __init__(self, database: Database, owner: FileOwner | None = None) -> None:
+    `enqueue`: called within a transaction with each run that it makes claimable; what it raises undoes
+    the transaction. `max_per_caller`: runs of one caller that may be `running` at the same time.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        owner: FileOwner | None = None,
+        *,
+        enqueue: Enqueue | None = None,
+        max_per_caller: int | None = None,
+    ) -> None:
         self._database = database
         self._owner = owner
+        self._turns = Turns(enqueue=enqueue, max_per_caller=max_per_caller)
 
     async def announce(self, url: str) -> None:
         """Leave word beside the file at which address this process serves, for a second one."""
@@ -38,10 +51,17 @@ class SqlRunStore:
         return self._database
 
     async def create(
-        self, run: Run, draft: EventDraft, *, idempotency: IdempotencyKey | None = None
+        self,
+        run: Run,
+        draft: EventDraft,
+        *,
+        idempotency: IdempotencyKey | None = None,
+        strategy: MultitaskStrategy = "enqueue",
     ) -> Created:
         """Commit the run, its first event and the idempotency record together."""
-        return await self._database.write(changes.create, run, draft, idempotency)
+        return await self._database.write(
+            changes.create, run, draft, idempotency, strategy, self._turns
+        )
 
     async def get(self, ref: RunRef) -> Run | None:
         """Return the run with its usage summed, or `None`."""
@@ -53,7 +73,9 @@ class SqlRunStore:
 
     async def runnable(self, *, limit: int, exclude: Collection[str]) -> list[RunRef]:
         """Return the oldest runs that may be claimed now, of every tenant."""
-        return await self._database.read(queries.runnable, limit, exclude)
+        return await self._database.read(
+            queries.runnable, limit, exclude, self._turns.max_per_caller
+        )
 
     async def has_queued(self, *, exclude: Collection[str]) -> bool:
         """Return whether any run besides these is `queued`."""
@@ -65,7 +87,7 @@ class SqlRunStore:
 
     async def claim(self, ref: RunRef, *, now: datetime) -> Claim | None:
         """Make the run `running` under a new attempt, or return `None`."""
-        return await self._database.write(changes.claim, ref, now)
+        return await self._database.write(changes.claim, ref, now, self._turns)
 
     async def append(
         self,
@@ -91,14 +113,14 @@ class SqlRunStore:
     ) -> tuple[Run, list[Event]] | None:
         """End the run with its last events, or return `None` where the attempt lost it."""
         return await self._database.write(
-            changes.finish, Writer(ref, attempt, now), ending, drafts, calls
+            changes.finish, Writer(ref, attempt, now), ending, drafts, calls, self._turns
         )
 
     async def cancel(
         self, ref: RunRef, *, ending: Ending, draft: EventDraft, now: datetime
     ) -> tuple[Run, Event] | None:
         """Cancel an active run, or return `None`."""
-        return await self._database.write(changes.cancel, ref, ending, draft, now)
+        return await self._database.write(changes.cancel, ref, ending, draft, now, self._turns)
 
     async def events(
         self, ref: RunRef, *, after: int, limit: int, types: Collection[str] | None = None

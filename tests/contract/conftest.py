@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from service.store import SqlRunStore, open_store
+from tests.fakes.postgres import postgres, postgres_url  # noqa: F401 - fixtures
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of an empty database of each kind there is."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_url"))
     return {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/signalbox.db"}[request.param]
 
 

@@ -10,6 +10,7 @@ from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 
 from service.checkpoints import open_sqlite_checkpoints
+from service.ids import SystemClock
 from service.store import SqliteDatabase, open_store, sqlite_path
 
 EXTENDED = {"delete_for_runs", "copy_thread", "prune"}
@@ -26,7 +27,7 @@ async def test_the_sqlite_checkpointer_conforms(tmp_path: Path) -> None:
         assert path is not None
         async with open_store(url) as store:
             assert isinstance(store.database, SqliteDatabase)
-            async with open_sqlite_checkpoints(path, store.database) as checkpoints:
+            async with open_sqlite_checkpoints(path, store.database, SystemClock()) as checkpoints:
                 yield checkpoints.saver
 
     registered = checkpointer_test(name="DeferringSaver", skip_capabilities=EXTENDED)(open_saver)
@@ -42,7 +43,7 @@ async def test_what_is_saved_behind_is_there_before_what_is_written_next(tmp_pat
     async with open_store(url) as store:
         database = store.database
         assert isinstance(database, SqliteDatabase)
-        async with open_sqlite_checkpoints(path, database) as checkpoints:
+        async with open_sqlite_checkpoints(path, database, SystemClock()) as checkpoints:
             saver = checkpoints.saver
             config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
             await saver.aput(config, empty_checkpoint(), {}, {})
@@ -71,7 +72,7 @@ async def test_a_fresh_thread_is_not_looked_up(tmp_path: Path) -> None:
     assert path is not None
     async with open_store(url) as store:
         assert isinstance(store.database, SqliteDatabase)
-        async with open_sqlite_checkpoints(path, store.database) as checkpoints:
+        async with open_sqlite_checkpoints(path, store.database, SystemClock()) as checkpoints:
             saver = checkpoints.saver
             config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
             saver.begin("t")

@@ -217,7 +217,7 @@ async def test_filters_combine(store: SqlRunStore, query: RunQuery, expected: li
         tags = ["red", "red", "x"] if number % 3 == 0 else ["reddish"]
         thread = "odd" if number % 2 else "even"
         await add_run(store, number, tags=tags, thread_id=thread)
-    await store.claim(RunRef("ada", run_id(4)), now=NOW)
+    await put_in(store, RunRef("ada", run_id(4)), "running")
     found = await store.find("ada", query)
     assert [run.id for run in found] == [run_id(number) for number in expected]
 
@@ -452,8 +452,8 @@ async def test_fifty_endings_at_once_have_one_winner(store: SqlRunStore) -> None
 
 
 async def test_another_tenant_sees_and_changes_nothing(store: SqlRunStore) -> None:
+    await finish(store, await add_running(store, 0, thread_id="t"))
     ref = await add_running(store, 1, thread_id="t", tags=["red"])
-    await finish(store, await add_running(store, 2, thread_id="t"))
     before = await store.get(ref), await all_events(store, ref)
     theirs = RunRef("bob", ref.run_id)
     assert await store.get(theirs) is None
@@ -475,7 +475,7 @@ async def test_another_tenant_sees_and_changes_nothing(store: SqlRunStore) -> No
 
 
 async def _whole_life(store: SqlRunStore, number: int) -> str:
-    ref = await add_run(store, number, thread_id="shared", tags=["busy"])
+    ref = await add_run(store, number, tags=["busy"])
     await store.claim(ref, now=NOW)
     await store.find("ada", RunQuery(tag="busy"))
     await append(store, ref, "a", "b")

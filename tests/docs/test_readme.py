@@ -122,7 +122,6 @@ def refused_fields() -> list[str]:
 VALID = {
     "output_schema": {"type": "object"},
     "approvals": {"mode": "always"},
-    "multitask_strategy": "reject",
     "webhook": {"url": "https://example.com/hook"},
     "files": [{"name": "a.txt", "content_base64": "YQ=="}],
     "budget.max_cost_usd": "1.50",
@@ -150,11 +149,14 @@ async def test_the_fields_that_are_not_built_are_refused_by_name(
 async def test_the_fields_that_work_are_accepted(tmp_path: Path, knowledge: Path) -> None:
     sentence = README.text.partition("A create body has `task`")[2].partition("An `Idem")[0]
     named = set(re.findall(r"`([\w.]+)`", sentence))
-    assert named == {"thread_id", "agents", "budget.max_rounds", "metadata", "tags", "cache"}
+    strategies = {"multitask_strategy", "enqueue", "reject", "interrupt"}
+    fields = {"thread_id", "agents", "budget.max_rounds", "metadata", "tags", "cache"}
+    assert named == fields | strategies
     async with start(tmp_path, knowledge) as product:
         first = await product.finished("What is 2 + 2?")
         body = {
             "thread_id": first["thread_id"],
+            "multitask_strategy": "reject",
             "agents": ["analyst"],
             "budget": {"max_rounds": 2},
             "metadata": {"who": "me"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,8 +89,13 @@ async def read_frames(response: httpx.Response) -> AsyncIterator[Event]:
 
 
 @asynccontextmanager
-async def running(folder: Path, **overrides: Any) -> AsyncIterator[Product]:
-    """Run the product with its data in a folder; settings as keyword arguments."""
+async def running(
+    folder: Path, *, executes: bool = True, worker_apart: bool = False, **overrides: Any
+) -> AsyncIterator[Product]:
+    """Run the product with its data in a folder; settings as keyword arguments.
+
+    `executes`: it executes runs itself · `worker_apart`: another product beside it does.
+    """
     values: dict[str, Any] = {
         "database_url": "memory://",
         "data_dir": folder,
@@ -103,7 +108,8 @@ async def running(folder: Path, **overrides: Any) -> AsyncIterator[Product]:
     # Set for the whole process when a server stops; left like that it would cut this one's streams.
     AppStatus.should_exit = False
     async with (
-        open_services(settings) as services,
+        open_services(settings) if worker_apart else nullcontext(),
+        open_services(settings, executes=executes and not worker_apart) as services,
         serving(open_app(services), services, sock),
     ):
         base_url = f"http://127.0.0.1:{sock.getsockname()[1]}"

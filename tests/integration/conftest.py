@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fakes.model_server import FakeModelServer
+from tests.fakes.postgres import PostgresServer, postgres, postgres_url  # noqa: F401 - fixtures
 from tests.fakes.running import Product, running
 
 Start = Callable[..., AbstractAsyncContextManager[Product]]
@@ -28,8 +30,11 @@ def knowledge(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(tmp_path: Path, knowledge: Path) -> Start:
-    """Return how to start the product; `models=` points it at a fake model server."""
+def start(request: pytest.FixtureRequest, tmp_path: Path, knowledge: Path) -> Start:
+    """Return how to start the product; `models=` points it at a fake model server.
+
+    Where no database is named it is in memory, or the one the tests run over.
+    """
 
     def begin(
         *, models: FakeModelServer | None = None, **overrides: Any
@@ -37,9 +42,33 @@ def start(tmp_path: Path, knowledge: Path) -> Start:
         values: dict[str, Any] = {"knowledge_dir": knowledge, **overrides}
         if models is not None:
             values["OPENAI_BASE_URL"] = models.base_url
+        over = request.config.getoption("--over")
+        if over and "database_url" not in values:
+            values |= on_postgres(request, over)
         return running(tmp_path / "data", **values)
 
     return begin
+
+
+def on_postgres(request: pytest.FixtureRequest, over: str) -> dict[str, Any]:
+    """Return what starts the product on an empty Postgres."""
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.create()
+    request.addfinalizer(partial(server.drop, url))
+    queue = over == "postgres-queue"
+    return {
+        "database_url": url,
+        "database_pool": 4,
+        "dispatch": "queue" if queue else "local",
+        "worker_apart": queue,
+    }
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give `modelled` every database in turn, or the one the tests run over."""
+    if "modelled" in metafunc.fixturenames:
+        over = metafunc.config.getoption("--over")
+        metafunc.parametrize("modelled", [over] if over else ["memory", "sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -56,11 +85,12 @@ async def product(start: Start) -> AsyncIterator[Product]:
         yield running_product
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture
 async def modelled(
     request: pytest.FixtureRequest, start: Start, models: FakeModelServer, tmp_path: Path
 ) -> AsyncIterator[Product]:
-    """Run the product with the fake model server, in memory and on SQLite."""
-    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/runs.db"
-    async with start(models=models, database_url=url) as running_product:
+    """Run the product with the fake model server, on each database."""
+    urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/runs.db"}
+    given = {"database_url": urls[request.param]} if request.param in urls else {}
+    async with start(models=models, **given) as running_product:
         yield running_product

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from graph.routes import read_route
+from service.dispatch.local import LocalDispatcher
 from tests.fakes.model_script import Reply, Rule, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
@@ -104,7 +105,9 @@ async def test_a_run_is_not_finished_by_another_engine(
         run_id = created.json()["id"]
         await arriving.wait()
         # As if the process had died: nothing is handed back, nothing is finished.
-        for active in first.services.dispatcher._active.values():
+        dispatcher = first.services.dispatcher
+        assert isinstance(dispatcher, LocalDispatcher)
+        for active in dispatcher._active.values():
             active.task.cancel()
     async with start(database_url=url) as second:
         run = await second.ended(run_id)

@@ -1,0 +1,35 @@
+"""What a run has come to before its end: the result that a cancellation leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from domain.events import Event, EventType
+from domain.run import AgentResult, Ending, RunResult
+
+PARTIAL_TYPES: Final[frozenset[EventType]] = frozenset(
+    {"agent.completed", "agent.failed", "supervisor.decision"}
+)
+"""The events that tell what a run has come to."""
+
+MAX_EVENTS_OF_A_RUN: Final = 20_000
+"""Bound on the events read to build a cancelled run's partial result."""
+
+
+def cancelled_after(events: Iterable[Event]) -> Ending:
+    """Return the end of a run that is cancelled now: what its agents have produced so far."""
+    agents: dict[str, AgentResult] = {}
+    outputs: list[str] = []
+    rounds = 0
+    for event in events:
+        if event.agent and event.type == "agent.completed":
+            agents[event.agent] = AgentResult(status="completed", output=event.data["output"])
+            outputs.append(event.data["output"])
+        elif event.agent and event.type == "agent.failed":
+            failed = AgentResult(status="failed", output="", error=event.data["detail"])
+            agents.setdefault(event.agent, failed)
+        if event.data.get("assignments"):
+            rounds = max(rounds, event.round)
+    result = RunResult(output="\n\n".join(outputs), agents=agents) if agents else None
+    return Ending(status="cancelled", stop_reason="cancelled", result=result, rounds=rounds)

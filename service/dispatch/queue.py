@@ -1,0 +1,179 @@
+"""Executes runs that a queue hands out, beside any number of other processes that do the same."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from langgraph.runtime import RunControl
+
+from domain.ports import RunRef
+from service.dispatch.jobs import JobQueue
+from service.executor import Outcome
+
+GRACE_SECONDS: Final = 10.0
+"""How long a stopping process waits for segments to reach a superstep's end."""
+
+AGAIN_SECONDS: Final = 1.0
+"""Pause before a worker that broke (the database went away) starts again."""
+
+SWEEP_SECONDS: Final = 2.0
+"""How often the queue is swept."""
+
+ORPHANS_AT_ONCE: Final = 100
+
+Execute = Callable[[RunRef, RunControl], Awaitable[Outcome]]
+
+_log = logging.getLogger("signalbox.dispatch")
+
+
+class Watch(Protocol):
+    """Looks across all runs."""
+
+    async def orphans(self, *, limit: int) -> list[RunRef]:
+        """Return the oldest runs that should be in the queue and are not."""
+        ...
+
+
+@dataclass
+class _Active:
+    """A segment that executes now."""
+
+    ref: RunRef
+    task: asyncio.Task[Outcome]
+    control: RunControl
+
+
+class QueueDispatcher:
+    """The dispatcher of many processes. Runs are put into the queue by the transactions that make them
+    claimable; here they are taken out, where this process executes any."""
+
+    def __init__(
+        self,
+        jobs: JobQueue,
+        watch: Watch,
+        execute: Execute,
+        *,
+        max_concurrent: int,
+        tell_cancelled: Callable[[RunRef], None],
+    ) -> None:
+        self._jobs = jobs
+        self._watch = watch
+        self._execute = execute
+        self._max_concurrent = max_concurrent
+        self._tell_cancelled = tell_cancelled
+        self._active: dict[str, _Active] = {}
+        self._handed_back: list[RunRef] = []
+        self._orphans: set[RunRef] = set()
+        self._swept_at: float | None = None
+        self._stopping = False
+        self._worker: asyncio.Task[None] | None = None
+
+    def submit(self, ref: RunRef, *, alone: bool) -> None:
+        """Do nothing: the transaction that committed the run has put it into the queue."""
+
+    def cancel(self, ref: RunRef) -> None:
+        """Stop the run's segment wherever it executes."""
+        self.cancel_here(ref)
+        self._tell_cancelled(ref)
+
+    def cancel_here(self, ref: RunRef) -> None:
+        """Stop the run's segment if it executes here."""
+        active = self._active.get(ref.run_id)
+        if active:
+            active.task.cancel()
+
+    @property
+    def alive(self) -> bool:
+        """Return whether this process does its part: none where it only takes requests."""
+        return self._worker is None or not self._worker.done()
+
+    def start(self) -> None:
+        """Begin to take runs out of the queue."""
+        self._worker = asyncio.create_task(self._work_forever(), name="worker")
+
+    async def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
+        """Take no more, let segments reach a superstep's end, cancel the rest, hand all of them back."""
+        self._stopping = True
+        for active in self._active.values():
+            active.control.request_drain("shutdown")
+        if self._worker:
+            self._worker.cancel()
+            await asyncio.wait([self._worker], timeout=2 * grace_seconds)
+        await self._hand_back()
+
+    async def _hand_back(self) -> None:
+        try:
+            for ref in self._handed_back:
+                await self._jobs.put_now(ref)
+        except Exception:  # noqa: BLE001 - without the database another process's sweep does it
+            _log.exception("Runs could not be handed back.", extra={"action": "hand_back_failed"})
+
+    async def sweep(self) -> None:
+        """Put back into the queue what fell out of it: jobs of dead workers, runs without a job."""
+        count = await self._jobs.take_over() if self._was_here() else 0
+        if count:
+            _log.info("Took over %d runs.", count, extra={"action": "runs_taken_over"})
+        # Only at the second look: a job that has just ended may be about to be followed by another.
+        orphans = set(await self._watch.orphans(limit=ORPHANS_AT_ONCE))
+        for ref in sorted(orphans & self._orphans):
+            await self._jobs.put_now(ref)
+        self._orphans = orphans - self._orphans
+
+    def _was_here(self) -> bool:
+        """Return whether this process saw the database a moment ago.
+
+        Where it did not (it was frozen, or the database away), others may not have been able to give a
+        sign of life either: they get the time to.
+        """
+        now, before = asyncio.get_running_loop().time(), self._swept_at
+        self._swept_at = now
+        return before is None or now - before < 2 * SWEEP_SECONDS
+
+    async def _work_forever(self) -> None:
+        while not self._stopping:
+            try:
+                await self._jobs.work(
+                    self._run, concurrency=self._max_concurrent, grace_seconds=GRACE_SECONDS
+                )
+            except Exception:  # noqa: BLE001 - the outermost loop: the database may come back
+                _log.exception("The worker broke.", extra={"action": "worker_broken"})
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _run(self, ref: RunRef) -> None:
+        """Execute a segment for the queue."""
+        await self._end_older(ref)
+        control = RunControl()
+        task = asyncio.ensure_future(self._execute(ref, control))
+        active = self._active[ref.run_id] = _Active(ref, task, control)
+        if self._stopping:
+            control.request_drain("shutdown")
+        try:
+            outcome = await task
+        except asyncio.CancelledError:
+            job = asyncio.current_task()
+            if job is None or not job.cancelling():
+                return  # a caller's cancellation, which the run's row records already
+            self._handed_back.append(ref)
+            raise
+        except Exception:
+            _log.exception(
+                "A segment could not be recorded; it is tried again.",
+                extra={"action": "segment_failed", "run_id": ref.run_id},
+            )
+            raise
+        finally:
+            if self._active.get(ref.run_id) is active:
+                del self._active[ref.run_id]
+        if outcome == "drained":
+            self._handed_back.append(ref)
+
+    async def _end_older(self, ref: RunRef) -> None:
+        """End a segment of the run that this process was thought to have died with."""
+        older = self._active.get(ref.run_id)
+        if older:
+            older.task.cancel()
+            await asyncio.wait([older.task], timeout=GRACE_SECONDS)

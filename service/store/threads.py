@@ -1,0 +1,223 @@
+"""Whose turn it is: one run of a thread after the other, and only so many of one caller at a time.
+
+On Postgres many processes write at once, and what one of them has read may change before it writes.
+They take locks, always in the same order, so that none waits in a circle: the thread, the callers,
+the rows of runs. The queue comes last. SQLite has one writer and needs no locks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    String,
+    and_,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+
+from domain.ports import RunRef
+from domain.run import ACTIVE, Run
+from service.store.tables import runs
+
+Enqueue = Callable[[Connection, RunRef], None]
+"""Puts a run into a queue, within the transaction of the connection. It may be called for one run
+more than once, and for one that turns out to be blocked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turns:
+    """How runs take turns in a store."""
+
+    max_per_caller: int | None = None
+    """Runs of one caller that may be `running` at the same time; `None` means no limit."""
+    enqueue: Enqueue | None = None
+    """Told of every run that has become claimable, in the transaction that made it so."""
+
+
+class ActiveRun(NamedTuple):
+    """A run that has not ended."""
+
+    id: str
+    status: str
+    caller_id: str
+
+
+_THE_RUN: Final = (runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
+_EARLIER: Final = runs.alias("earlier")
+_RUNNING: Final = runs.alias("running")
+
+
+def _is_active(status: ColumnElement[str]) -> ColumnElement[bool]:
+    # Not IN, which SQLAlchemy expands anew at each execution.
+    return or_(*(status == active for active in sorted(ACTIVE)))
+
+
+# Earlier is what has begun, then what has the smaller id. Ids alone would not do: those of two
+# machines sort by clocks that differ, and a run may begin before one with a smaller id is committed.
+_IN_THE_WAY: Final = and_(
+    _EARLIER.c.tenant_id == runs.c.tenant_id,
+    _EARLIER.c.thread_id == runs.c.thread_id,
+    _EARLIER.c.id != runs.c.id,
+    _is_active(_EARLIER.c.status),
+    or_(_EARLIER.c.attempt > 0, and_(runs.c.attempt == 0, _EARLIER.c.id < runs.c.id)),
+)
+NOT_BLOCKED: Final = ~exists().where(_IN_THE_WAY).correlate(runs)
+"""Whether no earlier run of the thread is active."""
+
+UNDER_LIMIT: Final = select(func.count()).select_from(_RUNNING).where(
+    _RUNNING.c.status == "running",
+    _RUNNING.c.tenant_id == runs.c.tenant_id,
+    _RUNNING.c.caller_id == runs.c.caller_id,
+).correlate(runs).scalar_subquery() < bindparam("max_per_caller")
+"""Whether one more run of the caller may execute."""
+
+_REF: Final = select(runs.c.tenant_id, runs.c.id).order_by(runs.c.id).limit(1)
+_OF_THREAD: Final = (
+    runs.c.tenant_id == bindparam("tenant"),
+    runs.c.thread_id == bindparam("thread"),
+)
+_OF_CALLER: Final = (
+    runs.c.tenant_id == bindparam("tenant"),
+    runs.c.caller_id == bindparam("caller"),
+)
+_ACTIVE_IN_THREAD: Final = (
+    select(runs.c.id, runs.c.status, runs.c.caller_id)
+    .where(*_OF_THREAD, _is_active(runs.c.status))
+    .order_by(runs.c.attempt == 0, runs.c.id)
+)
+_NEXT_IN_THREAD: Final = _REF.where(*_OF_THREAD, runs.c.status == "queued")
+_NEXT_OF_CALLER: Final = _REF.where(*_OF_CALLER, runs.c.status == "queued", NOT_BLOCKED)
+_COUNT_OF_CALLER: Final = select(func.count()).where(*_OF_CALLER, runs.c.status == "running")
+
+# A share lock waits for whoever is changing a row, and keeps it from changing.
+_SETTLE_EARLIER: Final = (
+    select(_EARLIER.c.id)
+    .select_from(runs.join(_EARLIER, _IN_THE_WAY))
+    .where(*_THE_RUN)
+    .with_for_update(read=True, of=_EARLIER)
+)
+_HOLD_ROW: Final = select(runs.c.id).where(*_THE_RUN).with_for_update(key_share=True)
+
+
+def _lock(seed: int, owner: ColumnElement[str], name: ColumnElement[str]) -> Select[Any]:
+    key = func.hashtextextended(owner + "/" + name, literal_column(str(seed)))
+    return select(func.pg_advisory_xact_lock(key))
+
+
+_TENANT: Final = bindparam("tenant", type_=String)
+_NAME: Final = bindparam("name", type_=String)
+_THREAD_SEED, _CALLER_SEED = 0, 1  # a thread and a caller of one name have locks of their own
+
+_LOCK_THREAD: Final = _lock(_THREAD_SEED, _TENANT, _NAME)
+_LOCK_CALLER: Final = _lock(_CALLER_SEED, _TENANT, _NAME)
+_LOCK_THREAD_OF: Final = _lock(_THREAD_SEED, runs.c.tenant_id, runs.c.thread_id).where(*_THE_RUN)
+_LOCK_CALLER_OF: Final = _lock(_CALLER_SEED, runs.c.tenant_id, runs.c.caller_id).where(*_THE_RUN)
+
+
+def hold_thread(connection: Connection, run: Run) -> None:
+    """Have creates of one thread follow one another: each sees what the one before it has left."""
+    if _has_many_writers(connection) and not run.begins_thread:
+        connection.execute(_LOCK_THREAD, {"tenant": run.tenant_id, "name": run.thread_id})
+
+
+def hold_turn(connection: Connection, ref: RunRef, turns: Turns) -> None:
+    """Keep from changing what decides whether the run may be claimed.
+
+    Say B was created behind A. If A is just being finished, the transaction that does it may have
+    looked for who is next before B was there. B was put into the queue by its own create, so its claim
+    is the last chance: it must not take A for active, but wait here until A has ended. If A is
+    finished later, that transaction sees B.
+
+    The lock on the thread is against a claim of another run of it: until that is committed the other
+    one looks as if it had not begun. The lock on the caller is because a count cannot be locked.
+    """
+    if _has_many_writers(connection):
+        connection.execute(_LOCK_THREAD_OF, _name(ref))
+        if turns.max_per_caller is not None:
+            connection.execute(_LOCK_CALLER_OF, _name(ref))
+        connection.execute(_SETTLE_EARLIER, _name(ref))
+
+
+def hold_caller(connection: Connection, ref: RunRef, turns: Turns) -> None:
+    """Have claims and endings of one caller's runs follow one another.
+
+    Two that end at once would both count the other as running: one run would be put into the queue
+    for two places. And a claim that still counts a run which is ending would be refused for good.
+    """
+    if _has_many_writers(connection) and _passes_places_on(turns):
+        connection.execute(_LOCK_CALLER_OF, _name(ref))
+
+
+def hold_callers(
+    connection: Connection, tenant_id: str, callers: Iterable[str], turns: Turns
+) -> None:
+    """Do the same for several callers."""
+    if _has_many_writers(connection) and _passes_places_on(turns):
+        for caller in sorted(set(callers)):
+            connection.execute(_LOCK_CALLER, {"tenant": tenant_id, "name": caller})
+
+
+def hold_row(connection: Connection, ref: RunRef) -> None:
+    """Keep a run as it is until the transaction ends; what is read of it then is all there is."""
+    connection.execute(_HOLD_ROW, _name(ref))
+
+
+def active(connection: Connection, run: Run) -> list[ActiveRun]:
+    """Return the active runs of a run's thread, the one that has begun first."""
+    values = {"tenant": run.tenant_id, "thread": run.thread_id}
+    return [ActiveRun(*row) for row in connection.execute(_ACTIVE_IN_THREAD, values)]
+
+
+def unblocked(connection: Connection, ended: Iterable[Run], turns: Turns) -> set[RunRef]:
+    """Return the runs that may have become claimable because others have ended."""
+    if turns.enqueue is None:
+        return set()
+    found: set[RunRef] = set()
+    for run in ended:
+        thread = {"tenant": run.tenant_id, "thread": run.thread_id}
+        found.update(RunRef(*row) for row in connection.execute(_NEXT_IN_THREAD, thread))
+        found |= next_of_caller(connection, run, turns)
+    return found
+
+
+def next_of_caller(connection: Connection, run: Run, turns: Turns) -> set[RunRef]:
+    """Return the caller's next run, where a place is free for it.
+
+    One is enough, whatever number of places is free: its claim looks for the next one again.
+    """
+    if turns.enqueue is None or turns.max_per_caller is None:
+        return set()
+    caller = {"tenant": run.tenant_id, "caller": run.caller_id}
+    if connection.execute(_COUNT_OF_CALLER, caller).scalar_one() >= turns.max_per_caller:
+        return set()
+    return {RunRef(*row) for row in connection.execute(_NEXT_OF_CALLER, caller)}
+
+
+def enqueue(connection: Connection, refs: Iterable[RunRef], turns: Turns) -> None:
+    """Put runs into the queue, if there is one."""
+    if turns.enqueue:
+        # In order: a queue may have locks of its own, and others may put the same runs in.
+        for ref in sorted(refs):
+            turns.enqueue(connection, ref)
+
+
+def _has_many_writers(connection: Connection) -> bool:
+    return connection.dialect.name == "postgresql"
+
+
+def _passes_places_on(turns: Turns) -> bool:
+    return turns.enqueue is not None and turns.max_per_caller is not None
+
+
+def _name(ref: RunRef) -> dict[str, str]:
+    return {"run": ref.run_id, "tenant": ref.tenant_id}

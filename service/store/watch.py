@@ -1,0 +1,75 @@
+"""Looks across the runs of all tenants, for whoever executes runs or tells about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import (
+    ColumnClause,
+    Connection,
+    bindparam,
+    column,
+    exists,
+    literal_column,
+    or_,
+    select,
+    table,
+)
+
+from domain.ports import RunRef
+from service.store.database import Database
+from service.store.tables import runs
+from service.store.threads import NOT_BLOCKED, UNDER_LIMIT
+
+_JOBS: Final = table("procrastinate_jobs", column("lock"), column("status"))
+"""The queue's own table; a job's lock is the id of its run."""
+
+# Literal, because a parameter would not be of the queue's own type.
+_LIVE: Final[tuple[ColumnClause[str], ...]] = (literal_column("'todo'"), literal_column("'doing'"))
+
+_POSITIONS: Final = select(runs.c.id, runs.c.last_seq).where(
+    runs.c.id.in_(bindparam("runs", expanding=True))
+)
+_ORPHANS: Final = (
+    select(runs.c.tenant_id, runs.c.id)
+    .where(
+        runs.c.status.in_(["queued", "running"]),
+        ~exists().select_from(_JOBS).where(_JOBS.c.lock == runs.c.id, _JOBS.c.status.in_(_LIVE)),
+        # What waits for its turn is put into the queue by the end of what it waits for.
+        NOT_BLOCKED,
+    )
+    .order_by(runs.c.id)
+    .limit(bindparam("most"))
+)
+_ORPHANS_WITHIN_LIMIT: Final = _ORPHANS.where(or_(runs.c.status == "running", UNDER_LIMIT))
+
+
+class SqlRunWatch:
+    """What crosses tenants: how far runs have come, and which are missing in the queue."""
+
+    def __init__(self, database: Database, *, max_per_caller: int | None = None) -> None:
+        self._database = database
+        self._max_per_caller = max_per_caller
+
+    async def positions(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """Return the number of the last stored event of each run there is."""
+        return await self._database.read(_read_positions, run_ids)
+
+    async def orphans(self, *, limit: int) -> list[RunRef]:
+        """Return the oldest runs that should be in the queue and are not."""
+        return await self._database.read(_read_orphans, limit, self._max_per_caller)
+
+
+def _read_positions(connection: Connection, run_ids: Sequence[str]) -> dict[str, int]:
+    found = connection.execute(_POSITIONS, {"runs": list(run_ids)})
+    return {row.id: row.last_seq for row in found}
+
+
+def _read_orphans(connection: Connection, limit: int, max_per_caller: int | None) -> list[RunRef]:
+    if max_per_caller is None:
+        found = connection.execute(_ORPHANS, {"most": limit})
+    else:
+        values = {"most": limit, "max_per_caller": max_per_caller}
+        found = connection.execute(_ORPHANS_WITHIN_LIMIT, values)
+    return [RunRef(*row) for row in found]

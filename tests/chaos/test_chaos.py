@@ -1,0 +1,44 @@
+"""The chaos kit in short: a few of the kills of `make chaos`, and the three cases that tell most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from tests.chaos.every_write import strike_all, summary
+from tests.chaos.places import Places
+from tests.chaos.survive import all_killed, postgres_restarted, survive, worker_frozen
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(420),
+    # The product upgrades a database in this process, in a thread and a loop of its own.
+    pytest.mark.may_block,
+]
+
+EVERY = 5
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Iterator[Places]:
+    """Return where the processes work."""
+    with Places(tmp_path) as places:
+        yield places
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_a_run_killed_at_a_write_ends_as_if_nothing_had_been(places: Places, database: str) -> None:
+    """Killed right before and right after every fifth durable write; the answer and all traces agree."""
+    strikes = strike_all(places, [database], every=EVERY, say=click.echo)
+    wrong = [row.line() for each in strikes for row in each.rows if row.faults]
+    assert not wrong, "\n".join([summary(strikes), *wrong])
+
+
+def test_a_run_survives_the_loss_of_processes_and_of_the_database(places: Places) -> None:
+    """A worker frozen and thawed, all processes killed at once, Postgres stopped without warning."""
+    rows = survive(places, (worker_frozen, all_killed, postgres_restarted), say=click.echo)
+    wrong = [row.line() for row in rows if row.faults]
+    assert not wrong, "\n".join(wrong)
