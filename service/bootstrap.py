@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -35,11 +35,16 @@ from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
 
 if TYPE_CHECKING:
-    from service.dispatch.jobs import JobQueue
+    from service.dispatch.segments import SegmentQueue
 
 CODE_OFF = (
     "Running code is refused in production: this version has no sandbox that is a security boundary. "
     "Unset SIGNALBOX_ENV=production on a machine of your own to allow it."
+)
+
+NO_QUEUE = (
+    "Without a queue this process has to execute its runs itself: leave --no-worker out, or set "
+    "SIGNALBOX_DATABASE_URL to a postgresql:// URL."
 )
 
 
@@ -96,28 +101,15 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
 
     `executes`: this process executes runs too, where others could.
     """
-    queued = uses_queue(settings)
-    if not executes and not queued:
-        msg = (
-            "Without a queue this process has to execute its runs itself: leave --no-worker out, or "
-            "set SIGNALBOX_DATABASE_URL to a postgresql:// URL."
-        )
-        raise ConfigurationError(msg)
+    queue = _make_queue(settings) if uses_queue(settings) else None
+    if not executes and not queue:
+        raise ConfigurationError(NO_QUEUE)
     async with AsyncExitStack() as stack:
         toolbox = open_toolbox(settings)
         team = open_team(settings, toolbox)
         gateway = open_gateway(settings, team)
         stack.push_async_callback(gateway.aclose)
-        jobs = _make_jobs(settings) if queued else None
-        store = await stack.enter_async_context(
-            open_store(
-                settings.database_url,
-                pool_size=settings.database_pool,
-                owner="shared" if queued else "alone",
-                enqueue=jobs.put if jobs else None,
-                max_per_caller=settings.max_concurrent_per_key,
-            )
-        )
+        store = await stack.enter_async_context(_open_store(settings, queue))
         hub, clock = EventHub(), SystemClock()
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
         gateway.settle, gateway.on_booked = checkpoints.settle, checkpoints.book
@@ -136,8 +128,8 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
             checkpoints=checkpoints,
         )
         dispatcher, chores = (
-            await _open_queue(settings, jobs, store, hub, executor, stack, executes=executes)
-            if jobs
+            await _open_queue(settings, queue, store, hub, executor, stack, executes=executes)
+            if queue
             else await _open_local(settings, store, executor, stack)
         )
         runs = RunService(
@@ -167,6 +159,18 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
             graph_version=version_of_graph,
             version=product_version(),
         )
+
+
+def _open_store(
+    settings: Settings, queue: SegmentQueue | None
+) -> AbstractAsyncContextManager[SqlRunStore]:
+    return open_store(
+        settings.database_url,
+        pool_size=settings.database_pool,
+        owner="shared" if queue else "alone",
+        enqueue=queue.put if queue else None,
+        max_per_caller=settings.max_concurrent_per_key,
+    )
 
 
 def _make_forgetting(
@@ -206,11 +210,11 @@ async def _open_local(
 # What only Postgres needs is imported where it is used: it takes as long to load as all the rest.
 
 
-def _make_jobs(settings: Settings) -> JobQueue:
-    from service.dispatch.jobs import JobQueue  # noqa: PLC0415 - see above
+def _make_queue(settings: Settings) -> SegmentQueue:
+    from service.dispatch.segments import SegmentQueue  # noqa: PLC0415 - see above
     from service.store.postgres import conninfo  # noqa: PLC0415 - see above
 
-    return JobQueue(
+    return SegmentQueue(
         conninfo(settings.database_url),
         pool_size=settings.database_pool,
         takeover_seconds=settings.takeover_seconds,
@@ -219,7 +223,7 @@ def _make_jobs(settings: Settings) -> JobQueue:
 
 async def _open_queue(
     settings: Settings,
-    jobs: JobQueue,
+    queue: SegmentQueue,
     store: SqlRunStore,
     hub: EventHub,
     executor: Executor,
@@ -234,10 +238,10 @@ async def _open_queue(
 
     watch = SqlRunWatch(store.database, max_per_caller=settings.max_concurrent_per_key)
     wire = PostgresWire(conninfo(settings.database_url), hub, store, watch)
-    await stack.enter_async_context(jobs.opened())
+    await stack.enter_async_context(queue.opened())
     await stack.enter_async_context(wire.running())
     dispatcher = QueueDispatcher(
-        jobs,
+        queue,
         watch,
         executor.execute,
         max_concurrent=settings.max_concurrent_runs,

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from langgraph.runtime import RunControl
 
 from domain.ports import RunRef
-from service.dispatch.jobs import JobQueue
+from service.dispatch.segments import SegmentQueue
 from service.executor import Outcome
 
 GRACE_SECONDS: Final = 10.0
@@ -53,14 +53,14 @@ class QueueDispatcher:
 
     def __init__(
         self,
-        jobs: JobQueue,
+        queue: SegmentQueue,
         watch: Watch,
         execute: Execute,
         *,
         max_concurrent: int,
         tell_cancelled: Callable[[RunRef], None],
     ) -> None:
-        self._jobs = jobs
+        self._queue = queue
         self._watch = watch
         self._execute = execute
         self._max_concurrent = max_concurrent
@@ -108,19 +108,19 @@ class QueueDispatcher:
     async def _hand_back(self) -> None:
         try:
             for ref in self._handed_back:
-                await self._jobs.put_now(ref)
+                await self._queue.put_now(ref)
         except Exception:  # noqa: BLE001 - without the database another process's sweep does it
             _log.exception("Runs could not be handed back.", extra={"action": "hand_back_failed"})
 
     async def sweep(self) -> None:
         """Put back into the queue what fell out of it: jobs of dead workers, runs without a job."""
-        count = await self._jobs.take_over() if self._was_here() else 0
+        count = await self._queue.take_over() if self._was_here() else 0
         if count:
             _log.info("Took over %d runs.", count, extra={"action": "runs_taken_over"})
         # Only at the second look: a job that has just ended may be about to be followed by another.
         orphans = set(await self._watch.orphans(limit=ORPHANS_AT_ONCE))
         for ref in sorted(orphans & self._orphans):
-            await self._jobs.put_now(ref)
+            await self._queue.put_now(ref)
         self._orphans = orphans - self._orphans
 
     def _was_here(self) -> bool:
@@ -136,7 +136,7 @@ class QueueDispatcher:
     async def _work_forever(self) -> None:
         while not self._stopping:
             try:
-                await self._jobs.work(
+                await self._queue.work(
                     self._run, concurrency=self._max_concurrent, grace_seconds=GRACE_SECONDS
                 )
             except Exception:  # noqa: BLE001 - the outermost loop: the database may come back
@@ -154,8 +154,8 @@ class QueueDispatcher:
         try:
             outcome = await task
         except asyncio.CancelledError:
-            job = asyncio.current_task()
-            if job is None or not job.cancelling():
+            ours = asyncio.current_task()
+            if ours is None or not ours.cancelling():
                 return  # a caller's cancellation, which the run's row records already
             self._handed_back.append(ref)
             raise

@@ -22,7 +22,7 @@ from service.store.database import Database
 from service.store.tables import runs
 from service.store.threads import NOT_BLOCKED, UNDER_LIMIT
 
-_JOBS: Final = table("procrastinate_jobs", column("lock"), column("status"))
+_QUEUED: Final = table("procrastinate_jobs", column("lock"), column("status"))
 """The queue's own table; a job's lock is the id of its run."""
 
 # Literal, because a parameter would not be of the queue's own type.
@@ -35,7 +35,9 @@ _ORPHANS: Final = (
     select(runs.c.tenant_id, runs.c.id)
     .where(
         runs.c.status.in_(["queued", "running"]),
-        ~exists().select_from(_JOBS).where(_JOBS.c.lock == runs.c.id, _JOBS.c.status.in_(_LIVE)),
+        ~exists()
+        .select_from(_QUEUED)
+        .where(_QUEUED.c.lock == runs.c.id, _QUEUED.c.status.in_(_LIVE)),
         # What waits for its turn is put into the queue by the end of what it waits for.
         NOT_BLOCKED,
     )

@@ -31,7 +31,8 @@ When = Literal["before", "after", "frozen"]
 """Killed before or after the commit, or stopped before it, to commit when the process is woken."""
 
 _WRITE: Final = re.compile(
-    r"\s*(?:INSERT(?: OR \w+)? INTO|UPDATE|DELETE FROM)\s+\"?(\w+)", re.IGNORECASE
+    r"\s*(?:WITH\b.*?)?(?:INSERT(?: OR \w+)? INTO|(?<!FOR )UPDATE|DELETE FROM)\s+\"?(\w+)",
+    re.IGNORECASE | re.DOTALL,
 )
 _EVENT: Final = re.compile(r"(?:agent|message|run|supervisor|tool|usage)\.[a-z_]+")
 _QUOTED_EVENT: Final = re.compile(rf"'({_EVENT.pattern})'")
@@ -214,4 +215,4 @@ def count_postgres(points: FaultPoints) -> None:
 
 def _ends(command: Any) -> bool:
     """Return whether a command begins or ends a transaction: what was noted before it is over."""
-    return command in {b"COMMIT", b"ROLLBACK"} or str(command).startswith("b'BEGIN")
+    return command in (b"COMMIT", b"ROLLBACK") or str(command).startswith("b'BEGIN")

@@ -158,7 +158,9 @@ async def test_a_stream_outlives_the_loss_of_every_connection(
     run_id = created.json()["id"]
     name = postgres_url.partition("?")[0].rpartition("/")[2]
     async with following(api, run_id) as stream:
-        stream.view.lossy = True  # what was said meanwhile is not said again before the message's end
+        stream.view.lossy = (
+            True  # what was said meanwhile is not said again before the message's end
+        )
         await stream.until(half_said)
         postgres.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

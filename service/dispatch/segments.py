@@ -43,7 +43,7 @@ Work = Callable[[RunRef], Awaitable[None]]
 logging.getLogger("procrastinate").setLevel(logging.ERROR)
 
 
-class JobQueue:
+class SegmentQueue:
     """Puts jobs into Postgres and, in a worker, takes them out.
 
     A job's lock is its run: the queue never gives two workers jobs of one run, unless one of them
@@ -77,16 +77,16 @@ class JobQueue:
         """Put a job into the transaction of a connection: it is there when what it is for is."""
 
         async def put(driver: Any) -> None:  # noqa: ANN401 - the driver's own connection
-            job = self._app.configure_task(SEGMENT, lock=ref.run_id, connection=driver)
-            await job.defer_async(tenant_id=ref.tenant_id, run_id=ref.run_id)
+            entry = self._app.configure_task(SEGMENT, lock=ref.run_id, connection=driver)
+            await entry.defer_async(tenant_id=ref.tenant_id, run_id=ref.run_id)
 
         driver = cast("Any", connection.connection.dbapi_connection)
         driver.run_async(put)
 
     async def put_now(self, ref: RunRef) -> None:
         """Put a job into the queue in a transaction of its own."""
-        job = self._app.configure_task(SEGMENT, lock=ref.run_id)
-        await job.defer_async(tenant_id=ref.tenant_id, run_id=ref.run_id)
+        entry = self._app.configure_task(SEGMENT, lock=ref.run_id)
+        await entry.defer_async(tenant_id=ref.tenant_id, run_id=ref.run_id)
 
     async def work(self, work: Work, *, concurrency: int, grace_seconds: float) -> None:
         """Take jobs out until cancelled; then wait for those that run, at most `grace_seconds`."""
@@ -121,11 +121,11 @@ class JobQueue:
                 count += 1
         return count
 
-    async def _end(self, job: Job) -> bool:
+    async def _end(self, entry: Job) -> bool:
         """End a job; return whether it was still there: another process may have been quicker."""
         try:
             await self._app.job_manager.finish_job_by_id_async(
-                cast("int", job.id), status=Status.FAILED, delete_job=True
+                cast("int", entry.id), status=Status.FAILED, delete_job=True
             )
         except ConnectorException as error:
             if _is_away(error):
