@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,9 +24,10 @@ EVERY = 5
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Iterator[Places]:
+def places() -> Iterator[Places]:
     """Return where the processes work."""
-    with Places(tmp_path) as places:
+    # Not pytest's folder: another pytest may close it to the user as whom Postgres runs.
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, Places(Path(folder)) as places:
         yield places
 
 

@@ -190,7 +190,7 @@ def test_doctor_names_every_fault_with_its_remedy(signalbox: StartProcess, folde
     process = signalbox(
         "doctor",
         SIGNALBOX_DATA_DIR="file/data",
-        SIGNALBOX_DATABASE_URL="postgres://me:hunter2@db/x",
+        SIGNALBOX_DATABASE_URL="mysql://me:hunter2@db/x",
         SIGNALBOX_AGENTS="no_such_package",
         SIGNALBOX_PROT="80",
         OPENAI_API_KEY=CANARY,

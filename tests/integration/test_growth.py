@@ -16,6 +16,7 @@ from tests.integration.conftest import Start
 TURNS: Final = 200
 MEGABYTE: Final = 1_000_000
 MOST: Final = 15.0
+LOOK_UP: Final = "look up what the lighthouse at Fastnet is"
 
 
 class Size(NamedTuple):
@@ -54,10 +55,10 @@ async def test_two_hundred_follow_up_turns_leave_little_and_grow_in_a_line(
     """Subgraph checkpoints go soon after each run; no checkpoint holds a growing history."""
     file = tmp_path / "runs.db"
     async with start(database_url=f"sqlite:///{file}") as product:
-        first = await product.finished("What is 17 * 5678?")
+        first = await product.finished(f"Compute the mean of 120, 135, 150 and, independently, {LOOK_UP}")
         sizes = [await tidied(product, file)]
         for turn in range(1, TURNS + 1):
-            task = f"And what is {turn} * 5678?"
+            task = f"Compute the mean and trend of {turn}, 135, 150 and, independently, {LOOK_UP}"
             response = await product.run(task, thread_id=first["thread_id"])
             assert response.json()["status"] == "completed", response.text
             if turn % (TURNS // 2) == 0:
