@@ -64,8 +64,9 @@ format: $(INSTALLED_DEV) ## mend what ruff can mend
 
 check: lint test ## what to run before a commit
 
-bench: $(INSTALLED_DEV) ## what the service costs beside the bare graph
+bench: $(INSTALLED_DEV) ## what the service costs beside the bare graph, and the queue beside one process
 	@$(BIN)/python -m bench.overhead
+	@$(BIN)/python -m bench.queue
 
 MODE ?= every-write
 
