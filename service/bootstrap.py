@@ -200,7 +200,10 @@ async def _open_local(
 ) -> tuple[RunningDispatcher, list[Chore]]:
     """Return the dispatcher of a process that executes its runs alone, and its chores: none."""
     dispatcher = LocalDispatcher(
-        store, executor.execute, max_concurrent=settings.max_concurrent_runs
+        store,
+        executor.execute,
+        max_concurrent=settings.max_concurrent_runs,
+        limited=settings.max_concurrent_per_key is not None,
     )
     await dispatcher.start()
     stack.push_async_callback(dispatcher.stop)

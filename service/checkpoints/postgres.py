@@ -19,7 +19,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+from psycopg_pool import AsyncConnectionPool
 
 from domain.errors import OwnershipLostError, StoreUnavailableError
 from domain.ports import Clock
@@ -46,6 +46,11 @@ _BOOK: Final = (
     " output_tokens, cached_tokens, cost_usd) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
     " ON CONFLICT DO NOTHING"
 )
+
+
+_AWAY: Final = (psycopg.OperationalError, psycopg.InternalError, psycopg.InterfaceError)
+"""What says nothing about the run: the server or the way to it is gone, a session was ended for idling
+in a transaction, a standby takes no writes. The pool's own errors are of the first kind."""
 
 
 class FencedSaver(AsyncPostgresSaver):
@@ -111,7 +116,7 @@ class FencedSaver(AsyncPostgresSaver):
         """Turn what the driver raises into what the executor understands."""
         try:
             yield
-        except (psycopg.OperationalError, PoolTimeout, PoolClosed, TooManyRequests) as error:
+        except _AWAY as error:
             msg = f"checkpoints of run {self._run.id!r} cannot be reached: {error}"
             raise StoreUnavailableError(msg) from error
 

@@ -42,10 +42,14 @@ class _Active:
 class LocalDispatcher:
     """The dispatcher of the one-process shape. The queue is the `runs` table; memory holds what executes."""
 
-    def __init__(self, store: RunStore, execute: Execute, *, max_concurrent: int) -> None:
+    def __init__(
+        self, store: RunStore, execute: Execute, *, max_concurrent: int, limited: bool = False
+    ) -> None:
         self._store = store
         self._execute = execute
         self._max_concurrent = max_concurrent
+        self._limited = limited
+        """Whether not every caller may have all places, so that only the table knows who is next."""
         self._active: dict[str, _Active] = {}
         self._resting: set[str] = set()
         self._failures: dict[str, int] = {}
@@ -62,7 +66,8 @@ class LocalDispatcher:
         Where nothing waits and a place is free, it is begun without asking the table who is next.
         """
         free = self._max_concurrent - len(self._active)
-        if alone and free > 0 and not self._backlog and not self._stopping and self.alive:
+        asks = self._limited or self._backlog or self._stopping or not self.alive
+        if alone and free > 0 and not asks:
             self._begin(ref)
         else:
             self._wake.set()

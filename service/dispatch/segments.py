@@ -192,7 +192,10 @@ class _PatientManager(JobManager):
 
 def _is_away(error: ConnectorException) -> bool:
     """Return whether the database could not be reached, rather than refused what it was told."""
-    return isinstance(error.__cause__, psycopg.OperationalError)
+    away = (psycopg.OperationalError, psycopg.InternalError, psycopg.InterfaceError)
+    return isinstance(error.__cause__, away) and not isinstance(
+        error.__cause__, psycopg.errors.RaiseException
+    )
 
 
 def _say_away(what: str) -> None:

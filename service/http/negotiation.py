@@ -12,6 +12,9 @@ from domain.errors import CallerError
 JSON: Final = "application/json"
 SSE: Final = "text/event-stream"
 
+LAST_SEQ: Final = 2**31 - 1
+"""The largest number an event can have: what a column of integers holds."""
+
 _PREFER_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,15})(?:$|[,;\s])")
 _SEQ: Final = re.compile(r"[0-9]{1,15}")
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
@@ -68,7 +71,7 @@ def start_cursor(request: Request, after: str | None) -> int:
     if not _SEQ.fullmatch(value):
         msg = f"The cursor {value[:80]!r} is not an event number. Send the id of the last event you saw."
         raise CallerError("malformed-cursor", msg)
-    return int(value)
+    return min(int(value), LAST_SEQ)
 
 
 def idempotency_key(request: Request) -> str | None:

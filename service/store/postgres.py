@@ -80,16 +80,25 @@ def conninfo(url: str) -> str:
 async def connect(url: str) -> Driver[Any]:
     """Return a connection of its own in autocommit; raises `ConfigurationError` in one line."""
     try:
-        return await Driver.connect(conninfo(url), autocommit=True)
+        connection = await Driver.connect(conninfo(url), autocommit=True)
     except DriverError as error:
-        msg = (
-            f"SIGNALBOX_DATABASE_URL is {shown_url(url)!r}, which cannot be used "
-            f"({_one_line(error)}); {_remedy(str(error))}"
-        )
-        raise ConfigurationError(msg) from None
+        raise unusable(url, one_line(error), _remedy(str(error))) from None
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        await connection.close()
+        remedy = "make one with `createdb --encoding=UTF8 --template=template0`"
+        raise unusable(url, f"its encoding is {encoding}", remedy)
+    return connection
 
 
-def _one_line(error: DriverError) -> str:
+def unusable(url: str, reason: str, remedy: str) -> ConfigurationError:
+    """Return the error, in one line, of a database that cannot be used."""
+    msg = f"SIGNALBOX_DATABASE_URL is {shown_url(url)!r}, which cannot be used ({reason}); {remedy}"
+    return ConfigurationError(msg)
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error of the driver says, in one line."""
     return " ".join(str(error).split())[:300]
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from psycopg import Error as DriverError
+from sqlalchemy import Connection, inspect
+from sqlalchemy.exc import DatabaseError
 
 from domain.errors import ConfigurationError
 from service.store.advisory import only_upgrade
@@ -15,7 +19,10 @@ from service.store.engine import is_postgres, shown_url, sqlite_path
 from service.store.migrations import accept_newer, bring_up, read_scripts, standing
 from service.store.opening import open_store
 from service.store.parts import Parts, outdated, read_parts, upgrade_checkpoints, upgrade_queue
-from service.store.postgres import PostgresDatabase, connect
+from service.store.postgres import PostgresDatabase, connect, one_line, unusable
+from service.store.tables import metadata
+
+_REMEDY: Final = "let its user own the database, or grant it what it needs there"
 
 SCHEMA: Final = "runs"
 """What the product's own tables are called where parts are named."""
@@ -36,7 +43,8 @@ async def _upgrade_postgres(url: str) -> list[str]:
     database = PostgresDatabase(url, pool_size=2)
     connection = await connect(url)
     try:
-        async with only_upgrade(connection):
+        async with _told(url), only_upgrade(connection):
+            await database.read(_refuse_foreign, scripts)
             return [
                 f"queue: {await upgrade_queue(connection, parts)}",
                 f"checkpoints: {await upgrade_checkpoints(connection, parts)}",
@@ -62,9 +70,33 @@ async def needed(url: str) -> list[str]:
         database, parts = SqliteDatabase(path), None
     scripts = await asyncio.to_thread(read_scripts)
     try:
-        return await database.read(_needed, scripts, parts)
+        async with _told(url):
+            return await database.read(_needed, scripts, parts)
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def _told(url: str) -> AsyncIterator[None]:
+    """Turn what the database refuses into one line with the remedy."""
+    try:
+        yield
+    except DatabaseError as error:
+        raise unusable(url, one_line(error.orig or error), _REMEDY) from None
+    except DriverError as error:
+        raise unusable(url, one_line(error), _REMEDY) from None
+
+
+def _refuse_foreign(connection: Connection, scripts: ScriptDirectory) -> None:
+    """Refuse a database with tables of our names that we have not made, before any is made."""
+    if standing(connection, scripts) == "missing":
+        found = sorted(set(inspect(connection).get_table_names()) & set(metadata.tables))
+        if found:
+            msg = (
+                "SIGNALBOX_DATABASE_URL names a database with another application's tables "
+                f"({', '.join(found)}); make a database for Signalbox alone and name that"
+            )
+            raise ConfigurationError(msg)
 
 
 def _needed(connection: Connection, scripts: ScriptDirectory, parts: Parts | None) -> list[str]:

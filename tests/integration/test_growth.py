@@ -55,7 +55,9 @@ async def test_two_hundred_follow_up_turns_leave_little_and_grow_in_a_line(
     """Subgraph checkpoints go soon after each run; no checkpoint holds a growing history."""
     file = tmp_path / "runs.db"
     async with start(database_url=f"sqlite:///{file}") as product:
-        first = await product.finished(f"Compute the mean of 120, 135, 150 and, independently, {LOOK_UP}")
+        first = await product.finished(
+            f"Compute the mean of 120, 135, 150 and, independently, {LOOK_UP}"
+        )
         sizes = [await tidied(product, file)]
         for turn in range(1, TURNS + 1):
             task = f"Compute the mean and trend of {turn}, 135, 150 and, independently, {LOOK_UP}"

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from domain.problems import Code
 from graph.routes import read_route
 from service.dispatch.local import LocalDispatcher
 from tests.fakes.model_script import Reply, Rule, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
 from tests.integration.conftest import Start
+from tests.integration.problem_checks import assert_problem
 from tests.integration.team_script import Arriving, composer, decisions, worker
 
 
@@ -114,3 +116,32 @@ async def test_a_run_is_not_finished_by_another_engine(
     assert run["status"] == "failed"
     assert run["error"]["code"] == "run-incompatible"
     assert "model settings" in run["error"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/v1/runs/run%00", "not-found"),
+        ("/v1/runs/run%00/events", "not-found"),
+        ("/v1/runs?thread_id=%00", "invalid-parameter"),
+        ("/v1/runs?tag=a%00b", "invalid-parameter"),
+        ("/v1/runs?cursor=%00", "invalid-parameter"),
+    ],
+)
+async def test_a_nul_character_is_no_part_of_an_address(
+    product: Product, path: str, code: Code
+) -> None:
+    """Not every database can even look for one."""
+    assert_problem(await product.client.get(path), code)
+
+
+async def test_a_cursor_beyond_every_number_sees_nothing(product: Product) -> None:
+    """As long as it looks like a number: nothing follows it."""
+    run = await product.finished("What is 2 + 2?")
+    for after in (2**31, 10**14):
+        page = await product.client.get(f"/v1/runs/{run['id']}/events?after={after}")
+        assert page.status_code == 200, page.text
+        assert page.json()["data"] == []
+        headers = {"accept": "text/event-stream", "last-event-id": str(after)}
+        stream = await product.client.get(f"/v1/runs/{run['id']}/events", headers=headers)
+        assert stream.status_code == 204
