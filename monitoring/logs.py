@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from time import monotonic
 from typing import Final
 
 FIELDS: Final = ("action", "run_id", "thread_id", "agent", "attempt", "request_id")
@@ -28,3 +29,19 @@ def configure_logs(level: int = logging.INFO) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("signalbox").setLevel(level)
+
+
+class Seldom:
+    """Says whether a line that would come again and again is due."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._said: dict[str, float] = {}
+
+    def is_due(self, key: str) -> bool:
+        """Return whether the line was not written for so long; counts as writing it."""
+        now = monotonic()
+        if now - self._said.get(key, -self._seconds) < self._seconds:
+            return False
+        self._said[key] = now
+        return True

@@ -107,8 +107,10 @@ class Housekeeper:
                 more = await chore.do()
         except Exception:  # noqa: BLE001 - the outermost loop: the store may come back
             fields = {"action": "chore_failed", "chore": chore.name}
-            _log.exception("A chore failed (%s); it is tried again.", chore.name, extra=fields)
             failures = self._failures[chore.name] = self._failures.get(chore.name, 0) + 1
+            # The trace once: a database that is away makes the same one again and again.
+            text, trace = "A chore failed (%s); it is tried again.", failures == 1
+            _log.error(text, chore.name, exc_info=trace, extra=fields)
             longest = max(chore.longest_pause, chore.seconds)
             return min(chore.seconds * 2.0 ** min(failures, 30), longest)
         self._failures.pop(chore.name, None)

@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 
 from domain.events import Delta, Event
 from domain.ports import RunRef
+from monitoring.logs import Seldom
 from service.hub import EventHub
 from service.notices import Notice
 
@@ -36,6 +37,8 @@ LOOK_SECONDS: Final = 2.0
 AGAIN_SECONDS: Final = 1.0
 """Pause before a lost connection is made again; the stored events are looked at each time."""
 CONNECT_SECONDS: Final = 10
+SAY_SECONDS: Final = 30.0
+"""How often at most the log says that the connection broke."""
 RUNS_AT_ONCE: Final = 500
 """Runs whose stored events are looked at in one statement."""
 
@@ -87,6 +90,7 @@ class PostgresWire:
         self._snapshots: dict[tuple[str, str], list[str]] = {}
         """Snapshots that have come in part, by run and message."""
         self._connected = False
+        self._seldom = Seldom(SAY_SECONDS)
         self.on_cancel: Callable[[RunRef], None] | None = None
         """Told of cancellations in other processes."""
 
@@ -168,8 +172,8 @@ class PostgresWire:
             await self._wake.wait()
             self._wake.clear()
             items, self._waiting = self._waiting, []
-            payloads = list(_packed(self._origin, _joined(items)))
             try:
+                payloads = list(_packed(self._origin, _joined(items)))
                 await connection.execute(
                     "SELECT pg_notify(%s, said) FROM unnest(%s::text[]) AS said",
                     (CHANNEL, payloads),
@@ -192,11 +196,12 @@ class PostgresWire:
             ) as connection:
                 await use(connection)
         except psycopg.Error as error:
-            _log.warning(
-                "The wire to other processes broke; stored events are polled until it is back: %s",
-                type(error).__name__,
-                extra={"action": "wire_broken"},
-            )
+            if self._seldom.is_due("broken"):
+                _log.warning(
+                    "The wire to other processes broke (%s); until it is back events are polled.",
+                    type(error).__name__,
+                    extra={"action": "wire_broken"},
+                )
         except Exception:  # noqa: BLE001 - the outermost loop of the wire: it must come back
             _log.exception("The wire to other processes broke.", extra={"action": "wire_broken"})
         await asyncio.sleep(AGAIN_SECONDS)

@@ -18,6 +18,7 @@ from langchain_core.runnables.config import merge_configs
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command, StreamWriter
 
+from agents._kit.cleaning import clean_message
 from agents._kit.faults import finish_reason
 from agents._kit.models import ModelGateway, count_tokens
 from agents._kit.outcomes import (
@@ -202,9 +203,12 @@ class AgentLoop:
             {**self._owned(config, work), "recursion_limit": 2 * self.spec.max_turns + 5},
             **({} if self.spec.graph else {"context": work}),
         )
+        messages = answer["messages"]
         if self.spec.graph:
-            self._book_outside_calls(work, answer["messages"])
-        return self._outcome(work, answer["messages"])
+            # Its model calls did not pass the gateway, which cleans what it returns.
+            messages = [clean_message(m) if isinstance(m, AIMessage) else m for m in messages]
+            self._book_outside_calls(work, messages)
+        return self._outcome(work, messages)
 
     def _book_outside_calls(self, work: AssignmentContext, messages: Sequence[AnyMessage]) -> None:
         """Book the calls that an outside graph's messages tell of: nobody saw them being made."""

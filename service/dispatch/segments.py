@@ -11,12 +11,14 @@ from typing import Any, Final, cast
 
 import psycopg
 from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecision
+from procrastinate.connector import BaseConnector
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import DeleteJobCondition, Job, Status
 from procrastinate.manager import JobManager, NotificationCallback
 from sqlalchemy import Connection
 
 from domain.ports import RunRef
+from monitoring.logs import Seldom
 
 QUEUE: Final = "runs"
 SEGMENT: Final = "signalbox.segment"
@@ -30,6 +32,8 @@ HEARTBEATS: Final = 4
 """Signs of life a worker gives within the time after which its runs are taken over."""
 AGAIN_SECONDS: Final = 2.0
 """Pause before a segment that could not even be recorded is tried again."""
+SAY_SECONDS: Final = 30.0
+"""How often at most the log says that the database is away."""
 CONNECT_SECONDS: Final = 10.0
 """How long the queue waits for a connection of its own."""
 LONGEST_AGAIN_SECONDS: Final = 300.0
@@ -141,6 +145,10 @@ class _PatientManager(JobManager):
     end could not be written stays begun for as long as the worker lives.
     """
 
+    def __init__(self, connector: BaseConnector) -> None:
+        super().__init__(connector)
+        self._seldom = Seldom(SAY_SECONDS)
+
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """Return a job, or `None` where there is none that can be had now."""
         try:
@@ -148,7 +156,7 @@ class _PatientManager(JobManager):
         except ConnectorException as error:
             if not _is_away(error):
                 raise  # the worker's own row is gone, say: it has to start again
-            _say_away("take jobs")
+            self._say_away("take jobs")
             return None
 
     async def update_heartbeat(self, worker_id: int) -> None:
@@ -158,7 +166,7 @@ class _PatientManager(JobManager):
         except ConnectorException as error:
             if not _is_away(error):
                 raise
-            _say_away("give a sign of life")
+            self._say_away("give a sign of life")
 
     async def listen_for_jobs(
         self, *, on_notification: NotificationCallback, queues: Iterable[str] | None = None
@@ -168,7 +176,7 @@ class _PatientManager(JobManager):
             try:
                 await super().listen_for_jobs(on_notification=on_notification, queues=queues)
             except ConnectorException:
-                _say_away("listen for jobs")
+                self._say_away("listen for jobs")
             await asyncio.sleep(FETCH_SECONDS)
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: FBT001 - the base class's signature
@@ -179,6 +187,10 @@ class _PatientManager(JobManager):
         """Put a job back to be tried again, as soon as that can be written."""
         await self._insist(partial(super().retry_job, job, *args, **kwargs))
 
+    def _say_away(self, what: str) -> None:
+        if self._seldom.is_due(what):
+            _log.warning("The database is away; cannot %s.", what, extra={"action": "queue_away"})
+
     async def _insist(self, write: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
@@ -186,7 +198,7 @@ class _PatientManager(JobManager):
             except ConnectorException as error:
                 if not _is_away(error):
                     return None  # it was taken over while this process showed no sign of life
-                _say_away("end a job")
+                self._say_away("end a job")
             await asyncio.sleep(FETCH_SECONDS)
 
 
@@ -195,12 +207,6 @@ def _is_away(error: ConnectorException) -> bool:
     away = (psycopg.OperationalError, psycopg.InternalError, psycopg.InterfaceError)
     return isinstance(error.__cause__, away) and not isinstance(
         error.__cause__, psycopg.errors.RaiseException
-    )
-
-
-def _say_away(what: str) -> None:
-    _log.warning(
-        "The database is away; cannot %s.", what, extra={"action": "queue_away", "what": what}
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any, Final
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
@@ -18,6 +20,9 @@ from domain.problems import Code, Pointer, Problem, make_problem
 from domain.run import Run
 
 PROBLEM_TYPE: Final = "application/problem+json"
+
+DATABASE_AGAIN_SECONDS: Final = 2
+"""When a client may try again that found the database away."""
 
 _log = logging.getLogger("signalbox.http")
 
@@ -62,6 +67,8 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(CallerError, _on_caller_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(DBAPIError, _on_database_error)
+    app.add_exception_handler(PoolTimeoutError, _on_database_error)
     app.add_exception_handler(Exception, _on_failure)
 
 
@@ -154,6 +161,20 @@ def _allowed(request: Request) -> str:
         return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
     return ", ".join(method for method in _METHODS if has(method))
+
+
+async def _on_database_error(request: Request, error: Exception) -> Response:
+    """Tell a database that is away or full from a fault of ours."""
+    if isinstance(error, (IntegrityError, DataError, ProgrammingError)):
+        raise error
+    _log.warning(
+        "The database could not be used (%s).",
+        type(getattr(error, "orig", None) or error).__name__,
+        extra={"action": "database_away", "request_id": request.scope.get("request_id")},
+    )
+    detail = "The database cannot be used at the moment. Try again soon, with the same key."
+    headers = {"retry-after": str(DATABASE_AGAIN_SECONDS)}
+    return problem_response(request, make_problem("overloaded", detail), headers=headers)
 
 
 async def _on_failure(request: Request, error: Exception) -> Response:

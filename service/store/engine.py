@@ -21,11 +21,12 @@ def is_postgres(url: str) -> bool:
 
 def shown_url(url: str) -> str:
     """Return the URL as it may be shown: without who logs in and with which password."""
-    if url.startswith(SQLITE_PREFIX):
-        return url
-    # Greedy: a password may hold an "@" that should have been escaped.
-    without_login = re.sub(r"//.*@", "//***@", url)
-    return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", without_login)
+    if "://" not in url and re.search("[@=]", url):
+        return "***"  # of no form we know, so that anything in it may be the password
+    # Greedy: a password may hold an "@" or an "&" that should have been escaped.
+    if not url.startswith(SQLITE_PREFIX):
+        url = re.sub(r"//.*@", "//***@", url)
+    return re.sub(r"([?&]\w*password=).*", r"\1***", url)
 
 
 def sqlite_path(url: str) -> Path | None:

@@ -15,7 +15,7 @@ from service.store.database import Database
 from service.store.engine import is_postgres, open_database, shown_url, sqlite_path
 from service.store.migrations import migrate
 from service.store.ownership import FileOwner, Ownership
-from service.store.runs import SqlRunStore
+from service.store.runs import SqlRunStore, ping
 from service.store.threads import Enqueue
 
 MIGRATION_LIMIT: Final = 60.0  # seconds
@@ -77,6 +77,7 @@ async def _prepare(database: Database, url: str) -> None:
                 from service.store.upgrading import require_upgraded  # noqa: PLC0415 - loads slowly
 
                 await require_upgraded(database, url)
+                await database.write(ping)
             else:
                 await migrate(database)
     except DatabaseError as error:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Concatenate, Final
 
 from psycopg import AsyncConnection as Driver
-from psycopg import OperationalError as DriverError
+from psycopg import Error as DriverError
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import Connection, event
@@ -40,6 +40,8 @@ _OPTIONS: Final = " ".join(
     f"-c {name}={value}"
     for name, value in {
         "timezone": "UTC",
+        # What takes turns rests on it: a claim has to see what was committed while it waited.
+        "default_transaction_isolation": r"read\ committed",
         "idle_in_transaction_session_timeout": "5s",
         "tcp_keepalives_idle": 10,
         "tcp_keepalives_interval": 5,
