@@ -11,6 +11,7 @@ from agents._kit.models import ModelGateway, ModelSettings
 from agents._kit.registry import Team, find_team
 from domain.errors import ConfigurationError
 from domain.ports import Clock
+from domain.run import Engine
 from graph.workflow import build_workflow, graph_version
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.dispatch.local import LocalDispatcher
@@ -101,14 +102,14 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
 
     `executes`: this process executes runs too, where others could.
     """
-    queue = _make_queue(settings) if uses_queue(settings) else None
-    if not executes and not queue:
+    if not uses_queue(settings) and not executes:
         raise ConfigurationError(NO_QUEUE)
     async with AsyncExitStack() as stack:
         toolbox = open_toolbox(settings)
         team = open_team(settings, toolbox)
         gateway = open_gateway(settings, team)
         stack.push_async_callback(gateway.aclose)
+        queue = _make_queue(settings, gateway.engine) if uses_queue(settings) else None
         store = await stack.enter_async_context(_open_store(settings, queue))
         hub, clock = EventHub(), SystemClock()
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
@@ -213,12 +214,13 @@ async def _open_local(
 # What only Postgres needs is imported where it is used: it takes as long to load as all the rest.
 
 
-def _make_queue(settings: Settings) -> SegmentQueue:
+def _make_queue(settings: Settings, engine: Engine) -> SegmentQueue:
     from service.dispatch.segments import SegmentQueue  # noqa: PLC0415 - see above
     from service.store.postgres import conninfo  # noqa: PLC0415 - see above
 
     return SegmentQueue(
         conninfo(settings.database_url),
+        engine=engine,
         pool_size=settings.database_pool,
         takeover_seconds=settings.takeover_seconds,
     )
@@ -239,7 +241,9 @@ async def _open_queue(
     from service.store.postgres import conninfo  # noqa: PLC0415 - see above
     from service.wire import PostgresWire  # noqa: PLC0415 - see above
 
-    watch = SqlRunWatch(store.database, max_per_caller=settings.max_concurrent_per_key)
+    watch = SqlRunWatch(
+        store.database, engine=queue.engine, max_per_caller=settings.max_concurrent_per_key
+    )
     wire = PostgresWire(conninfo(settings.database_url), hub, store, watch)
     await stack.enter_async_context(queue.opened())
     await stack.enter_async_context(wire.running())

@@ -12,7 +12,7 @@ from typing import Any, Final
 import httpx
 
 from domain.errors import DatabaseInUseError
-from service.bootstrap import open_services
+from service.bootstrap import open_services, uses_queue
 from service.commands.progress import Progress
 from service.http.application import open_app
 from service.server import open_socket, serving
@@ -44,6 +44,12 @@ async def _server(settings: Settings, url: str | None) -> AsyncIterator[str]:
         yield url
         return
     async with AsyncExitStack() as stack:
+        if uses_queue(settings):
+            # As a part of the cluster it would take others' runs, to drop them a moment later.
+            _say(
+                "The database is shared: this run is kept in memory only. --url sends it to a server."
+            )
+            settings = settings.model_copy(update={"database_url": "memory://", "dispatch": "auto"})
         try:
             services = await stack.enter_async_context(open_services(settings))
         except DatabaseInUseError as error:

@@ -17,6 +17,9 @@ from service.executor import Outcome
 GRACE_SECONDS: Final = 10.0
 """How long a stopping process waits for segments to reach a superstep's end."""
 
+LATE_SECONDS: Final = 5.0
+"""How much longer it waits for the database to take down where they stand."""
+
 AGAIN_SECONDS: Final = 1.0
 """Pause before a worker that broke (the database went away) starts again."""
 
@@ -102,13 +105,14 @@ class QueueDispatcher:
             active.control.request_drain("shutdown")
         if self._worker:
             self._worker.cancel()
-            await asyncio.wait([self._worker], timeout=2 * grace_seconds)
+            await asyncio.wait([self._worker], timeout=grace_seconds + LATE_SECONDS)
         await self._hand_back()
 
     async def _hand_back(self) -> None:
         try:
-            for ref in self._handed_back:
-                await self._queue.put_now(ref)
+            async with asyncio.timeout(LATE_SECONDS):
+                for ref in self._handed_back:
+                    await self._queue.put_now(ref)
         except Exception:  # noqa: BLE001 - without the database another process's sweep does it
             _log.exception("Runs could not be handed back.", extra={"action": "hand_back_failed"})
 

@@ -18,9 +18,14 @@ from procrastinate.manager import JobManager, NotificationCallback
 from sqlalchemy import Connection
 
 from domain.ports import RunRef
+from domain.run import Engine
 from monitoring.logs import Seldom
+from service.store.watch import engine_of
 
-QUEUE: Final = "runs"
+QUEUES: Final[dict[Engine, str]] = {"model": "runs", "offline": "runs-offline"}
+"""A queue for each engine: a process that has no model must not be handed a model's runs, nor the
+other way round; it could only end them."""
+
 SEGMENT: Final = "signalbox.segment"
 """The task's name in the database: workers of another version have to know it."""
 
@@ -54,7 +59,10 @@ class SegmentQueue:
     has shown no sign of life. That alone decides who may claim a run.
     """
 
-    def __init__(self, conninfo: str, *, pool_size: int, takeover_seconds: float) -> None:
+    def __init__(
+        self, conninfo: str, *, engine: Engine, pool_size: int, takeover_seconds: float
+    ) -> None:
+        self.engine: Final[Engine] = engine
         self._takeover_seconds = takeover_seconds
         self._work: Work | None = None
         self._app = App(
@@ -63,7 +71,7 @@ class SegmentQueue:
             )
         )
         self._app.job_manager = _PatientManager(self._app.connector)
-        self._app.task(name=SEGMENT, queue=QUEUE, retry=_Again())(self._segment)
+        self._app.task(name=SEGMENT, retry=_Again())(self._segment)
 
     async def _segment(self, tenant_id: str, run_id: str, **_of_a_newer_version: Any) -> None:
         if self._work is None:
@@ -79,24 +87,28 @@ class SegmentQueue:
 
     def put(self, connection: Connection, ref: RunRef) -> None:
         """Put a job into the transaction of a connection: it is there when what it is for is."""
+        queue = QUEUES[engine_of(connection, ref)]
 
         async def put(driver: Any) -> None:  # noqa: ANN401 - the driver's own connection
-            entry = self._app.configure_task(SEGMENT, lock=ref.run_id, connection=driver)
+            entry = self._app.configure_task(
+                SEGMENT, queue=queue, lock=ref.run_id, connection=driver
+            )
             await entry.defer_async(tenant_id=ref.tenant_id, run_id=ref.run_id)
 
         driver = cast("Any", connection.connection.dbapi_connection)
         driver.run_async(put)
 
-    async def put_now(self, ref: RunRef) -> None:
-        """Put a job into the queue in a transaction of its own."""
-        entry = self._app.configure_task(SEGMENT, lock=ref.run_id)
+    async def put_now(self, ref: RunRef, *, queue: str | None = None) -> None:
+        """Put a job into a queue, our own where none is named, in a transaction of its own."""
+        queue = queue or QUEUES[self.engine]
+        entry = self._app.configure_task(SEGMENT, queue=queue, lock=ref.run_id)
         await entry.defer_async(tenant_id=ref.tenant_id, run_id=ref.run_id)
 
     async def work(self, work: Work, *, concurrency: int, grace_seconds: float) -> None:
         """Take jobs out until cancelled; then wait for those that run, at most `grace_seconds`."""
         self._work = work
         await self._app.run_worker_async(
-            queues=[QUEUE],
+            queues=[QUEUES[self.engine]],
             name="signalbox",
             concurrency=concurrency,
             fetch_job_polling_interval=FETCH_SECONDS,
@@ -116,12 +128,13 @@ class SegmentQueue:
         """
         manager = self._app.job_manager
         stalled = await manager.get_stalled_jobs(
-            queue=QUEUE, seconds_since_heartbeat=self._takeover_seconds
+            task_name=SEGMENT, seconds_since_heartbeat=self._takeover_seconds
         )
         count = 0
         for job in stalled:
             if await self._end(job):
-                await self.put_now(RunRef(str(job.task_kwargs["tenant_id"]), str(job.lock)))
+                ref = RunRef(str(job.task_kwargs["tenant_id"]), str(job.lock))
+                await self.put_now(ref, queue=job.queue)
                 count += 1
         return count
 

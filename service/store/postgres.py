@@ -111,6 +111,8 @@ def _remedy(reason: str) -> str:
         return "make the database with `createdb`, or correct the name in it"
     if "does not exist" in reason:
         return "correct the user in it"
+    if "connection slots" in reason or "too many" in reason:
+        return "raise max_connections of the server, or lower SIGNALBOX_DATABASE_POOL"
     return "start the server, or correct the host and the port in it"
 
 

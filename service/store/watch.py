@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 
 from domain.ports import RunRef
+from domain.run import Engine
 from service.store.database import Database
 from service.store.tables import runs
 from service.store.threads import NOT_BLOCKED, UNDER_LIMIT
@@ -35,6 +36,7 @@ _ORPHANS: Final = (
     select(runs.c.tenant_id, runs.c.id)
     .where(
         runs.c.status.in_(["queued", "running"]),
+        runs.c.engine == bindparam("engine"),
         ~exists()
         .select_from(_QUEUED)
         .where(_QUEUED.c.lock == runs.c.id, _QUEUED.c.status.in_(_LIVE)),
@@ -47,11 +49,26 @@ _ORPHANS: Final = (
 _ORPHANS_WITHIN_LIMIT: Final = _ORPHANS.where(or_(runs.c.status == "running", UNDER_LIMIT))
 
 
+_ENGINE: Final = select(runs.c.engine).where(
+    runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant")
+)
+
+
+def engine_of(connection: Connection, ref: RunRef) -> Engine:
+    """Return the engine that a run needs."""
+    values = {"run": ref.run_id, "tenant": ref.tenant_id}
+    engine: Engine = connection.execute(_ENGINE, values).scalar_one()
+    return engine
+
+
 class SqlRunWatch:
     """What crosses tenants: how far runs have come, and which are missing in the queue."""
 
-    def __init__(self, database: Database, *, max_per_caller: int | None = None) -> None:
+    def __init__(
+        self, database: Database, *, engine: Engine, max_per_caller: int | None = None
+    ) -> None:
         self._database = database
+        self._engine = engine
         self._max_per_caller = max_per_caller
 
     async def positions(self, run_ids: Sequence[str]) -> dict[str, int]:
@@ -59,8 +76,8 @@ class SqlRunWatch:
         return await self._database.read(_read_positions, run_ids)
 
     async def orphans(self, *, limit: int) -> list[RunRef]:
-        """Return the oldest runs that should be in the queue and are not."""
-        return await self._database.read(_read_orphans, limit, self._max_per_caller)
+        """Return the oldest runs of the engine that should be in the queue and are not."""
+        return await self._database.read(_read_orphans, limit, self._engine, self._max_per_caller)
 
 
 def _read_positions(connection: Connection, run_ids: Sequence[str]) -> dict[str, int]:
@@ -68,10 +85,12 @@ def _read_positions(connection: Connection, run_ids: Sequence[str]) -> dict[str,
     return {row.id: row.last_seq for row in found}
 
 
-def _read_orphans(connection: Connection, limit: int, max_per_caller: int | None) -> list[RunRef]:
+def _read_orphans(
+    connection: Connection, limit: int, engine: Engine, max_per_caller: int | None
+) -> list[RunRef]:
     if max_per_caller is None:
-        found = connection.execute(_ORPHANS, {"most": limit})
+        found = connection.execute(_ORPHANS, {"most": limit, "engine": engine})
     else:
-        values = {"most": limit, "max_per_caller": max_per_caller}
+        values = {"most": limit, "engine": engine, "max_per_caller": max_per_caller}
         found = connection.execute(_ORPHANS_WITHIN_LIMIT, values)
     return [RunRef(*row) for row in found]

@@ -181,6 +181,7 @@ async def test_a_reader_of_checkpoints_cannot_save(
         await checkpoints.saver.aput(place(run), empty_checkpoint(), {}, {})
 
 
+@pytest.mark.slow
 async def test_a_database_that_is_away_is_no_fault_of_the_run(
     store: SqlRunStore,
     checkpoints: PostgresCheckpoints,

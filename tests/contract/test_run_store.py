@@ -486,6 +486,7 @@ async def _whole_life(store: SqlRunStore, number: int) -> str:
     return ended.status
 
 
+@pytest.mark.slow
 async def test_fifty_lives_at_once_do_not_meet_in_one_transaction(store: SqlRunStore) -> None:
     ended = await at_once(*(_whole_life(store, number) for number in range(50)))
     assert ended == ["completed", "cancelled"] * 25

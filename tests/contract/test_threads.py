@@ -248,6 +248,7 @@ async def test_an_interrupt_that_fails_interrupts_nobody(store: SqlRunStore) -> 
     assert before == (await store.get(running), await all_events(store, running))
 
 
+@pytest.mark.slow
 async def test_of_interrupting_creates_at_once_one_stays_active(store: SqlRunStore) -> None:
     first = await add_running(store, 0, thread_id="t")
 
@@ -347,6 +348,7 @@ async def test_of_fifty_claims_at_once_as_many_win_as_a_caller_may_have(opening:
             refs = [ref for ref in refs if ref not in held]
 
 
+@pytest.mark.slow
 async def test_claims_against_endings_never_exceed_the_limit(opening: Open) -> None:
     async with opening(max_per_caller=2) as store:
         refs = [await add_run(store, number, caller_id="key") for number in range(50)]
@@ -591,6 +593,7 @@ async def test_a_run_created_while_the_one_before_it_ends_is_not_forgotten(
     assert [ref.run_id for refs in claimed for ref in refs] == [run_id(2)]
 
 
+@pytest.mark.slow
 async def test_a_backlog_is_worked_off_by_what_the_queue_is_told(limited: Queue) -> None:
     """Forty runs of ten threads and two callers: none is forgotten, and no rule is broken."""
     store = limited.store

@@ -173,6 +173,7 @@ async def test_a_stream_outlives_the_loss_of_every_connection(
     assert view.messages["msg_1.coder.0"] == TEXT
 
 
+@pytest.mark.slow
 async def test_the_queue_is_empty_when_all_is_done(
     pair: tuple[Product, Product],
     models: FakeModelServer,
@@ -192,3 +193,27 @@ async def test_the_queue_is_empty_when_all_is_done(
     assert {run["attempt"] for run in runs} == {1}
     for run in runs[:3]:
         assert (await followed(worker_, run["id"])).of("run.completed")
+
+
+async def test_a_worker_without_a_model_leaves_a_models_runs_alone(
+    postgres_url: str, tmp_path: Path, knowledge: Path, models: FakeModelServer
+) -> None:
+    """It could only end them: they wait for a worker that has one, and its own go on meanwhile."""
+    models.add(*solo())
+    plain: dict[str, Any] = {
+        "database_url": postgres_url,
+        "database_pool": 4,
+        "knowledge_dir": knowledge,
+    }
+    modelled = {**plain, "OPENAI_BASE_URL": models.base_url}
+    async with (
+        running(tmp_path / "a", **plain) as offline,
+        running(tmp_path / "b", executes=False, **modelled) as api,
+    ):
+        waiting = (await api.client.post("/v1/runs", json={"task": "Do it"})).json()["id"]
+        done = await offline.finished("What is 6 * 7?")
+        assert done["engine"] == "offline"
+        assert (await api.client.get(f"/v1/runs/{waiting}")).json()["status"] == "queued"
+        async with running(tmp_path / "c", **modelled):
+            run = await api.ended(waiting)
+    assert (run["status"], run["engine"], run["attempt"]) == ("completed", "model", 1)
