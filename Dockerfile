@@ -1,4 +1,5 @@
-# One container: API, agents and SQLite in one process. `docker compose up` starts it.
+# The image of both shapes: one process with SQLite (`docker compose --profile one up`), or API processes
+# and workers on Postgres (`--profile many`).
 FROM python:3.11.14-slim-bookworm
 
 ENV PYTHONUNBUFFERED=1 \
@@ -41,5 +42,5 @@ EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['SIGNALBOX_PORT'] + '/health/ready', timeout=4)"]
 
-# Without a shell between them, SIGTERM reaches the server; its runs go on at the next start.
+# Without a shell between them, SIGTERM reaches the server; its runs go on at the next start, or in another worker.
 CMD ["signalbox", "serve"]

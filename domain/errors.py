@@ -2,7 +2,7 @@
 
 SignalboxError
 ├── ConfigurationError      start-up stops: one line, which setting, what it was, what it may be
-│   └── DatabaseInUseError  another process owns the SQLite file
+│   └── DatabaseInUseError  another process has the database for itself
 ├── CallerError             the caller's mistake; `code` decides the HTTP status (domain/problems.py)
 ├── RunFailedError          a run, or one agent of it, cannot go on
 │   ├── ModelCallError      a model call failed for good
@@ -27,7 +27,10 @@ class ConfigurationError(SignalboxError):
 
 
 class DatabaseInUseError(ConfigurationError):
-    """Another process owns the SQLite file. `url` is where its API is, if it serves one."""
+    """Another process has the database for itself: a file, or a Postgres without the queue.
+
+    `url` is where its API is, if it serves one.
+    """
 
     def __init__(self, message: str, *, url: str | None = None) -> None:
         super().__init__(message)

@@ -45,7 +45,7 @@ CODE_OFF = (
 
 NO_QUEUE = (
     "Without a queue this process has to execute its runs itself: leave --no-worker out, or set "
-    "SIGNALBOX_DATABASE_URL to a postgresql:// URL."
+    "SIGNALBOX_DATABASE_URL to a postgresql:// URL and SIGNALBOX_DISPATCH to auto or queue."
 )
 
 
@@ -146,7 +146,7 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
                 max_rounds=settings.max_rounds,
             ),
         )
-        chores += _make_forgetting(settings, store, checkpoints).chores()
+        chores += _make_forgetting(settings, store, checkpoints, clock).chores()
         _start_housekeeper(chores, stack)
         yield Services(
             settings=settings,
@@ -175,11 +175,11 @@ def _open_store(
 
 
 def _make_forgetting(
-    settings: Settings, store: SqlRunStore, checkpoints: Checkpoints
+    settings: Settings, store: SqlRunStore, checkpoints: Checkpoints, clock: Clock
 ) -> Forgetting:
     return Forgetting(
         SqlRunKeeper(store.database),
-        SystemClock(),
+        clock,
         Retention.of_days(
             runs=settings.keep_runs_days,
             events=settings.keep_events_days,

@@ -119,7 +119,7 @@ def db_upgrade() -> None:
 
 @db.command(name="check")
 def db_check() -> None:
-    """Say whether the database has to be upgraded; exit 0 where it need not be."""
+    """Say whether the database has to be upgraded; exit 0 where it need not be, 1 where it has to be."""
     settings = _settings()
     from service.commands.db import check  # noqa: PLC0415 - after the environment is prepared
 

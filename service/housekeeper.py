@@ -1,4 +1,5 @@
-"""Does what comes round again and again: above all, forgetting what has been kept long enough."""
+"""Does what comes round again and again: forgetting what was kept long enough, and what dispatchers add,
+such as taking over the runs of workers that are dead."""
 
 from __future__ import annotations
 
@@ -106,7 +107,7 @@ class Housekeeper:
             async with asyncio.timeout(CHORE_SECONDS):
                 more = await chore.do()
         except Exception:  # noqa: BLE001 - the outermost loop: the store may come back
-            fields = {"action": "chore_failed", "chore": chore.name}
+            fields = {"action": "chore_failed"}
             failures = self._failures[chore.name] = self._failures.get(chore.name, 0) + 1
             # The trace once: a database that is away makes the same one again and again.
             text, trace = "A chore failed (%s); it is tried again.", failures == 1

@@ -1,4 +1,4 @@
-"""Passes a run's notices to its readers in this process."""
+"""Passes a run's notices to its readers: here, and over the wire in other processes."""
 
 from __future__ import annotations
 
@@ -147,10 +147,12 @@ class EventHub:
             if topic.readers and topic.writer is None
         }
 
-    def delivered(self, run_id: str) -> int:
-        """Return the number of the last stored event that came over the wire for a run; 0 if none."""
+    def position(self, run_id: str) -> int:
+        """Return the number of the stored event after which the readers have to be told."""
         topic = self._topics.get(run_id)
-        return topic.seq if topic else 0
+        if topic is None or not topic.readers:
+            return 0
+        return topic.seq or min(reader.given for reader in topic.readers)
 
     def tenant_of(self, run_id: str) -> str | None:
         """Return whose run it is, where it is read here and written elsewhere."""
@@ -300,7 +302,9 @@ class Reader:
 
     def give(self, notices: Sequence[Notice]) -> None:
         """Queue notices."""
-        if len(self._waiting) >= READER_ITEMS:
+        first = next((notice.seq for notice in notices if notice.seq), 0)
+        # A hole: whoever wrote the run before, elsewhere, did not come to tell of its last events.
+        if len(self._waiting) >= READER_ITEMS or 0 < self.given < first - 1:
             self.lose_track()
         if not self.behind:
             self._waiting.extend(notices)

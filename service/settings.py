@@ -39,16 +39,18 @@ class Settings(BaseSettings):
     env: Literal["development", "production"] = "development"
     """`production` refuses what is only safe on your own machine, such as running a model's code."""
     database_url: str = "sqlite:///data/signalbox.db"
-    """Where runs are kept: `sqlite:///path`, `postgresql://user@host/name` or `memory://`."""
+    """Where runs are kept: `sqlite:///path`, `postgresql://user:password@host/name` or
+    `memory://`."""
     database_pool: int = Field(default=10, ge=2, le=200)
     """Connections to Postgres a process may hold for each of its pools: runs, checkpoints, queue."""
     dispatch: Literal["auto", "local", "queue"] = "auto"
     """Who executes runs: `local` this process alone, `queue` every process on the same Postgres, `auto`
     the queue on Postgres and this process otherwise."""
     takeover_seconds: float = Field(default=8.0, ge=1, le=300)
-    """Seconds without a sign of life after which a worker's runs go on in another one."""
+    """Seconds without a sign of life after which a worker's runs go on in another one. The same in all
+    processes: each of them watches the others."""
     data_dir: Path = Path("data")
-    """Folder for workspaces and the document index."""
+    """Folder for workspaces and the document index; workers on several machines share it."""
     host: str = "127.0.0.1"
     """Address the server listens on."""
     port: int = Field(default=8000, ge=0, le=65535)
@@ -72,7 +74,8 @@ class Settings(BaseSettings):
     max_concurrent_runs: int = Field(default=16, ge=1, le=1000)
     """Runs that a process executes at the same time; the others wait."""
     max_concurrent_per_key: int | None = Field(default=None, ge=1, le=10_000)
-    """Runs of one API key that execute at the same time, over all processes; unset means no limit."""
+    """Runs that execute at the same time over all processes, for each API key; this version has no keys,
+    so for all runs together. Unset means no limit. The same in all processes."""
     max_wait: float = Field(default=60.0, ge=0, le=3600)
     """Seconds a request may wait for its run."""
     keep_runs_days: float = Field(default=90.0, ge=0, le=36_500)

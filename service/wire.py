@@ -32,11 +32,14 @@ WAITING_ITEMS: Final = 20_000
 FOLLOW_SECONDS: Final = 15.0
 """How long a process writes a run for followers elsewhere without hearing of them again."""
 RENEW_SECONDS: Final = 5.0
+"""How often a process says what it follows, and looks whether the session that listens still stands."""
 LOOK_SECONDS: Final = 2.0
 """How often the stored events are looked at for any that nobody told of: its writer may have died."""
 AGAIN_SECONDS: Final = 1.0
 """Pause before a lost connection is made again; the stored events are looked at each time."""
 CONNECT_SECONDS: Final = 10
+LAST_WORDS_SECONDS: Final = 1.0
+"""How long a stopping process waits for what it has said to be sent."""
 SAY_SECONDS: Final = 30.0
 """How often at most the log says that the connection broke."""
 RUNS_AT_ONCE: Final = 500
@@ -86,6 +89,8 @@ class PostgresWire:
         self._origin = secrets.token_hex(6)
         self._waiting: list[Item] = []
         self._wake = asyncio.Event()
+        self._spoken = asyncio.Event()
+        self._spoken.set()
         self._asked: set[str] = set()
         self._snapshots: dict[tuple[str, str], list[str]] = {}
         """Snapshots that have come in part, by run and message."""
@@ -93,11 +98,6 @@ class PostgresWire:
         self._seldom = Seldom(SAY_SECONDS)
         self.on_cancel: Callable[[RunRef], None] | None = None
         """Told of cancellations in other processes."""
-
-    @property
-    def connected(self) -> bool:
-        """Return whether other processes are heard; if not, stored events are polled."""
-        return self._connected
 
     def tell(self, run_id: str, notices: Sequence[Notice], *, tokens: bool) -> None:
         """Pass notices on, in order."""
@@ -122,6 +122,7 @@ class PostgresWire:
         if len(self._waiting) >= WAITING_ITEMS:
             self._waiting = [["r"]]
         self._waiting.extend(items)
+        self._spoken.clear()
         self._wake.set()
 
     @asynccontextmanager
@@ -134,6 +135,10 @@ class PostgresWire:
             yield
         finally:
             self._hub.wire = None
+            # The last events of segments that were handed back: others can look for them, but later.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_SECONDS):
+                    await self._spoken.wait()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -141,16 +146,18 @@ class PostgresWire:
     async def _listen_forever(self) -> None:
         while True:
             await self._with_connection(self._listen)
-            self._connected = False
 
     async def _listen(self, connection: AsyncConnection[Any]) -> None:
         await connection.execute(f"LISTEN {CHANNEL}")
         self._connected = True
-        self._start_over()
-        while True:
-            async for notify in connection.notifies(timeout=RENEW_SECONDS):
-                await self._hear(orjson.loads(notify.payload))
-            await connection.execute("SELECT 1")  # a connection that is gone says nothing
+        try:
+            self._start_over()
+            while True:
+                async for notify in connection.notifies(timeout=RENEW_SECONDS):
+                    await self._hear(orjson.loads(notify.payload))
+                await connection.execute("SELECT 1")  # a connection that is gone says nothing
+        finally:
+            self._connected = False
 
     def _start_over(self) -> None:
         """Have everybody look at the stored events: while nothing was heard, much was said."""
@@ -183,6 +190,8 @@ class PostgresWire:
                 self._waiting = [["r"], *self._waiting]
                 self._wake.set()
                 raise
+            if not self._waiting:
+                self._spoken.set()
             if all(item[0] == "d" for item in items):
                 await asyncio.sleep(PIECES_SECONDS)
 
@@ -248,8 +257,8 @@ class PostgresWire:
 
     async def _hear_item(self, item: Item) -> None:
         match item:
-            case ["e", run_id, first, last]:
-                await self._hear_events(run_id, first, last)
+            case ["e", run_id, _, last]:
+                await self._hear_events(run_id, last)
             case ["d", run_id, agent, message_id, offset, text]:
                 delta = Delta(agent=agent, message_id=message_id, offset=offset, text=text)
                 self._hub.deliver(run_id, [Notice(delta)])
@@ -266,11 +275,12 @@ class PostgresWire:
             case ["r"]:
                 self._start_over()
 
-    async def _hear_events(self, run_id: str, first: int, last: int) -> None:
+    async def _hear_events(self, run_id: str, last: int) -> None:
         tenant_id = self._hub.tenant_of(run_id)
         if tenant_id is None:
             return
-        after = max(first - 1, self._hub.delivered(run_id))
+        # Not from `first` on: whoever wrote the events before may have died before it told of them.
+        after = self._hub.position(run_id)
         if after >= last:
             return
         events = await self._store.events(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any, Final
@@ -112,7 +112,7 @@ class FencedSaver(AsyncPostgresSaver):
             await cursor.executemany(_BOOK, calls)
 
     @contextmanager
-    def _telling(self) -> Any:  # noqa: ANN401 - a context without a value
+    def _telling(self) -> Iterator[None]:
         """Turn what the driver raises into what the executor understands."""
         try:
             yield
@@ -152,7 +152,7 @@ class FencedSaver(AsyncPostgresSaver):
             await super().aput_writes(config, writes, task_id, task_path)
 
     @contextmanager
-    def _saving(self) -> Any:  # noqa: ANN401 - a context without a value
+    def _saving(self) -> Iterator[None]:
         if self.failure:
             raise self.failure
         self._unsaved += 1

@@ -42,5 +42,6 @@ async def run_server(settings: Settings, *, executes: bool = True) -> None:
                 )
             await serve_until_signal(server)
         _log.info(
-            "Stopping: runs go on when the service starts again.", extra={"action": "stopping"}
+            "Stopping: what has not ended goes on in another process, or at the next start.",
+            extra={"action": "stopping"},
         )

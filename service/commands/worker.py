@@ -8,6 +8,7 @@ import signal
 
 import click
 
+from domain.errors import ConfigurationError
 from monitoring.logs import configure_logs
 from service.bootstrap import open_services, uses_queue
 from service.settings import Settings
@@ -24,7 +25,7 @@ async def run_worker(settings: Settings) -> None:
     """Execute runs until told to stop."""
     configure_logs()
     if not uses_queue(settings):
-        raise click.UsageError(NO_QUEUE)
+        raise ConfigurationError(NO_QUEUE)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -98,7 +98,7 @@ class LocalDispatcher:
     async def stop(self, grace_seconds: float = GRACE_SECONDS) -> None:
         """Stop claiming, let segments reach a superstep's end, then cancel the rest.
 
-        What has not ended stays `running` in the store and goes on in the next process.
+        What has not ended stays `running` in the store and goes on at the next start.
         """
         self._stopping = True
         if self._loop_task:

@@ -34,7 +34,7 @@ _log = logging.getLogger("signalbox.dispatch")
 
 
 class Watch(Protocol):
-    """Looks across all runs."""
+    """Tells which runs fell out of the queue."""
 
     async def orphans(self, *, limit: int) -> list[RunRef]:
         """Return the oldest runs that should be in the queue and are not."""

@@ -33,16 +33,21 @@ FETCH_SECONDS: Final = 1.0
 """How often a worker looks for jobs unasked: one that is tried again does not announce itself."""
 ABORT_SECONDS: Final = 3600.0
 """How often procrastinate's own cancellations are looked for: ours are rows of `runs`."""
+HEARTBEAT_SECONDS: Final = 0.5
+"""How often a worker gives a sign of life at least. Not by its own `takeover_seconds` alone: whoever
+watches it may have a shorter one."""
 HEARTBEATS: Final = 4
-"""Signs of life a worker gives within the time after which its runs are taken over."""
+"""Signs of life within the time after which its runs are taken over."""
+STALLED_SECONDS: Final = 60.0
+"""How long the row of a silent worker stays at least: without it all it works on counts as left."""
 AGAIN_SECONDS: Final = 2.0
 """Pause before a segment that could not even be recorded is tried again."""
+LONGEST_AGAIN_SECONDS: Final = 300.0
+"""`AGAIN_SECONDS` doubles with every try up to this: each try may pay for model calls again."""
 SAY_SECONDS: Final = 30.0
 """How often at most the log says that the database is away."""
 CONNECT_SECONDS: Final = 10.0
 """How long the queue waits for a connection of its own."""
-LONGEST_AGAIN_SECONDS: Final = 300.0
-"""It doubles with every try up to this: each try may pay for model calls again."""
 
 _log = logging.getLogger("signalbox.queue")
 
@@ -116,8 +121,8 @@ class SegmentQueue:
             shutdown_graceful_timeout=grace_seconds,
             delete_jobs=DeleteJobCondition.ALWAYS,
             install_signal_handlers=False,
-            update_heartbeat_interval=self._takeover_seconds / HEARTBEATS,
-            stalled_worker_timeout=self._takeover_seconds * 2,
+            update_heartbeat_interval=min(self._takeover_seconds / HEARTBEATS, HEARTBEAT_SECONDS),
+            stalled_worker_timeout=max(self._takeover_seconds * 2, STALLED_SECONDS),
         )
 
     async def take_over(self) -> int:

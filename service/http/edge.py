@@ -77,8 +77,6 @@ def _refuse(scope: Scope, headers: dict[bytes, bytes]) -> tuple[Code, str] | Non
     """Return why a request is refused before its body is read."""
     if "\x00" in scope["path"]:
         return "not-found", "No resource has a NUL character in its name."
-    if b"%00" in scope["query_string"]:
-        return "invalid-parameter", "A parameter has a NUL character (%00). Leave it out."
     length = headers.get(b"content-length", b"")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:
         return "payload-too-large", _TOO_LARGE

@@ -124,6 +124,9 @@ async def list_runs(
     if cursor is not None and not is_run_id(cursor):
         msg = f"The cursor {cursor[:80]!r} is not one of this list. Send next_cursor as it came."
         raise CallerError("malformed-cursor", msg)
+    if "\x00" in f"{thread_id}{tag}":
+        msg = "thread_id and tag: a NUL character (%00) cannot be looked for. Leave it out."
+        raise CallerError("invalid-parameter", msg)
     query = RunQuery(
         status=status,
         thread_id=thread_id,

@@ -140,6 +140,7 @@ def create(
         return _replay(connection, run.tenant_id, key)
     threads.hold_thread(connection, run)
     interrupted = _take_place(connection, run, strategy, turns)
+    behind = turns.enqueue is not None and threads.is_behind(connection, run)
     connection.execute(_INSERT, run_row(run))
     if run.tags:
         tags = dict.fromkeys(run.tags)
@@ -149,8 +150,10 @@ def create(
         [draft], run_id=run.id, last_seq=1, attempt=run.attempt, now=run.created_at
     )
     events.add(connection, run.tenant_id, first)
-    unblocked = threads.unblocked(connection, (ended for ended, _ in interrupted), turns)
-    threads.enqueue(connection, {RunRef(run.tenant_id, run.id), *unblocked}, turns)
+    claimable = threads.unblocked(connection, (ended for ended, _ in interrupted), turns)
+    if turns.enqueue and not behind:
+        claimable.add(RunRef(run.tenant_id, run.id))
+    threads.enqueue(connection, claimable, turns)
     return Created(run, replayed=False, interrupted=interrupted)
 
 

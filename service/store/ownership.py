@@ -1,4 +1,6 @@
-"""One process per SQLite file: a claim there is safe only because nobody else can write."""
+"""One process per SQLite file (who may use a Postgres is in `advisory.py`).
+
+A claim there is safe only because nobody else can write."""
 
 from __future__ import annotations
 

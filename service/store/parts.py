@@ -1,4 +1,6 @@
-"""The tables of others in a Postgres: the queue's and the checkpoints'. SQLite has neither."""
+"""The tables of others in a Postgres, which `signalbox db upgrade` makes: the queue's and LangGraph's.
+
+SQLite has no queue, and LangGraph's saver makes its tables there when it is opened."""
 
 from __future__ import annotations
 

@@ -104,7 +104,18 @@ _SETTLE_EARLIER: Final = (
     select(_EARLIER.c.id)
     .select_from(runs.join(_EARLIER, _IN_THE_WAY))
     .where(*_THE_RUN)
+    .limit(1)
     .with_for_update(read=True, of=_EARLIER)
+)
+_HOLD_EARLIER: Final = (
+    select(runs.c.id)
+    .where(
+        *_OF_THREAD,
+        _is_active(runs.c.status),
+        or_(runs.c.attempt > 0, runs.c.id < bindparam("run")),
+    )
+    .limit(1)
+    .with_for_update(read=True)
 )
 _HOLD_ROW: Final = select(runs.c.id).where(*_THE_RUN).with_for_update(key_share=True)
 
@@ -133,10 +144,9 @@ def hold_thread(connection: Connection, run: Run) -> None:
 def hold_turn(connection: Connection, ref: RunRef, turns: Turns) -> None:
     """Keep from changing what decides whether the run may be claimed.
 
-    Say B was created behind A. If A is just being finished, the transaction that does it may have
-    looked for who is next before B was there. B was put into the queue by its own create, so its claim
-    is the last chance: it must not take A for active, but wait here until A has ended. If A is
-    finished later, that transaction sees B.
+    Say B was created behind A, and A is just being finished. B's claim waits here until A has ended,
+    rather than be refused. One earlier run is enough: if another is in the way, its ending puts B into
+    the queue.
 
     The lock on the thread is against a claim of another run of it: until that is committed the other
     one looks as if it had not begun. The lock on the caller is because a count cannot be locked.
@@ -146,6 +156,18 @@ def hold_turn(connection: Connection, ref: RunRef, turns: Turns) -> None:
         if turns.max_per_caller is not None:
             connection.execute(_LOCK_CALLER_OF, _name(ref))
         connection.execute(_SETTLE_EARLIER, _name(ref))
+
+
+def is_behind(connection: Connection, run: Run) -> bool:
+    """Return whether a run that is being created has to wait for an earlier one of its thread.
+
+    That one's ending will put it into the queue: held here until the create is committed, it can only
+    end after, and then sees it. Where it is just ending, this waits and finds it gone.
+    """
+    if run.begins_thread:
+        return False
+    values = {"tenant": run.tenant_id, "thread": run.thread_id, "run": run.id}
+    return connection.execute(_HOLD_EARLIER, values).first() is not None
 
 
 def hold_caller(connection: Connection, ref: RunRef, turns: Turns) -> None:

@@ -478,6 +478,10 @@ async def test_a_new_run_is_put_into_the_queue(queue: Queue) -> None:
     second = await queue.store.create(
         make_run(2, thread_id="t"), CREATED, idempotency=make_key(), strategy="enqueue"
     )
+    assert await queue.taken() == [], "the end of the one before it puts it in"
+    assert await finish(queue.store, ref_of(first.run)) is None, "it has not begun"
+    assert await claims(queue.store, ref_of(first.run))
+    assert await finish(queue.store, ref_of(first.run))
     assert await queue.taken() == [ref_of(second.run)]
     again = await queue.store.create(
         make_run(3, thread_id="t"), CREATED, idempotency=make_key(), strategy="enqueue"
@@ -550,7 +554,7 @@ async def test_a_queue_that_fails_undoes_all_of_the_transaction(limited: Queue) 
     key = make_key()
     run = make_run(5, thread_id="t")
     for work in (
-        lambda: store.create(run, CREATED, idempotency=key),
+        lambda: store.create(make_run(6), CREATED, idempotency=key),
         lambda: store.create(run, CREATED, idempotency=key, strategy="interrupt"),
         lambda: finish(store, running),
         lambda: cancel(store, running),

@@ -531,9 +531,10 @@ def roll(fleet: Fleet, old: Version, new: Version) -> dict[str, Record]:
         for each in ending:
             fleet.front.now().follow_until(str(each.client.run_id), somebody_wrote)
         second.process.kill()
-        fleet.work(new)
+        fourth = fleet.work(new)
         for each in ending:
             each.release()
+        fourth.process.says("takes runs")
     records = read_records(fleet, second)
     for each in theirs:
         assert records[each.client.label].versions == {1: old, 2: new}

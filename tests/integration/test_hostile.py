@@ -125,7 +125,7 @@ async def test_a_run_is_not_finished_by_another_engine(
         ("/v1/runs/run%00/events", "not-found"),
         ("/v1/runs?thread_id=%00", "invalid-parameter"),
         ("/v1/runs?tag=a%00b", "invalid-parameter"),
-        ("/v1/runs?cursor=%00", "invalid-parameter"),
+        ("/v1/runs?cursor=%00", "malformed-cursor"),
     ],
 )
 async def test_a_nul_character_is_no_part_of_an_address(
