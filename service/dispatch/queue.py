@@ -26,6 +26,9 @@ AGAIN_SECONDS: Final = 1.0
 SWEEP_SECONDS: Final = 2.0
 """How often the queue is swept."""
 
+SWEEPS_PER_LOOK: Final = 3
+"""Runs without a job are looked for at every so many sweeps: it is dear where many wait on one thread."""
+
 ORPHANS_AT_ONCE: Final = 100
 
 Execute = Callable[[RunRef, RunControl], Awaitable[Outcome]]
@@ -72,6 +75,7 @@ class QueueDispatcher:
         self._handed_back: list[RunRef] = []
         self._orphans: set[RunRef] = set()
         self._swept_at: float | None = None
+        self._sweeps = -1
         self._stopping = False
         self._worker: asyncio.Task[None] | None = None
 
@@ -121,6 +125,9 @@ class QueueDispatcher:
         count = await self._queue.take_over() if self._was_here() else 0
         if count:
             _log.info("Took over %d runs.", count, extra={"action": "runs_taken_over"})
+        self._sweeps += 1
+        if self._sweeps % SWEEPS_PER_LOOK:
+            return
         # Only at the second look: a job that has just ended may be about to be followed by another.
         orphans = set(await self._watch.orphans(limit=ORPHANS_AT_ONCE))
         for ref in sorted(orphans & self._orphans):
