@@ -81,7 +81,9 @@ async def test_a_chore_that_fails_is_logged_and_tried_again(
                 names += await calls.take(1)
             assert housekeeper.alive
     assert "good" in names
-    assert [vars(record)["chore"] for record in caplog.records] == ["bad", "bad"]
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["A chore failed (bad); it is tried again."] * 2
+    assert [bool(record.exc_info) for record in caplog.records] == [True, False], "the trace once"
 
 
 async def test_a_chore_that_hangs_does_not_hold_up_the_end() -> None:
