@@ -271,7 +271,8 @@ class Fleet:
         assert set(codes) <= {0, -signal.SIGKILL}, codes
         for process in left:
             assert "Traceback" not in process.stderr, process.stderr
-            assert " ERROR " not in process.stderr, process.stderr
+        for worker in self.workers:
+            assert " ERROR " not in worker.process.stderr, worker.process.stderr
 
     def close(self) -> None:
         """Leave the servers."""
