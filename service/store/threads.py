@@ -96,7 +96,13 @@ _ACTIVE_IN_THREAD: Final = (
     .order_by(runs.c.attempt == 0, runs.c.id)
 )
 _NEXT_IN_THREAD: Final = _REF.where(*_OF_THREAD, runs.c.status == "queued")
-_NEXT_OF_CALLER: Final = _REF.where(*_OF_CALLER, runs.c.status == "queued", NOT_BLOCKED)
+# Of the same engine: who has just ended one can execute the next one too.
+_NEXT_OF_CALLER: Final = _REF.where(
+    *_OF_CALLER,
+    runs.c.engine == bindparam("engine"),
+    runs.c.status == "queued",
+    NOT_BLOCKED,
+)
 _COUNT_OF_CALLER: Final = select(func.count()).where(*_OF_CALLER, runs.c.status == "running")
 
 # A share lock waits for whoever is changing a row, and keeps it from changing.
@@ -222,7 +228,8 @@ def next_of_caller(connection: Connection, run: Run, turns: Turns) -> set[RunRef
     caller = {"tenant": run.tenant_id, "caller": run.caller_id}
     if connection.execute(_COUNT_OF_CALLER, caller).scalar_one() >= turns.max_per_caller:
         return set()
-    return {RunRef(*row) for row in connection.execute(_NEXT_OF_CALLER, caller)}
+    values = {**caller, "engine": run.engine}
+    return {RunRef(*row) for row in connection.execute(_NEXT_OF_CALLER, values)}
 
 
 def enqueue(connection: Connection, refs: Iterable[RunRef], turns: Turns) -> None:
