@@ -22,6 +22,7 @@ from domain.events import TERMINAL_EVENTS
 from tests.chaos.script import Pace
 from tests.chaos.site import Client
 from tests.conftest import ROOT
+from tests.e2e import processes
 from tests.e2e.conftest import StartProcess
 from tests.e2e.models import Models, agent
 from tests.e2e.other_version import (
@@ -32,14 +33,14 @@ from tests.e2e.other_version import (
     Edit,
     write_version,
 )
-from tests.e2e.processes import BOUND, Event, Process, Run, Service
+from tests.e2e.processes import Event, Process, Run, Service
 from tests.fakes import model_server
 from tests.fakes.model_script import message_text
 from tests.fakes.model_server import ModelRequest, Reply, Rule, When
 from tests.fakes.postgres import postgres, postgres_url  # noqa: F401 - fixtures
 
 pytestmark = [
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(180),
     # The product upgrades a database in this process, in a thread and a loop of its own.
     pytest.mark.may_block,
 ]
@@ -48,6 +49,8 @@ ALL: Change = (*RENAMED_AGENT, *OTHER_SCHEMA, *NEW_CHANNELS)
 KEYS: Final = "SELECT run_id, count(*), count(DISTINCT key) FROM events GROUP BY run_id"
 GONE: Final = "is no longer part of this server"
 NEWER: Final = "is newer than this version of Signalbox"
+PATIENCE: Final = 60.0
+"""Seconds after which a wait fails."""
 PACE_SECONDS: Final = 0.1
 """What an answer takes, so that there are runs under way at every moment."""
 
@@ -151,7 +154,7 @@ class Front:
     def after(self, service: Service) -> Service:
         """Wait until clients are sent to another process than the one that has gone."""
         with self._changed:
-            moved = self._changed.wait_for(lambda: self._service is not service, BOUND)
+            moved = self._changed.wait_for(lambda: self._service is not service, PATIENCE)
         assert moved, f"a client was left by a server that goes on:\n{service.process.stderr}"
         return self.now()
 
@@ -178,7 +181,7 @@ class Held:
 
     def wait(self) -> None:
         """Wait until every one of the answers is being waited for."""
-        assert all(asked.wait(BOUND) for asked in self._asked), f"not asked: {self.client.label}"
+        assert all(asked.wait(PATIENCE) for asked in self._asked), f"not asked: {self.client.label}"
 
     def release(self) -> None:
         """Let the answers go to whoever still waits for them."""
@@ -255,7 +258,7 @@ class Fleet:
         finally:
             enough.set()
         for each in self.asking:
-            each.result(2 * BOUND)
+            each.result(PATIENCE)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Return what a query finds in the database."""
@@ -289,8 +292,9 @@ def fleet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Fleet]:
     """Return processes to be started on an empty database, with a scripted model."""
-    # An answer is held back while a process ends and another one starts.
-    monkeypatch.setattr(model_server, "GATE_SECONDS", BOUND)
+    # Up to seven processes share the machine, and answers are held back while others start.
+    monkeypatch.setattr(model_server, "GATE_SECONDS", PATIENCE)
+    monkeypatch.setattr(processes, "BOUND", PATIENCE)
     url = str(request.getfixturevalue("postgres_url"))
     script(models)
     start = partial(

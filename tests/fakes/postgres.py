@@ -11,12 +11,13 @@ import asyncio
 import hashlib
 import os
 import shutil
+import subprocess
 import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -148,8 +149,10 @@ def _stop_unused(folder: Path) -> None:
         users = list(folder.glob("users/*"))
         data = folder / "server"
         if data.exists() and not any(_is_alive(user) for user in users):
-            PostgresServer(data).stop()
-            shutil.rmtree(data)
+            # A killed run's may be out of reach by now; it is not worth failing another run for.
+            with suppress(OSError, subprocess.SubprocessError):
+                PostgresServer(data).stop()
+                shutil.rmtree(data)
 
 
 def _is_alive(user: Path) -> bool:
