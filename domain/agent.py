@@ -28,7 +28,7 @@ class AgentSpec:
     """The agent's system prompt. Unused when `graph` is given."""
     tier: Tier = "standard"
     tools: tuple[str, ...] = ()
-    """Names of the tools it may call, at most `MAX_TOOLS`. Unused when `graph` is given."""
+    """Names of the tools it may call, at most `MAX_TOOLS` beside `ask_user`. Unused when `graph` is given."""
     hints: tuple[str, ...] = ()
     """Regular expressions (case-insensitive) that suggest this agent when no model is there to decide:
     the offline planner and the supervisor's deterministic fallback read them."""

@@ -8,7 +8,8 @@ SignalboxError
 │   ├── ModelCallError      a model call failed for good
 │   ├── ModelAnswerError    a model answered with something unusable (a cut stream, nothing at all)
 │   ├── TurnLimitError      an agent used up its model calls
-│   └── ToolFailedError     a tool refused or failed; the model reads the sentence and adapts
+│   ├── ToolFailedError     a tool refused or failed; the model reads the sentence and adapts
+│   └── EffectUnknownError  a call was sent, and nobody knows whether it took effect
 ├── OwnershipLostError      control flow, not a failure: a newer claim or an ending took the run away
 └── StoreUnavailableError   likewise: what the run has done cannot be saved now, a later claim goes on
 """
@@ -48,6 +49,7 @@ class CallerError(SignalboxError):
         errors: list[Pointer] | None = None,
         run_id: str | None = None,
         headers: dict[str, str] | None = None,
+        extra: dict[str, object] | None = None,
     ) -> None:
         super().__init__(detail)
         self.code = code
@@ -55,6 +57,8 @@ class CallerError(SignalboxError):
         self.errors = errors
         self.run_id = run_id
         self.headers = headers or {}
+        self.extra = extra or {}
+        """More members of the problem: what the caller has to know, such as who won."""
 
 
 class RunFailedError(SignalboxError):
@@ -88,6 +92,13 @@ class TurnLimitError(RunFailedError):
 
 class ToolFailedError(RunFailedError):
     """A tool refused or failed. The sentence is written for the model, which may try otherwise."""
+
+
+class EffectUnknownError(RunFailedError):
+    """A tool has acted, or may have: it is not known whether the call took effect.
+
+    Never a reason to make the call again: its action is in doubt until a person settles it.
+    """
 
 
 class OwnershipLostError(SignalboxError):

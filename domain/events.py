@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from domain.approval import Approval
+
 EventType = Literal[
     "run.created",
     "run.started",
@@ -24,6 +26,10 @@ EventType = Literal[
     "tool.started",
     "tool.completed",
     "tool.failed",
+    "approval.requested",
+    "approval.resolved",
+    "approval.expired",
+    "action.in_doubt",
     "usage.updated",
 ]
 """The stored event types there are today; `message.delta` and `message.snapshot` are not stored."""
@@ -56,6 +62,8 @@ class EventDraft:
     """Which message, tool call or try of the assignment."""
     at: datetime | None = None
     """When it happened; where it is not given, when it is stored."""
+    approval: Approval | None = None
+    """With `approval.requested`: the row that is stored with the event."""
 
     @property
     def key(self) -> str:

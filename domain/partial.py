@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from domain.events import Event, EventType
-from domain.run import AgentResult, Ending, RunResult
+from domain.problems import Problem
+from domain.run import AgentResult, Ending, RunResult, RunStatus, StopReason
 
 PARTIAL_TYPES: Final[frozenset[EventType]] = frozenset(
     {"agent.completed", "agent.failed", "supervisor.decision"}
@@ -19,6 +20,17 @@ MAX_EVENTS_OF_A_RUN: Final = 20_000
 
 def cancelled_after(events: Iterable[Event]) -> Ending:
     """Return the end of a run that is cancelled now: what its agents have produced so far."""
+    return ended_after(events, status="cancelled", stop_reason="cancelled")
+
+
+def ended_after(
+    events: Iterable[Event],
+    *,
+    status: RunStatus,
+    stop_reason: StopReason,
+    error: Problem | None = None,
+) -> Ending:
+    """Return the end of a run that goes no further: what its agents have produced so far."""
     agents: dict[str, AgentResult] = {}
     outputs: list[str] = []
     rounds = 0
@@ -32,4 +44,4 @@ def cancelled_after(events: Iterable[Event]) -> Ending:
         if event.data.get("assignments"):
             rounds = max(rounds, event.round)
     result = RunResult(output="\n\n".join(outputs), agents=agents) if agents else None
-    return Ending(status="cancelled", stop_reason="cancelled", result=result, rounds=rounds)
+    return Ending(status=status, stop_reason=stop_reason, result=result, error=error, rounds=rounds)

@@ -30,6 +30,10 @@ MultitaskStrategy = Literal["enqueue", "reject", "interrupt"]
 a person included: `enqueue` waits for its turn · `reject` is refused · `interrupt` cancels the others
 and takes their place."""
 
+ApprovalMode = Literal["policy", "always", "never"]
+"""When a person is asked before a tool call: `policy` where the server's gates say so · `always` before
+whatever changes something · `never`, but for gates that the server's policy makes mandatory."""
+
 Engine = Literal["model", "offline"]
 """`offline`: no language model was configured and the deterministic planner did the work."""
 
@@ -107,6 +111,25 @@ class RunBudget(BaseModel):
     max_rounds: int
 
 
+class RequiredAction(BaseModel):
+    """What a run waits for a person to do."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: Literal["approval", "budget", "input"]
+    approval_ids: list[str]
+
+
+class RunAction(BaseModel):
+    """What became of one call that a person was asked about, or that changes the world."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    tool: str
+    status: Literal["pending", "decided", "started", "done", "in_doubt", "failed"]
+
+
 class Run(BaseModel):
     """The run resource. Fields marked internal never leave the service."""
 
@@ -119,10 +142,10 @@ class Run(BaseModel):
     stop_reason: StopReason | None = None
     task: str
     result: RunResult | None = None
-    required_action: dict[str, Any] | None = None
+    required_action: RequiredAction | None = None
     error: Problem | None = None
     degraded: list[Degraded] = []
-    actions: list[dict[str, Any]] = []
+    actions: list[RunAction] = []
     cache: dict[str, Any] | None = None
     usage: Usage = Usage()
     budget: RunBudget
@@ -144,6 +167,8 @@ class Run(BaseModel):
     """Internal: the agents this run may use; `None` means every routable one."""
     caller_id: str = Field(default="default", exclude=True)
     """Internal: which key created the run."""
+    approval_mode: ApprovalMode = Field(default="policy", exclude=True)
+    """Internal: when a person is asked before a tool call."""
 
     @property
     def terminal(self) -> bool:
@@ -183,3 +208,9 @@ class RunContext:
     """The agents this run may use; `None` means every routable one."""
     earlier: str = ""
     """What was asked and answered before on the same thread, bounded."""
+    approval_mode: ApprovalMode = "policy"
+    """When a person is asked before a tool call."""
+    remembered: frozenset[str] = frozenset()
+    """Tools that a person has approved for the rest of this run."""
+    action_id: str = ""
+    """The action that a tool is carrying out, to be its idempotency key; empty outside of one."""

@@ -15,6 +15,8 @@ from agents._kit.stream import StreamOwner, owned
 from domain.agent import AgentOutcome, Citation
 from domain.errors import ModelAnswerError, RunFailedError
 from domain.events import SUPERVISOR, EventDraft
+from domain.ledger import ActionLedger, Doubt
+from domain.ports import RunRef
 from domain.run import RunContext, RunStatus, StopReason
 from graph.context import run_context
 from graph.projection import answer_message_id, retry_draft
@@ -40,8 +42,9 @@ class Composed(NamedTuple):
 class AnswerNode:
     """Writes the final answer as a message of the supervisor."""
 
-    def __init__(self, gateway: ModelGateway) -> None:
+    def __init__(self, gateway: ModelGateway, ledger: ActionLedger) -> None:
         self._gateway = gateway
+        self._ledger = ledger
 
     async def __call__(self, state: State, runtime: Runtime[RunContext]) -> State:
         """Return the run's end: an answer with what is missing, or why there is none."""
@@ -50,11 +53,14 @@ class AnswerNode:
         stop = state.get("stop_reason", "done")
         failure = state.get("failure")
         rounds = state.get("round", 0)
+        context = run_context(runtime)
+        doubts = await self._ledger.doubts(RunRef(context.tenant_id, context.run_id))
         if not accepted:
-            failure = failure or _nobody_answered(outcomes)
+            failure = _with_doubts(failure or _nobody_answered(outcomes), doubts)
             final = _end("failed", "error" if stop == "done" else stop, rounds)
             return {"final": {**final, "failure": failure, "agents": share_by_agent(outcomes)}}
         missing = list(state.get("missing", [])) + missing_agents(outcomes)
+        missing += [Missing(agent=doubt.agent, reason=doubt.sentence) for doubt in doubts]
         numbered = number_sources(accepted)
         composed, more = await self._compose(state, runtime, numbered, missing)
         final = _end("completed" if stop == "done" else "incomplete", stop, rounds)
@@ -189,6 +195,12 @@ def _name_missing(text: str, missing: Sequence[Missing]) -> str:
 def _nobody_answered(outcomes: Sequence[AgentOutcome]) -> Failure:
     reasons = "; ".join(f"{o['agent']}: {o['error']['detail']}" for o in outcomes if o["error"])
     return Failure(code="agents-failed", detail=f"No agent produced a result. {reasons}".strip())
+
+
+def _with_doubts(failure: Failure, doubts: Sequence[Doubt]) -> Failure:
+    """Return the failure with what may have happened all the same."""
+    told = " ".join(f"{doubt.agent}: {doubt.sentence}." for doubt in doubts)
+    return Failure(code=failure["code"], detail=f"{failure['detail']} {told}".strip())
 
 
 def share_by_agent(outcomes: Sequence[AgentOutcome]) -> dict[str, AgentShare]:

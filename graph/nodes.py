@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphRecursionError, NodeError, NodeTimeoutError
@@ -13,6 +13,7 @@ from langgraph.types import Command
 from agents._kit.loop import AgentLoop
 from agents._kit.outcomes import failed_outcome
 from domain.agent import AgentSpec
+from domain.approval import PausedWork
 from domain.errors import OwnershipLostError, RunFailedError, StoreUnavailableError
 from domain.run import RunContext
 from graph.context import run_context
@@ -22,7 +23,7 @@ AgentNode = Callable[[AgentInput, RunnableConfig, Runtime[RunContext]], Awaitabl
 
 
 def make_agent_node(loop: AgentLoop) -> AgentNode:
-    """Return the node that runs one assignment of an agent.
+    """Return the node that runs one assignment of an agent, to its end or until it has to ask a person.
 
     The agent is called with the node's own config, so its steps are checkpointed below the node.
     """
@@ -38,7 +39,12 @@ def make_agent_node(loop: AgentLoop) -> AgentNode:
             context=context,
             config=config,
             write=runtime.stream_writer,
+            paused=state.get("paused"),
+            decisions=state.get("decisions"),
         )
+        if "asks" in outcome:
+            work = cast("PausedWork", outcome)
+            return {"paused": {work["assignment"]["path"]: work}}
         return {"outcomes": [outcome]}
 
     return agent_node

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
+from langchain_core.messages import AnyMessage, messages_from_dict
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.types import StateSnapshot
 
 from agents._kit.outcomes import message_drafts, outcome_drafts
+from domain.approval import AskRaised, PausedWork
 from domain.events import SUPERVISOR, EventDraft
 from domain.routing import RouteRecord
 from graph.state import FinalAnswer, State, Workflow
@@ -62,7 +65,7 @@ def answer_message_id(round_: int) -> str:
     return f"msg_{round_}.{SUPERVISOR}.answer"
 
 
-def update_drafts(update: State, round_: int) -> Iterator[EventDraft]:
+def update_drafts(update: State, round_: int) -> Iterator[EventDraft | AskRaised]:
     """Return the events of one node's update (or of a whole state), in order."""
     routes = sorted(update.get("routes", []), key=lambda route: route["round"])
     outcomes = sorted(update.get("outcomes", []), key=lambda outcome: outcome["round"])
@@ -72,10 +75,21 @@ def update_drafts(update: State, round_: int) -> Iterator[EventDraft]:
         for outcome in outcomes:
             if outcome["round"] == number:
                 yield from outcome_drafts(outcome)
+    for _, work in sorted(update.get("paused", {}).items()):
+        if work:
+            yield from paused_drafts(work)
     final = update.get("final")
     answer = answer_draft(final, round_) if final else None
     if answer:
         yield answer
+
+
+def paused_drafts(work: PausedWork) -> Iterator[EventDraft | AskRaised]:
+    """Return what an assignment leaves behind that waits for a person: its turns, and what it asks."""
+    agent = work["assignment"]["agent"]
+    messages = cast("list[AnyMessage]", messages_from_dict(work["messages"]))
+    yield from message_drafts(agent, messages)
+    yield from (AskRaised(ask=ask) for ask in work["asks"])
 
 
 async def unfinished_drafts(workflow: Workflow, snapshot: StateSnapshot) -> list[EventDraft]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, NotRequired
 
 from langgraph.graph.state import CompiledStateGraph
 from typing_extensions import TypedDict
 
 from domain.agent import AgentOutcome, Assignment, Citation
+from domain.approval import PausedWork
 from domain.problems import Code
 from domain.routing import RouteRecord
 from domain.run import RunContext, RunStatus, StopReason
@@ -71,6 +72,11 @@ def merge_missing(old: list[Missing], new: list[Missing]) -> list[Missing]:
     return old + [part for part in new if part not in old]
 
 
+def merge_open(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Put entries in the place of those of the same name; `None` takes one out."""
+    return {name: value for name, value in {**old, **new}.items() if value is not None}
+
+
 class State(TypedDict, total=False):
     """A run's state."""
 
@@ -80,6 +86,10 @@ class State(TypedDict, total=False):
     outcomes: Annotated[list[AgentOutcome], merge_outcomes]
     missing: Annotated[list[Missing], merge_missing]
     """What is missing besides failed agents: a supervisor that could not decide, say."""
+    paused: Annotated[dict[str, PausedWork | None], merge_open]
+    """The assignments of the round that wait for a person, by path."""
+    decisions: Annotated[dict[str, dict[str, Any] | None], merge_open]
+    """What was decided and has not reached its agent yet, by approval id."""
     stop_reason: StopReason
     failure: Failure | None
     final: FinalAnswer
@@ -91,6 +101,9 @@ class AgentInput(TypedDict):
     task: str
     results: str
     assignment: Assignment
+    paused: NotRequired[PausedWork]
+    """With an assignment that goes on: what it has waited with."""
+    decisions: NotRequired[dict[str, dict[str, Any]]]
 
 
 Workflow = CompiledStateGraph[State, RunContext, State, State]

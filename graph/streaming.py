@@ -7,15 +7,17 @@ from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import RunControl
+from langgraph.types import Command
 
+from domain.approval import AskRaised
 from domain.events import EventDraft
 from domain.run import RunContext
 from domain.usage import ModelCall
 from graph.projection import update_drafts
 from graph.state import FinalAnswer, State, Workflow
 
-Item = EventDraft | ModelCall
-"""What a segment produces for the store: events, and model calls to book."""
+Item = EventDraft | ModelCall | AskRaised
+"""What a segment produces for the store: events, model calls to book, and questions to people."""
 
 
 class Segment:
@@ -31,14 +33,15 @@ class Segment:
 
     async def run(
         self,
-        start: State | None,
+        start: State | Command[Any] | None,
         *,
         config: RunnableConfig,
         context: RunContext,
         control: RunControl,
         round_: int = 0,
     ) -> AsyncGenerator[Item]:
-        """Stream the graph; `start=None` continues from the checkpoint, which stands at `round_`.
+        """Stream the graph; `None` continues from the checkpoint, which stands at `round_`, a `Command`
+        answers what it asked.
 
         Raises `GraphDrained` at a superstep's end after `control.request_drain`.
         """

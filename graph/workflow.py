@@ -14,14 +14,18 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import TimeoutPolicy
 
+from agents._kit.local_ledger import LocalLedger
 from agents._kit.loop import AgentLoop
 from agents._kit.models import ModelGateway, ModelSettings
 from agents._kit.registry import Team, find_team
+from domain.ledger import ActionLedger
 from domain.run import RunContext
 from graph.answer import AnswerNode
+from graph.approvals import ASK, Asking, ask_person
 from graph.nodes import make_agent_node, make_error_handler
 from graph.state import STATE_FORMAT, State, Workflow
 from graph.supervisor import Supervisor
+from tools.gates import Gates
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
 
@@ -34,18 +38,22 @@ def build_workflow(
     team: Team | None = None,
     gateway: ModelGateway | None = None,
     toolbox: Toolbox | None = None,
+    gates: Gates | None = None,
+    ledger: ActionLedger | None = None,
     checkpointer: BaseCheckpointSaver[Any] | Literal["memory"] | None = "memory",
 ) -> Workflow:
     """Return the compiled workflow.
 
-    Without arguments it has this repository's agents and tools, the offline planner and a
-    checkpointer in memory: usable from a notebook with
-    `await build_workflow().ainvoke({"task": …}, {"configurable": {"thread_id": "1"}})`.
+    Without arguments it has this repository's agents and tools, the offline planner, and a
+    checkpointer and a ledger in memory: usable from a notebook with
+    `await build_workflow().ainvoke({"task": …}, {"configurable": {"thread_id": "1"}})`. Where it asks
+    a person it is resumed with `Command(resume={interrupt.id: {"type": "approve"}})`, always by id.
     `checkpointer=None` compiles without one.
     """
     toolbox = toolbox or local_toolbox()
     team = team or find_team(tool_names=toolbox.names)
     gateway = gateway or ModelGateway(ModelSettings(tiers=None), team.routable)
+    ledger = ledger or LocalLedger()
     graph: StateGraph[State, RunContext, State, State] = StateGraph(
         State, context_schema=RunContext
     )
@@ -53,21 +61,24 @@ def build_workflow(
     # defer: the supervisor runs once per round, after every agent, however long each takes.
     graph.add_node(
         "supervisor",
-        Supervisor(team, gateway),
+        Asking(Supervisor(team, gateway), {spec.name: spec for spec in team.routable}),
         defer=True,
         timeout=DECISION_SECONDS,
-        destinations=(*names, "answer"),
+        destinations=(*names, ASK, "answer"),
     )
+    graph.add_node(ASK, cast("Any", ask_person))
+    graph.add_edge(ASK, "supervisor")
     for spec in team.routable:
+        loop = AgentLoop(spec, gateway, toolbox, gates=gates, ledger=ledger)
         graph.add_node(
             spec.name,
-            cast("Any", make_agent_node(AgentLoop(spec, gateway, toolbox))),
+            cast("Any", make_agent_node(loop)),
             timeout=TimeoutPolicy(run_timeout=spec.timeout_seconds),
             error_handler=cast("Any", make_error_handler(spec, gateway.name(spec.tier))),
             metadata={"agent": spec.name},
         )
         graph.add_edge(spec.name, "supervisor")
-    graph.add_node("answer", AnswerNode(gateway), timeout=DECISION_SECONDS)
+    graph.add_node("answer", AnswerNode(gateway, ledger), timeout=DECISION_SECONDS)
     graph.add_edge(START, "supervisor")
     graph.add_edge("answer", END)
     saver = InMemorySaver() if checkpointer == "memory" else checkpointer
@@ -95,7 +106,7 @@ def graph_version(team: Team, toolbox: Toolbox) -> str:
         for name in toolbox.names
     }
     shape = {
-        "nodes": sorted(["supervisor", "answer", *(spec.name for spec in team.routable)]),
+        "nodes": sorted(["supervisor", ASK, "answer", *(spec.name for spec in team.routable)]),
         "channels": sorted(State.__annotations__),
         "tools": tools,
         "agent_tools": {spec.name: list(spec.tools) for spec in team.routable},

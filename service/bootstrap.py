@@ -13,12 +13,15 @@ from domain.errors import ConfigurationError
 from domain.ports import Clock
 from domain.run import Engine
 from graph.workflow import build_workflow, graph_version
+from service.approvals import EXPIRE_SECONDS, ApprovalService
+from service.asking import People
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.dispatch.local import LocalDispatcher
 from service.executor import Executor
 from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
 from service.hub import EventHub
 from service.ids import SystemClock, UuidIds
+from service.ledger import SqlActionLedger
 from service.runs import RunRules, RunService
 from service.services import RunningDispatcher, Services
 from service.settings import Settings
@@ -32,15 +35,16 @@ from service.store import (
 )
 from service.store.housekeeping import SqlRunKeeper
 from service.store.watch import SqlRunWatch
+from tools.gates import Gates, make_gates
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
 
 if TYPE_CHECKING:
     from service.dispatch.segments import SegmentQueue
 
-CODE_OFF = (
-    "Running code is refused in production: this version has no sandbox that is a security boundary. "
-    "Unset SIGNALBOX_ENV=production on a machine of your own to allow it."
+CODE_UNWATCHED = (
+    "SIGNALBOX_GATES lets run_python run unasked in production, where this version has no sandbox that "
+    "is a security boundary: give it the gate 'ask' or 'deny'."
 )
 
 NO_QUEUE = (
@@ -58,10 +62,17 @@ def product_version() -> str:
 
 
 def open_toolbox(settings: Settings) -> Toolbox:
-    """Return the tools, with code execution off where it would not be safe."""
+    """Return the tools."""
     knowledge = Knowledge(settings.data_dir.resolve() / "knowledge.db", settings.knowledge_dir)
-    off = CODE_OFF if settings.env == "production" else None
-    return build_toolbox(knowledge=knowledge, code_off_reason=off)
+    return build_toolbox(knowledge=knowledge, code_off_reason=None, http_allow=settings.http_allow)
+
+
+def open_gates(settings: Settings, toolbox: Toolbox) -> Gates:
+    """Return the policy table; raises `ConfigurationError` where it cannot be, or is not safe to, use."""
+    gates = make_gates(settings.gates, toolbox, env=settings.env)
+    if settings.env == "production" and gates.may_run_unasked("run_python"):
+        raise ConfigurationError(CODE_UNWATCHED)
+    return gates
 
 
 def open_team(settings: Settings, toolbox: Toolbox) -> Team:
@@ -106,6 +117,7 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
         raise ConfigurationError(NO_QUEUE)
     async with AsyncExitStack() as stack:
         toolbox = open_toolbox(settings)
+        gates = open_gates(settings, toolbox)
         team = open_team(settings, toolbox)
         gateway = open_gateway(settings, team)
         stack.push_async_callback(gateway.aclose)
@@ -115,11 +127,24 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
         gateway.settle, gateway.on_booked = checkpoints.settle, checkpoints.book
         workflow = build_workflow(
-            team=team, gateway=gateway, toolbox=toolbox, checkpointer=checkpoints.saver
+            team=team,
+            gateway=gateway,
+            toolbox=toolbox,
+            gates=gates,
+            ledger=SqlActionLedger(store.database, clock, checkpoints),
+            checkpointer=checkpoints.saver,
         )
         version_of_graph = graph_version(team, toolbox)
         executor = Executor(
             store=store,
+            people=People(
+                approvals=store.approvals,
+                hub=hub,
+                clock=clock,
+                checkpoints=checkpoints,
+                seconds=settings.approval_seconds or None,
+                on_expiry=settings.approval_on_expiry,
+            ),
             hub=hub,
             clock=clock,
             workflow=workflow,
@@ -146,6 +171,16 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
                 max_rounds=settings.max_rounds,
             ),
         )
+        approvals = ApprovalService(
+            store=store.approvals,
+            hub=hub,
+            dispatcher=dispatcher,
+            clock=clock,
+            toolbox=toolbox,
+            gates=gates,
+            team=team,
+        )
+        chores.append(Chore(name="expire approvals", seconds=EXPIRE_SECONDS, do=approvals.expire))
         chores += _make_forgetting(settings, store, checkpoints, clock).chores()
         _start_housekeeper(chores, stack)
         yield Services(
@@ -154,6 +189,9 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
             announce=store.announce,
             hub=hub,
             runs=runs,
+            approvals=approvals,
+            toolbox=toolbox,
+            gates=gates,
             dispatcher=dispatcher,
             team=team,
             gateway=gateway,

@@ -212,6 +212,13 @@ class SegmentLog:
                 if not self._closed:
                     await self._write()
 
+    async def write_all(self) -> None:
+        """Return when what waits is written, however long that takes."""
+        while self._waiting or self._writing:
+            self._hurry.set()
+            self._caught_up.clear()
+            await self._caught_up.wait()
+
     async def write_rest(self) -> None:
         """Write what waits when nothing more comes, and the run goes on elsewhere."""
         await self._write()

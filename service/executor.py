@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -13,9 +13,10 @@ from typing import Any, Final, Literal, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained, GraphRecursionError
 from langgraph.runtime import RunControl
-from langgraph.types import StateSnapshot
+from langgraph.types import Command, StateSnapshot
 
 from agents._kit.models import ModelGateway
+from domain.approval import AskRaised
 from domain.errors import OwnershipLostError, RunFailedError, StoreUnavailableError
 from domain.events import TERMINAL_TYPES, EventDraft
 from domain.ports import Claim, Clock, RunRef, RunStore
@@ -24,8 +25,9 @@ from domain.run import AgentResult, Degraded, Ending, Run, RunContext, RunResult
 from graph.continuation import carry_over
 from graph.projection import unfinished_drafts, update_drafts
 from graph.state import FinalAnswer, State, Workflow
-from graph.streaming import Segment
+from graph.streaming import Item, Segment
 from graph.workflow import recursion_limit
+from service.asking import Asked, People, read_asked, resume_with
 from service.checkpoints import Checkpoints, Saver
 from service.events import SegmentLog
 from service.hub import EventHub
@@ -46,17 +48,23 @@ _log = logging.getLogger("signalbox.executor")
 
 @dataclass(frozen=True, kw_only=True)
 class _Start:
-    """Where a segment begins."""
+    """Where a pass over the graph begins."""
 
     graph: Workflow
     """The work's graph, or that with stand-ins for agents that are gone."""
-    state: State | None
-    """The input of a fresh run; `None` continues from the checkpoint."""
+    state: State | Command[Any] | None
+    """The input of a fresh run, or what answers its questions; `None` continues from the checkpoint."""
     round: int = 0
-    missed: tuple[EventDraft, ...] = ()
-    """Events that the checkpoint implies, stored or not."""
+    missed: tuple[EventDraft | AskRaised, ...] = ()
+    """Events and questions that the checkpoint implies, stored or not."""
     final: FinalAnswer | None = None
     """What the graph ended with, where only the row is behind."""
+    asked: tuple[Asked, ...] = ()
+    """What the graph asks at this checkpoint."""
+    at: str | None = None
+    """That checkpoint."""
+    since: str | None = None
+    """The checkpoint at which the run has waited before, where it is still in the same round."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,20 +75,23 @@ class _Work:
     graph: Workflow
     log: SegmentLog
     control: RunControl
+    remembered: frozenset[str]
 
 
-Outcome = Literal["ended", "drained", "lost", "refused"]
-"""How a segment left its run: `ended` the run has ended · `drained` at a step's end, to go on elsewhere ·
-`lost` a newer claim or a caller's cancellation took it · `refused` it could not be claimed."""
+Outcome = Literal["ended", "waiting", "drained", "lost", "refused"]
+"""How a segment left its run: `ended` the run has ended · `waiting` for a person, of which only rows are
+left · `drained` at a step's end, to go on elsewhere · `lost` a newer claim or a caller's cancellation took
+it · `refused` it could not be claimed."""
 
 
 class Executor:
     """Runs segments: claim, stream the graph into the event log, write the end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - called once, by the composition root
         self,
         *,
         store: RunStore,
+        people: People,
         hub: EventHub,
         clock: Clock,
         workflow: Workflow,
@@ -90,6 +101,7 @@ class Executor:
         checkpoints: Checkpoints,
     ) -> None:
         self._store = store
+        self._people = people
         self._hub = hub
         self._clock = clock
         self._workflow = workflow
@@ -112,7 +124,7 @@ class Executor:
         _log.info("Segment started.", extra=_log_fields(run, "segment_started"))
         try:
             async with self._checkpoints.segment(run) as saver:
-                await self._run_segment(claim, saver, control)
+                outcome = await self._run_segment(claim, saver, control)
         except OwnershipLostError:
             _log.info(
                 "The run belongs to somebody else now.", extra=_log_fields(run, "ownership_lost")
@@ -123,9 +135,9 @@ class Executor:
                 "Segment handed back at a step's end.", extra=_log_fields(run, "segment_drained")
             )
             return "drained"
-        return "ended"
+        return outcome
 
-    async def _run_segment(self, claim: Claim, saver: Saver, control: RunControl) -> None:
+    async def _run_segment(self, claim: Claim, saver: Saver, control: RunControl) -> Outcome:
         run = claim.run
         log = SegmentLog(
             self._store,
@@ -134,7 +146,13 @@ class Executor:
             claim=claim,
             flush=partial(self._checkpoints.flush, run.id),
         )
-        work = _Work(run=run, graph=self._graph_with(saver), log=log, control=control)
+        work = _Work(
+            run=run,
+            graph=self._graph_with(saver),
+            log=log,
+            control=control,
+            remembered=claim.remembered,
+        )
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(log.run(), name=f"log {run.id}")
@@ -147,13 +165,17 @@ class Executor:
         if ending is None:
             await log.write_rest()
             raise GraphDrained
+        if ending == "waiting":
+            return "waiting"
         await self._checkpoints.flush(run.id)
         await self._finish(run, ending, log)
+        return "ended"
 
-    async def _come_to_end(self, work: _Work) -> Ending | None:
-        """Return how the run ended; `None` where it was drained."""
+    async def _come_to_end(self, work: _Work) -> Ending | Literal["waiting"] | None:
+        """Return how the run ended, or that it waits; `None` where it was drained."""
         try:
-            return _ending(await self._reach_end(work))
+            final = await self._reach_end(work)
+            return _ending(final) if final else "waiting"
         except RunFailedError as error:
             return _failed(error)
         except GraphDrained:
@@ -164,15 +186,59 @@ class Executor:
             return self._workflow
         return self._workflow.copy({"checkpointer": saver})
 
-    async def _reach_end(self, work: _Work) -> FinalAnswer:
-        """Return what the graph ends with; raises `RunFailedError` where it has no end."""
-        for draft in _opening(work.run):
-            await work.log.put(draft)
-        await self._check_engine_and_progress(work.run)
-        start = await self._start(work)
-        for draft in start.missed:
-            await work.log.put(draft)
-        return start.final or await self._stream(work, start)
+    async def _reach_end(self, work: _Work) -> FinalAnswer | None:
+        """Return what the graph ends with, `None` where it waits for a person.
+
+        Raises `RunFailedError` where it has no end.
+        """
+        start: _Start | None = None
+        try:
+            await self._check_engine_and_progress(work.run)
+            start = await self._start(work)
+        finally:
+            for draft in _opening(work.run, decided=start is not None and bool(start.asked)):
+                await work.log.put(draft)
+        for item in start.missed:
+            await self._put(work, item)
+        while start.final is None:
+            if start.asked:
+                answered = await self._ask(work, start)
+                if answered is None:
+                    return None
+                start, work = answered
+            final = await self._stream(work, start)
+            if final is not None:
+                return final
+            start = await self._asked_now(work, start)
+        return start.final
+
+    async def _put(self, work: _Work, item: Item) -> None:
+        """Hand an item to the log; a question becomes an approval on its way."""
+        await work.log.put(self._people.draft(item, work.run))
+
+    async def _ask(self, work: _Work, start: _Start) -> tuple[_Start, _Work] | None:
+        """Return how the run goes on with what was decided; `None` where it waits now."""
+        waiting = await self._people.ask(work.run, start.asked, work.log, since=start.since)
+        if waiting.answers is None:
+            _log.info("The run waits for a person.", extra=_log_fields(work.run, "run_waits"))
+            return None
+        # By id, always: a bare answer goes to whichever question comes next.
+        resume: Command[Any] = Command(resume=resume_with(start.asked, waiting.answers))
+        since = start.since or start.at
+        resumed = replace(start, state=resume, asked=(), since=since)
+        return resumed, replace(work, remembered=waiting.remembered)
+
+    async def _asked_now(self, work: _Work, start: _Start) -> _Start:
+        """Return where the run stands whose graph has stopped without an end."""
+        snapshot = await start.graph.aget_state(_config(work.run))
+        asked = read_asked(snapshot, work.run)
+        if not asked:
+            msg = "The workflow ended without an answer."
+            raise RunFailedError(msg)
+        round_ = snapshot.values.get("round", 0)
+        since = start.since if round_ == start.round else None
+        at = snapshot.config["configurable"]["checkpoint_id"]
+        return replace(start, state=None, round=round_, asked=asked, since=since, at=at)
 
     async def _check_engine_and_progress(self, run: Run) -> None:
         """Refuse a run that this process cannot honestly finish."""
@@ -211,10 +277,13 @@ class Executor:
             _log.info("Another graph version began the run.", extra=_log_fields(run, action))
         state = cast("State", snapshot.values)
         round_ = state.get("round", 0)
+        asked = read_asked(snapshot, run)
         return _Start(
             graph=graph,
             state=None,
             round=round_,
+            asked=asked,
+            since=snapshot.config["configurable"]["checkpoint_id"] if asked else None,
             missed=(
                 *update_drafts(state, round_),
                 *await unfinished_drafts(graph, snapshot),
@@ -231,14 +300,14 @@ class Executor:
             for turn in turns
         )
 
-    async def _stream(self, work: _Work, start: _Start) -> FinalAnswer:
-        """Stream the graph to its end; raises `RunFailedError` where it has none."""
+    async def _stream(self, work: _Work, start: _Start) -> FinalAnswer | None:
+        """Stream the graph to its end, or until it asks (`None`); raises `RunFailedError`."""
         run = work.run
         segment = Segment(start.graph)
         parts = segment.run(
             start.state,
             config=_config(run),
-            context=self._context(run, await self._earlier(run)),
+            context=self._context(work, await self._earlier(run)),
             control=work.control,
             round_=start.round,
         )
@@ -246,7 +315,7 @@ class Executor:
             with self._relay.listening(run.id, work.log.take):
                 async with aclosing(parts):
                     async for item in parts:
-                        await work.log.put(item)
+                        await self._put(work, item)
         except (GraphDrained, OwnershipLostError, StoreUnavailableError, RunFailedError):
             raise
         except GraphRecursionError as error:
@@ -256,15 +325,10 @@ class Executor:
             _log.exception("The workflow failed.", extra=_log_fields(run, "workflow_failed"))
             msg = f"The workflow failed ({type(error).__name__}). The server's log has the details."
             raise RunFailedError(msg) from error
-        if segment.interrupted:
-            msg = "An agent's graph paused to ask a person, which this version cannot pass on yet."
-            raise RunFailedError(msg, code="agents-failed")
-        if segment.final is None:
-            msg = "The workflow ended without an answer."
-            raise RunFailedError(msg)
         return segment.final
 
-    def _context(self, run: Run, earlier: str) -> RunContext:
+    def _context(self, work: _Work, earlier: str) -> RunContext:
+        run = work.run
         return RunContext(
             run_id=run.id,
             tenant_id=run.tenant_id,
@@ -274,6 +338,8 @@ class Executor:
             workspace=self._workspaces / run.tenant_id / run.id,
             agents=run.agents,
             earlier=earlier,
+            approval_mode=run.approval_mode,
+            remembered=work.remembered,
         )
 
     async def _finish(self, run: Run, ending: Ending, log: SegmentLog) -> None:
@@ -300,16 +366,21 @@ class Executor:
 def _config(run: Run) -> RunnableConfig:
     # Both ids: with `run_id` the same input resumes after a crash instead of starting over.
     return {
-        "configurable": {"thread_id": run.id, "run_id": run.id},
+        "configurable": {
+            "thread_id": run.id,
+            "run_id": run.id,
+            # An answer to a question that is not open is refused rather than taken for another's.
+            "__pregel_strict_resume": True,
+        },
         "recursion_limit": recursion_limit(run.budget.max_rounds),
     }
 
 
-def _opening(run: Run) -> list[EventDraft]:
+def _opening(run: Run, *, decided: bool) -> list[EventDraft]:
     """Return the events a claim leaves: the start, and for a later claim the resumption."""
     drafts = [EventDraft(type="run.started", data={"attempt": 1})]
     if run.attempt > 1:
-        data = {"attempt": run.attempt, "cause": "recovery"}
+        data = {"attempt": run.attempt, "cause": "decision" if decided else "recovery"}
         drafts.append(EventDraft(type="run.resumed", call=str(run.attempt), data=data))
     return drafts
 

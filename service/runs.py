@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from domain.ports import (
     RunRef,
     RunStore,
 )
-from domain.run import Ending, Engine, MultitaskStrategy, Run, RunBudget
+from domain.run import ApprovalMode, Ending, Engine, MultitaskStrategy, Run, RunBudget
 from service.hub import EventHub, Reader
 from service.notices import Notice
 
@@ -36,6 +37,8 @@ class NewRun:
     agents: tuple[str, ...] | None = None
     max_rounds: int | None = None
     strategy: MultitaskStrategy = "enqueue"
+    approval_mode: ApprovalMode = "policy"
+    caller_id: str = "default"
     metadata: dict[str, Any]
     tags: list[str]
 
@@ -93,13 +96,15 @@ class RunService:
             tags=new.tags,
             tenant_id=tenant_id,
             agents=new.agents,
+            approval_mode=new.approval_mode,
+            caller_id=new.caller_id,
         )
         draft = EventDraft(type="run.created", data={"task": run.task, "thread_id": run.thread_id})
         created = await self._store.create(
             run, draft, idempotency=idempotency, strategy=new.strategy
         )
-        for ended, event in created.interrupted:
-            self._tell_cancelled(ended, event)
+        for ended, events in created.interrupted:
+            self._tell_cancelled(ended, events)
         if not created.replayed:
             self._dispatcher.submit(RunRef(tenant_id, run_id), alone=new.thread_id is None)
         return created
@@ -169,10 +174,10 @@ class RunService:
         )
         return cancelled_after(events)
 
-    def _tell_cancelled(self, run: Run, event: Event) -> None:
+    def _tell_cancelled(self, run: Run, events: Sequence[Event]) -> None:
         """Stop the segment of a run whose row says `cancelled`, and tell its readers."""
         self._dispatcher.cancel(RunRef(run.tenant_id, run.id))
-        self._hub.publish(run.id, [Notice(event, run=run)])
+        self._hub.publish(run.id, [Notice(event, run=run) for event in events])
 
     def _check_agents(self, names: tuple[str, ...] | None) -> None:
         known = [spec.name for spec in self._team.routable]

@@ -9,9 +9,12 @@ from typing import Protocol
 from agents._kit.models import ModelGateway
 from agents._kit.registry import Team
 from domain.ports import Dispatcher, RunStore
+from service.approvals import ApprovalService
 from service.hub import EventHub
 from service.runs import RunService
 from service.settings import Settings
+from tools.gates import Gates
+from tools.registry import Toolbox
 
 
 class RunningDispatcher(Dispatcher, Protocol):
@@ -33,6 +36,9 @@ class Services:
     """Leaves word of the address this process serves at, for a second process on its database."""
     hub: EventHub
     runs: RunService
+    approvals: ApprovalService
+    toolbox: Toolbox
+    gates: Gates
     dispatcher: RunningDispatcher
     team: Team
     gateway: ModelGateway

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -13,6 +15,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from domain.agent import TIERS, Tier
 from domain.errors import ConfigurationError
+from domain.gates import GateRule, OnExpiry
+from tools.http import parse_allow
 
 DEFAULT_MODELS: Final[dict[Tier, str]] = {
     "fast": "openai:gpt-4o-mini",
@@ -37,7 +41,8 @@ class Settings(BaseSettings):
     )
 
     env: Literal["development", "production"] = "development"
-    """`production` refuses what is only safe on your own machine, such as running a model's code."""
+    """`production` asks a person before what is only safe on your own machine: running a model's code,
+    writing files. A request that changes something asks in both."""
     database_url: str = "sqlite:///data/signalbox.db"
     """Where runs are kept: `sqlite:///path`, `postgresql://user:password@host/name` or
     `memory://`."""
@@ -69,6 +74,17 @@ class Settings(BaseSettings):
     """Folder of *.md, *.rst and *.txt that `search_documents` searches instead of Python's own docs."""
     agents: Annotated[tuple[str, ...], NoDecode] = ()
     """More agents, comma-separated: modules, folders, or the entry point group `signalbox.agents`."""
+    gates: Annotated[tuple[GateRule, ...], NoDecode] = ()
+    """Which tool calls run, ask a person or are denied: a TOML file with `[[gates]]` tables, or a JSON
+    array of such rules; docs/approvals.md shows them. The first rule that fits a call counts, then the
+    built-in ones."""
+    approval_seconds: float = Field(default=30 * 86_400, ge=0, le=366 * 86_400)
+    """Seconds that people have to decide; 0 means as long as the run is kept."""
+    approval_on_expiry: OnExpiry = "reject"
+    """What becomes of an approval that nobody decided in time: `reject` refuses the call and the run goes
+    on, `fail` ends the run."""
+    http_allow: Annotated[frozenset[str], NoDecode] = frozenset()
+    """Hosts that `http_request` may reach, each as `host:port`, comma-separated; none where not set."""
     max_rounds: int = Field(default=10, ge=1, le=50)
     """Rounds a run may take; a run may ask for fewer."""
     max_concurrent_runs: int = Field(default=16, ge=1, le=1000)
@@ -102,6 +118,16 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("gates", mode="before")
+    @classmethod
+    def _read_gates(cls, value: object) -> object:
+        return read_gates(value) if isinstance(value, str) else value
+
+    @field_validator("http_allow", mode="before")
+    @classmethod
+    def _read_hosts(cls, value: object) -> object:
+        return parse_allow(value) if isinstance(value, str) else value
 
     @field_validator("model_fast", "model_standard", "model_deep")
     @classmethod
@@ -155,6 +181,27 @@ class Settings(BaseSettings):
         return {tier: tier if tier in given else given[0] for tier in TIERS} if given else None
 
 
+def read_gates(value: str) -> object:
+    """Return the rules of a policy table: JSON where it begins like an array, else the name of a TOML file."""
+    text = value.strip()
+    if text.startswith("["):
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            msg = f"this is no JSON array of rules: {error}"
+            raise ValueError(msg) from error
+    try:
+        table = tomllib.loads(Path(text).expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"name a TOML file with [[gates]] tables, or write a JSON array: {error}"
+        raise ValueError(msg) from error
+    unknown = sorted(table.keys() - {"gates"})
+    if unknown or not isinstance(table.get("gates"), list):
+        msg = f"the file has {unknown or 'nothing'}; it may have [[gates]] tables and nothing else"
+        raise ValueError(msg)
+    return table["gates"]
+
+
 def read_settings(**overrides: Any) -> Settings:
     """Return the settings; raises `ConfigurationError` in one line: which, what it was, what it may be."""
     try:
@@ -185,6 +232,10 @@ def _one_line(error: ValidationError) -> str:
     fault = error.errors(include_url=False)[0]
     name = str(fault["loc"][0]) if fault["loc"] else ""
     variable = _variable(name) if name else ""
+    # Of a table: which rule of it, and what in that.
+    inside = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"][1:]
+    )
     what = str(fault["msg"]).removeprefix("Value error, ") + _bounds(name)
     if not variable:
         return f"{what}."
@@ -192,7 +243,7 @@ def _one_line(error: ValidationError) -> str:
     # A URL may carry a password before its host.
     shown = re.sub(r"//[^/]*@", "//***@", str(fault["input"]))
     was = "" if secret else f"={shown[:100]!r}"
-    return f"{variable}{was} cannot be used: {what}."
+    return f"{variable}{inside}{was} cannot be used: {what}."
 
 
 def _bounds(name: str) -> str:

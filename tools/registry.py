@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Literal
 
 from langchain_core.tools import BaseTool
+from pydantic import BaseModel, ValidationError
 
 from domain.errors import ConfigurationError
-from domain.tool import Effect
+from domain.problems import Pointer
+from domain.tool import CallFacts, Effect
+from tools.control import make_ask_user
 from tools.files import make_list_files, make_read_file, make_write_file
+from tools.http import http_facts, http_reads, make_http_request, refuse_unlisted
 from tools.knowledge import Knowledge
 from tools.python import make_run_python
 from tools.search import make_search_documents
@@ -19,6 +23,43 @@ FILE_SECONDS: Final = 10.0
 CODE_SECONDS: Final = 20.0
 SEARCH_SECONDS: Final = 130.0
 """The first search builds the index, which may take 120 seconds."""
+HTTP_SECONDS: Final = 40.0
+"""Longer than the tool itself waits: what it knows of the outcome is better than a time-out from outside."""
+
+
+def _no_facts(args: Mapping[str, Any]) -> CallFacts:
+    del args
+    return CallFacts()
+
+
+def _file_facts(args: Mapping[str, Any]) -> CallFacts:
+    return CallFacts(path=str(args.get("path", "")), size=_size(args.get("content")))
+
+
+def _code_facts(args: Mapping[str, Any]) -> CallFacts:
+    return CallFacts(size=_size(args.get("code")))
+
+
+def _size(value: object) -> int | None:
+    return len(value.encode("utf-8", "replace")) if isinstance(value, str) else None
+
+
+def _allowed_facts(
+    allowed: frozenset[str],
+) -> Callable[[Mapping[str, Any]], CallFacts]:
+    """Return the facts of a request; one to a host that is not allowed asks nobody."""
+
+    def facts(args: Mapping[str, Any]) -> CallFacts:
+        found = http_facts(args)
+        refuse_unlisted(found.host or "", allowed)
+        return found
+
+    return facts
+
+
+def _never(args: Mapping[str, Any]) -> bool:
+    del args
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +71,51 @@ class Tool:
     timeout_seconds: float
     off_reason: str | None = None
     """Why the tool refuses every call here; `None` where it works."""
+    control: bool = False
+    """It steers the run instead of working: a call is a question to a person."""
+    facts: Callable[[Mapping[str, Any]], CallFacts] = _no_facts
+    """What the gates' rules may ask about a call. Raises `ToolFailedError` where the call makes no sense."""
+    reads: Callable[[Mapping[str, Any]], bool] = _never
+    """Whether a call of an external tool only reads: nothing is in doubt when it is cut off."""
+    check: Callable[[str], Awaitable[Literal["done", "not_done", "unknown"]]] | None = None
+    """Asks the target what became of the action with this key; `None` where it cannot be asked."""
 
     @property
     def name(self) -> str:
         """Return the name by which agents ask for the tool."""
         return self.tool.name
+
+    def faults(self, args: Mapping[str, Any]) -> list[Pointer]:
+        """Return what is wrong with a call's arguments, with a pointer to each."""
+        schema = self._schema()
+        if schema is None:
+            return []
+        try:
+            schema.model_validate(dict(args))
+        except ValidationError as error:
+            return [
+                Pointer(
+                    pointer="".join(f"/{part}" for part in fault["loc"]),
+                    detail=str(fault["msg"]).removeprefix("Value error, "),
+                )
+                for fault in error.errors(include_url=False, include_input=False)
+            ]
+        return []
+
+    def surplus(self, args: Mapping[str, Any]) -> list[Pointer]:
+        """Return the arguments that the tool does not have. A model's are passed over, a person's are not."""
+        schema = self._schema()
+        known = set(args)
+        if schema is not None:
+            known = {name for name, field in schema.model_fields.items() if not field.exclude}
+        detail = f"{self.name} has no such argument"
+        return [Pointer(pointer=f"/{n}", detail=detail) for n in args if n not in known]
+
+    def _schema(self) -> type[BaseModel] | None:
+        schema = self.tool.args_schema
+        if isinstance(schema, type) and issubclass(schema, BaseModel):
+            return schema
+        return None
 
 
 class Toolbox:
@@ -66,8 +147,13 @@ class Toolbox:
         return [self.get(name) for name in names]
 
 
-def build_toolbox(*, knowledge: Knowledge, code_off_reason: str | None) -> Toolbox:
-    """Return every tool the service ships; with `code_off_reason` programs are not run."""
+def build_toolbox(
+    *, knowledge: Knowledge, code_off_reason: str | None, http_allow: Collection[str] = ()
+) -> Toolbox:
+    """Return every tool the service ships.
+
+    With `code_off_reason` programs are not run; requests go to the `host:port`s of `http_allow`.
+    """
     return Toolbox(
         [
             Tool(
@@ -80,9 +166,28 @@ def build_toolbox(*, knowledge: Knowledge, code_off_reason: str | None) -> Toolb
                 effect="workspace",
                 timeout_seconds=CODE_SECONDS,
                 off_reason=code_off_reason,
+                facts=_code_facts,
             ),
-            Tool(tool=make_read_file(), effect="none", timeout_seconds=FILE_SECONDS),
-            Tool(tool=make_write_file(), effect="workspace", timeout_seconds=FILE_SECONDS),
+            Tool(
+                tool=make_read_file(),
+                effect="none",
+                timeout_seconds=FILE_SECONDS,
+                facts=_file_facts,
+            ),
+            Tool(
+                tool=make_write_file(),
+                effect="workspace",
+                timeout_seconds=FILE_SECONDS,
+                facts=_file_facts,
+            ),
             Tool(tool=make_list_files(), effect="none", timeout_seconds=FILE_SECONDS),
+            Tool(
+                tool=make_http_request(http_allow),
+                effect="external",
+                timeout_seconds=HTTP_SECONDS,
+                facts=_allowed_facts(frozenset(http_allow)),
+                reads=http_reads,
+            ),
+            Tool(tool=make_ask_user(), effect="none", timeout_seconds=FILE_SECONDS, control=True),
         ]
     )

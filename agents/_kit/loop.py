@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain.agents.middleware.types import ToolCallRequest
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    HumanMessage,
+    ToolMessage,
+    messages_from_dict,
+)
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command, StreamWriter
 
+from agents._kit.acting import Acting, Ran
 from agents._kit.cleaning import clean_message
 from agents._kit.faults import finish_reason
+from agents._kit.holding import held_turn, hold, pause, unhold
+from agents._kit.local_ledger import LocalLedger
 from agents._kit.models import ModelGateway, count_tokens
 from agents._kit.outcomes import (
     AssignmentContext,
@@ -39,8 +48,18 @@ from domain.agent import (
     Assignment,
     TokenCount,
 )
-from domain.errors import ModelAnswerError, ToolFailedError, TurnLimitError
+from domain.approval import PausedWork
+from domain.errors import (
+    EffectUnknownError,
+    ModelAnswerError,
+    OwnershipLostError,
+    StoreUnavailableError,
+    ToolFailedError,
+    TurnLimitError,
+)
+from domain.ledger import ActionLedger
 from domain.run import RunContext
+from tools.gates import COMMON_RULES, Gates
 from tools.limits import cut_result
 from tools.registry import Toolbox
 
@@ -57,11 +76,14 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
     Only wrapping hooks: every before/after hook would add a node, and with it a checkpoint.
     """
 
-    def __init__(self, spec: AgentSpec, gateway: ModelGateway, toolbox: Toolbox) -> None:
+    def __init__(
+        self, spec: AgentSpec, gateway: ModelGateway, toolbox: Toolbox, acting: Acting
+    ) -> None:
         super().__init__()
         self._spec = spec
         self._gateway = gateway
         self._toolbox = toolbox
+        self._acting = acting
 
     async def awrap_model_call(
         self,
@@ -72,6 +94,8 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         context = request.runtime.context
         write = context.write
         turn = count_turns(request.state["messages"])
+        if context.held is not None and turn == held_turn(context.held):
+            return ModelResponse(result=[unhold(context.held)])
         if turn >= self._spec.max_turns:
             msg = f"The agent did not answer within {self._spec.max_turns} model calls."
             raise TurnLimitError(msg)
@@ -92,6 +116,12 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         spec, run_id = self._spec, context.run_id
         write(self._gateway.book(key, spec.name, spec.tier, message, run_id=run_id))
         write(context.draft("message.completed", message_data(message_id, message), str(turn)))
+        made = sum(isinstance(m, ToolMessage) for m in request.state["messages"])
+        asks = self._acting.asks(
+            message.tool_calls, turn, room=MAX_TOOL_CALLS - made, context=context
+        )
+        if asks:
+            message = hold(message, turn, asks)
         return replace(responses[-1], result=[message, *responses[-1].result[1:]])
 
     async def awrap_tool_call(
@@ -105,12 +135,15 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         turn, position = _locate(request)
         call_id, call = context.call_id(turn, position), f"{turn}.{position}"
         name = request.tool_call["name"]
-        args = bounded_args(request.tool_call["args"])
+        edited = context.decisions.get(call, {}).get("edited_action")
+        args = bounded_args(edited["args"] if edited else request.tool_call["args"])
         write(context.draft("tool.started", {"call_id": call_id, "tool": name, "args": args}, call))
         started = perf_counter()
-        message = await self._run_tool(request, handler)
-        if not isinstance(message, ToolMessage):
-            return message
+
+        async def run(given: ToolCallRequest) -> Ran:
+            return await self._run_tool(given, handler)
+
+        message = await self._acting.answer(request, call, context, run)
         # Kept with the message so that the events can be made again from the checkpoint alone.
         message.additional_kwargs["duration_ms"] = round((perf_counter() - started) * 1000)
         record = make_record(call_id, name, args, message)
@@ -121,47 +154,70 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         self,
         request: ToolCallRequest,
         handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]],
-    ) -> ToolMessage | Command[Any]:
-        name, call_id = request.tool_call["name"], request.tool_call["id"]
+    ) -> Ran:
+        name = request.tool_call["name"]
         # The calls before this turn, and those of this turn that stand before this one.
         made = (
             sum(isinstance(m, ToolMessage) for m in request.state["messages"]) + _locate(request)[1]
         )
         # A model may invent a name: LangChain answers it with the list of the real ones.
         seconds = self._toolbox.get(name).timeout_seconds if name in self._toolbox.names else None
+        took: Literal["done", "failed", "in_doubt"] = "in_doubt"
         try:
             if made >= MAX_TOOL_CALLS:
                 msg = f"All {MAX_TOOL_CALLS} tool calls are used. Answer with what you have."
                 raise ToolFailedError(msg)  # noqa: TRY301 - every refusal takes the same way
             async with asyncio.timeout(seconds):
-                message = await handler(request)
+                answer = await handler(request)
+            if not isinstance(answer, ToolMessage):
+                msg = f"The tool {name} steers the graph, which a tool of an agent may not."
+                raise ToolFailedError(msg)  # noqa: TRY301 - see above
+            message = answer
+            took = "failed" if message.status == "error" else "done"
         except ToolFailedError as error:
-            message = ToolMessage(error.detail, tool_call_id=call_id, name=name, status="error")
+            message, took = _failed(request, error.detail), "failed"
+        except EffectUnknownError as error:
+            message = _failed(request, error.detail)
         except TimeoutError:
-            text = f"The tool {name} did not end within its time. Ask for less."
-            message = ToolMessage(text, tool_call_id=call_id, name=name, status="error")
-        except GraphBubbleUp:
+            message = _failed(
+                request, f"The tool {name} did not end within its time. Ask for less."
+            )
+        except (GraphBubbleUp, OwnershipLostError, StoreUnavailableError):
             raise
         except Exception as error:  # noqa: BLE001 - a tool's fault must not end the agent
             text = f"The tool {name} failed ({type(error).__name__}). Try another way."
-            message = ToolMessage(text, tool_call_id=call_id, name=name, status="error")
-        if isinstance(message, ToolMessage) and isinstance(message.content, str):
+            message = _failed(request, text)
+        if isinstance(message.content, str):
             message.content = cut_result(message.content)
             _number_citations(message, request)
-        return message
+        return Ran(message, took)
+
+
+def _failed(request: ToolCallRequest, text: str) -> ToolMessage:
+    call = request.tool_call
+    return ToolMessage(text, tool_call_id=call["id"], name=call["name"], status="error")
 
 
 class AgentLoop:
     """Runs one agent: LangChain's loop, or the compiled graph the spec brings."""
 
-    def __init__(self, spec: AgentSpec, gateway: ModelGateway, toolbox: Toolbox) -> None:
+    def __init__(
+        self,
+        spec: AgentSpec,
+        gateway: ModelGateway,
+        toolbox: Toolbox,
+        *,
+        gates: Gates | None = None,
+        ledger: ActionLedger | None = None,
+    ) -> None:
         self.spec: Final = spec
         self._gateway: Final = gateway
+        acting = Acting(toolbox, gates or Gates(COMMON_RULES), ledger or LocalLedger())
         self._graph: Final[Any] = spec.graph or create_agent(
             gateway.talking(spec.tier),
             [tool.tool for tool in toolbox.select(spec.tools)],
             system_prompt=spec.prompt,
-            middleware=[_Steps(spec, gateway, toolbox)],
+            middleware=[_Steps(spec, gateway, toolbox, acting)],
             context_schema=AssignmentContext,
             name=spec.name,
         )
@@ -175,29 +231,18 @@ class AgentLoop:
         context: RunContext,
         config: RunnableConfig,
         write: StreamWriter,
-    ) -> AgentOutcome:
-        """Work on an assignment; raises where the agent fails for good."""
-        work = work_context(context, assignment, write)
-        data = {
-            "task": assignment["task"],
-            "model": self._gateway.name(self.spec.tier),
-            "tier": self.spec.tier,
-        }
-        write(work.draft("agent.started", data))
-        message_id = f"{assignment['round']}.{assignment['path']}"
-        if self.spec.graph:
-            # Somebody else's graph reads the last message, and expects plain words there.
-            about = write_prompt(task, earlier=context.earlier, results=results)
-            asked = [
-                HumanMessage(about, id=f"{message_id}.about"),
-                HumanMessage(assignment["task"], id=f"{message_id}.task"),
-            ]
+        paused: PausedWork | None = None,
+        decisions: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> AgentOutcome | PausedWork:
+        """Work on an assignment, or go on with one that has waited for decisions (by approval id).
+
+        Returns its outcome, or with what it waits now. Raises where the agent fails for good.
+        """
+        if paused:
+            asked, work = self._go_on(paused, decisions or {}, context, write)
         else:
-            prompt = write_prompt(
-                task, earlier=context.earlier, results=results, assignment=assignment["task"]
-            )
-            # A stable id: the same input after a crash continues, it is not added a second time.
-            asked = [HumanMessage(prompt, id=message_id)]
+            work = work_context(context, assignment, write)
+            asked = self._begin(work, task=task, results=results)
         answer = await self._graph.ainvoke(
             {"messages": asked},
             {**self._owned(config, work), "recursion_limit": 2 * self.spec.max_turns + 5},
@@ -208,7 +253,42 @@ class AgentLoop:
             # Its model calls did not pass the gateway, which cleans what it returns.
             messages = [clean_message(m) if isinstance(m, AIMessage) else m for m in messages]
             self._book_outside_calls(work, messages)
-        return self._outcome(work, messages)
+            return self._outcome(work, messages)
+        return pause(assignment, messages) or self._outcome(work, messages)
+
+    def _begin(self, work: AssignmentContext, *, task: str, results: str) -> list[AnyMessage]:
+        assignment = work.assignment
+        data = {
+            "task": assignment["task"],
+            "model": self._gateway.name(self.spec.tier),
+            "tier": self.spec.tier,
+        }
+        work.write(work.draft("agent.started", data))
+        message_id = f"{assignment['round']}.{assignment['path']}"
+        if self.spec.graph:
+            # Somebody else's graph reads the last message, and expects plain words there.
+            about = write_prompt(task, earlier=work.earlier, results=results)
+            return [
+                HumanMessage(about, id=f"{message_id}.about"),
+                HumanMessage(assignment["task"], id=f"{message_id}.task"),
+            ]
+        prompt = write_prompt(
+            task, earlier=work.earlier, results=results, assignment=assignment["task"]
+        )
+        # A stable id: the same input after a crash continues, it is not added a second time.
+        return [HumanMessage(prompt, id=message_id)]
+
+    def _go_on(
+        self,
+        paused: PausedWork,
+        decisions: Mapping[str, Mapping[str, Any]],
+        context: RunContext,
+        write: StreamWriter,
+    ) -> tuple[list[AnyMessage], AssignmentContext]:
+        *before, held = cast("list[AnyMessage]", messages_from_dict(paused["messages"]))
+        decided = {a["call"]: decisions[a["id"]] for a in paused["asks"] if a["id"] in decisions}
+        more = {"decisions": decided, "held": held}
+        return before, work_context(context, paused["assignment"], write, **more)
 
     def _book_outside_calls(self, work: AssignmentContext, messages: Sequence[AnyMessage]) -> None:
         """Book the calls that an outside graph's messages tell of: nobody saw them being made."""

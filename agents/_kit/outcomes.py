@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, NamedTuple
 
@@ -38,6 +38,10 @@ class AssignmentContext(RunContext):
     assignment: Assignment
     write: Callable[[object], None] = field(default=lambda _: None, repr=False)
     """The stream of the agent's node: from below it LangGraph would pass parts on level by level."""
+    decisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What a person decided, by turn and position of the call."""
+    held: AIMessage | None = None
+    """The message whose calls have waited for those decisions: it is said now, without a model."""
 
     def message_id(self, turn: int | str | None) -> str:
         """Return the stable id of the message that turn produces."""
@@ -69,11 +73,11 @@ class TurnEvent(NamedTuple):
 
 
 def work_context(
-    context: RunContext, assignment: Assignment, write: Callable[[object], None]
+    context: RunContext, assignment: Assignment, write: Callable[[object], None], **more: Any
 ) -> AssignmentContext:
     """Return the context of one assignment of a run."""
     values = {each.name: getattr(context, each.name) for each in fields(RunContext)}
-    return AssignmentContext(**values, assignment=assignment, write=write)
+    return AssignmentContext(**values, assignment=assignment, write=write, **more)
 
 
 def failed_outcome(
@@ -211,7 +215,7 @@ def read_turns(
             make_record(
                 work.call_id(turn, position),
                 call["name"],
-                bounded_args(call["args"]),
+                bounded_args(results[call["id"]].additional_kwargs.get("args", call["args"])),
                 results[call["id"]],
             )
             for position, call in enumerate(message.tool_calls)

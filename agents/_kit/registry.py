@@ -17,6 +17,7 @@ import agents
 from domain.agent import MAX_TOOLS, TIERS, AgentSpec
 from domain.errors import ConfigurationError
 from domain.events import SUPERVISOR
+from tools.control import ASK_USER
 
 ENTRY_POINT_GROUP: Final = "signalbox.agents"
 
@@ -24,7 +25,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MEND: Final = "Mend it, or start its name with an underscore if it is no agent."
 _NAME_ONE: Final = "Name a module on the Python path or an existing folder."
 _UNINSTALL: Final = "Mend the distribution that has it, or uninstall it."
-_RESERVED: Final = frozenset({SUPERVISOR, "answer", "signalbox"})
+_RESERVED: Final = frozenset({SUPERVISOR, "ask", "answer", "signalbox"})
 
 
 class Team:
@@ -175,8 +176,8 @@ def _check(spec: AgentSpec, place: str, tools: Sequence[str]) -> None:
         fault = "description: write one sentence for the supervisor"
     elif spec.tier not in TIERS:
         fault = f"tier {spec.tier!r}: use one of {', '.join(TIERS)}"
-    elif len(spec.tools) > MAX_TOOLS:
-        fault = f"{len(spec.tools)} tools: give it at most {MAX_TOOLS}"
+    elif len(set(spec.tools) - {ASK_USER}) > MAX_TOOLS:
+        fault = f"{len(spec.tools)} tools: give it at most {MAX_TOOLS}, {ASK_USER} not counted"
     elif unknown:
         fault = f"unknown tools {unknown}: the known ones are {', '.join(tools)}"
     elif spec.graph is None and not spec.prompt.strip():

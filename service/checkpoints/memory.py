@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -35,8 +35,19 @@ class MemoryCheckpoints:
     async def settle(self, run_id: str) -> None:
         """Return at once: there is nothing to wait for."""
 
+    async def reach(self, run_id: str, steps: Mapping[str, str]) -> None:
+        """Return at once: a crash takes the ledger along."""
+
     async def flush(self, run_id: str) -> None:
         """Return at once."""
+
+    async def pass_by(self, run_id: str, since: str | None) -> None:
+        """Drop what a run that waits does not need to go on: what `tidy_waiting` drops in a database."""
+        self.trim([run_id])
+        last, saved = self._last(run_id), self._saved(run_id)
+        if since:
+            kept = {place for place in saved if not since <= place[1] < last}
+            self._keep(run_id, kept, kept)
 
     def trim(self, run_ids: Iterable[str]) -> None:
         """Drop what agents saved before the last step of their run, and what became part of a step."""

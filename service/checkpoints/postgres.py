@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any, Final
@@ -25,7 +25,7 @@ from domain.errors import OwnershipLostError, StoreUnavailableError
 from domain.ports import Clock
 from domain.run import Run
 from domain.usage import ModelCall
-from service.checkpoints.base import Saver
+from service.checkpoints.base import Reached, Saver
 
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 
@@ -68,6 +68,7 @@ class FencedSaver(AsyncPostgresSaver):
         self._unsaved = 0
         self._saved = asyncio.Event()
         self._saved.set()
+        self._reached = Reached()
         self._fresh: set[str] | None = set() if run.attempt == 1 else None
         """The namespaces saved so far, where there can be no others."""
         self.failure: OwnershipLostError | StoreUnavailableError | None = None
@@ -125,7 +126,10 @@ class FencedSaver(AsyncPostgresSaver):
         namespace = config["configurable"].get("checkpoint_ns", "")
         if self._fresh is not None and namespace not in self._fresh:
             return None  # a first attempt finds only what it has saved itself
-        return await super().aget_tuple(config)
+        found = await super().aget_tuple(config)
+        if found:
+            self._reached.note(namespace, found.checkpoint["id"])
+        return found
 
     async def aput(
         self,
@@ -138,7 +142,15 @@ class FencedSaver(AsyncPostgresSaver):
         if self._fresh is not None:
             self._fresh.add(config["configurable"]["checkpoint_ns"])
         with self._saving():
-            return await super().aput(config, checkpoint, metadata, new_versions)
+            saved = await super().aput(config, checkpoint, metadata, new_versions)
+        self._reached.note(config["configurable"]["checkpoint_ns"], checkpoint["id"])
+        return saved
+
+    async def reach(self, steps: Mapping[str, str]) -> None:
+        """Return when these checkpoints are committed."""
+        if self.failure:
+            raise self.failure
+        await self._reached.wait(steps)
 
     async def aput_writes(
         self,
@@ -216,6 +228,15 @@ class PostgresCheckpoints:
     async def settle(self, run_id: str) -> None:
         """Return when what was saved is committed; raises where it cannot be, before more is paid."""
         await self.flush(run_id)
+
+    async def reach(self, run_id: str, steps: Mapping[str, str]) -> None:
+        """Return when these steps are committed; raises where they cannot be."""
+        saver = self._segments.get(run_id)
+        if saver:
+            await saver.reach(steps)
+
+    async def pass_by(self, run_id: str, since: str | None) -> None:
+        """Do nothing: the transaction that made the run wait has dropped it."""
 
     async def flush(self, run_id: str) -> None:
         """Return when what was saved is committed; raises where it cannot be."""

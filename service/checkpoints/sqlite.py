@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from domain.ports import Clock
 from domain.run import Run
 from domain.usage import ModelCall
-from service.checkpoints.base import Saver
+from service.checkpoints.base import Reached, Saver
 from service.store import SqliteDatabase
 
 _PUT: Final = (
@@ -57,14 +57,29 @@ class DeferringSaver(AsyncSqliteSaver):
         super().__init__(connection)
         self._database = database
         self._fresh: dict[str, set[str]] = {}
+        self._reached: dict[str, Reached] = {}
 
-    def begin(self, thread_id: str) -> None:
-        """Say that nothing is saved of a thread yet: looking for it costs a run four reads."""
-        self._fresh[thread_id] = set()
+    def begin(self, thread_id: str, *, fresh: bool) -> None:
+        """Follow what is saved of a thread. `fresh`: nothing is yet, and looking for it costs four reads."""
+        self._reached[thread_id] = Reached()
+        if fresh:
+            self._fresh[thread_id] = set()
 
     def end(self, thread_id: str) -> None:
         """Forget what `begin` said."""
         self._fresh.pop(thread_id, None)
+        self._reached.pop(thread_id, None)
+
+    async def reach(self, thread_id: str, steps: Mapping[str, str]) -> None:
+        """Return when these checkpoints have been handed over."""
+        reached = self._reached.get(thread_id)
+        if reached:
+            await reached.wait(steps)
+
+    def _note(self, thread_id: str, namespace: str, checkpoint_id: str) -> None:
+        reached = self._reached.get(thread_id)
+        if reached:
+            reached.note(namespace, checkpoint_id)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the checkpoint a config means, or `None`."""
@@ -73,7 +88,10 @@ class DeferringSaver(AsyncSqliteSaver):
         if saved is not None and own.get("checkpoint_ns", "") not in saved:
             return None
         await self._database.flush()
-        return await super().aget_tuple(config)
+        found = await super().aget_tuple(config)
+        if found:
+            self._note(str(own["thread_id"]), own.get("checkpoint_ns", ""), found.checkpoint["id"])
+        return found
 
     async def alist(
         self,
@@ -117,6 +135,7 @@ class DeferringSaver(AsyncSqliteSaver):
         if thread_id in self._fresh:
             self._fresh[thread_id].add(namespace)
         self._database.defer(_PUT, [row])
+        self._note(thread_id, namespace, checkpoint["id"])
         return {
             "configurable": {
                 "thread_id": own["thread_id"],
@@ -183,8 +202,7 @@ class SqliteCheckpoints:
     async def segment(self, run: Run) -> AsyncIterator[Saver]:
         """Yield the one saver there is: a claim here waits for the segment before it."""
         self._segments[run.id] = run
-        if run.attempt == 1:
-            self.saver.begin(run.id)
+        self.saver.begin(run.id, fresh=run.attempt == 1)
         try:
             yield self.saver
         finally:
@@ -202,6 +220,13 @@ class SqliteCheckpoints:
         """Return when what was handed over is committed, or cannot be."""
         del run_id
         await self._database.settle()
+
+    async def reach(self, run_id: str, steps: Mapping[str, str]) -> None:
+        """Return when these steps have been handed over: the ledger's own write takes them along."""
+        await self.saver.reach(run_id, steps)
+
+    async def pass_by(self, run_id: str, since: str | None) -> None:
+        """Do nothing: the transaction that made the run wait has dropped it."""
 
     async def flush(self, run_id: str) -> None:
         """Return at once: the rows go along with whatever is written next."""

@@ -67,7 +67,10 @@ class LocalDispatcher:
         """
         free = self._max_concurrent - len(self._active)
         asks = self._limited or self._backlog or self._stopping or not self.alive
-        if alone and free > 0 and not asks:
+        if ref.run_id in self._active:
+            # It has waited for a person and been decided before its segment here was quite over.
+            self._backlog = True
+        elif alone and free > 0 and not asks:
             self._begin(ref)
         else:
             self._wake.set()

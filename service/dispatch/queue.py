@@ -181,6 +181,9 @@ class QueueDispatcher:
                 del self._active[ref.run_id]
         if outcome == "drained":
             self._handed_back.append(ref)
+        elif outcome == "waiting":
+            # It may have been decided already: the entry for that waits until this one has ended.
+            self._queue.look_again_after(ref)
 
     async def _end_older(self, ref: RunRef) -> None:
         """End a segment of the run that this process was thought to have died with."""

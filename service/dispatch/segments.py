@@ -13,7 +13,7 @@ import psycopg
 from procrastinate import App, BaseRetryStrategy, PsycopgConnector, RetryDecision
 from procrastinate.connector import BaseConnector
 from procrastinate.exceptions import ConnectorException
-from procrastinate.jobs import DeleteJobCondition, Job, Status
+from procrastinate.jobs import DeleteJobCondition, Job, JobInserted, Status
 from procrastinate.manager import JobManager, NotificationCallback
 from sqlalchemy import Connection
 
@@ -75,7 +75,8 @@ class SegmentQueue:
                 conninfo=conninfo, min_size=1, max_size=pool_size, timeout=CONNECT_SECONDS
             )
         )
-        self._app.job_manager = _PatientManager(self._app.connector)
+        self._manager = _PatientManager(self._app.connector)
+        self._app.job_manager = self._manager
         self._app.task(name=SEGMENT, retry=_Again())(self._segment)
 
     async def _segment(self, tenant_id: str, run_id: str, **_of_a_newer_version: Any) -> None:
@@ -108,6 +109,12 @@ class SegmentQueue:
         queue = queue or QUEUES[self.engine]
         entry = self._app.configure_task(SEGMENT, queue=queue, lock=ref.run_id)
         await entry.defer_async(tenant_id=ref.tenant_id, run_id=ref.run_id)
+
+    def look_again_after(self, ref: RunRef) -> None:
+        """Have the worker look for more at the end of the run's entry: another one of it may be there.
+
+        The queue hands out one entry of a run at a time, and does not announce the next one again."""
+        self._manager.look_again.add(ref.run_id)
 
     async def work(self, work: Work, *, concurrency: int, grace_seconds: float) -> None:
         """Take jobs out until cancelled; then wait for those that run, at most `grace_seconds`."""
@@ -166,6 +173,9 @@ class _PatientManager(JobManager):
     def __init__(self, connector: BaseConnector) -> None:
         super().__init__(connector)
         self._seldom = Seldom(SAY_SECONDS)
+        self._notify: NotificationCallback | None = None
+        self.look_again: set[str] = set()
+        """Locks at whose release there may be something to fetch."""
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """Return a job, or `None` where there is none that can be had now."""
@@ -190,6 +200,7 @@ class _PatientManager(JobManager):
         self, *, on_notification: NotificationCallback, queues: Iterable[str] | None = None
     ) -> None:
         """Listen for new jobs, again and again."""
+        self._notify = on_notification
         while True:
             try:
                 await super().listen_for_jobs(on_notification=on_notification, queues=queues)
@@ -200,6 +211,11 @@ class _PatientManager(JobManager):
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: FBT001 - the base class's signature
         """End a job, as soon as that can be written."""
         await self._insist(partial(super().finish_job, job, status, delete_job))
+        if job.lock in self.look_again:
+            self.look_again.discard(job.lock)
+            if self._notify:
+                again = JobInserted(type="job_inserted", job_id=job.id or 0)
+                await self._notify(channel="", notification=again)
 
     async def retry_job(self, job: Job, *args: Any, **kwargs: Any) -> None:
         """Put a job back to be tried again, as soon as that can be written."""

@@ -6,13 +6,14 @@ import asyncio
 from typing import Final
 
 from fastapi import APIRouter
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from starlette.responses import Response
 
 from domain.agent import TIERS
 from service.http.caller import Parts
 from service.http.openapi import problems
 from service.http.runs import json_response
-from service.http.schemas import AgentList, Health, Info
+from service.http.schemas import AgentList, Health, Info, ToolList
 
 router: Final = APIRouter(tags=["service"])
 
@@ -40,6 +41,34 @@ async def list_agents(parts: Parts) -> Response:
         }
         for spec in parts.team.specs
     ]
+    return json_response({"data": data, "next_cursor": None, "has_more": False})
+
+
+@router.get(
+    "/v1/tools",
+    operation_id="list_tools",
+    summary="List the tools with their gates",
+    response_model=ToolList,
+    responses=problems(500),
+)
+async def list_tools(parts: Parts) -> Response:
+    """Return what agents may call, and which calls ask a person."""
+    data = []
+    for name in parts.toolbox.names:
+        tool = parts.toolbox.get(name)
+        rules = [rule for rule in parts.gates.rules if rule.tool in {"*", name}]
+        schema = convert_to_openai_tool(tool.tool)["function"]["parameters"]
+        data.append(
+            {
+                "name": name,
+                "description": tool.tool.description,
+                "effect": tool.effect,
+                "gate": parts.gates.usual(tool),
+                "rules": [] if tool.control else [r.model_dump(mode="json") for r in rules],
+                "off_reason": tool.off_reason,
+                "args_schema": schema,
+            }
+        )
     return json_response({"data": data, "next_cursor": None, "has_more": False})
 
 
@@ -98,6 +127,6 @@ async def get_info(parts: Parts) -> Response:
             "graph_version": parts.graph_version,
             "environment": parts.settings.env,
             "models": {tier: parts.gateway.name(tier) for tier in TIERS},
-            "features": ["runs", "events", "sse", "idempotency", "outside-agents"],
+            "features": ["runs", "events", "sse", "idempotency", "outside-agents", "approvals"],
         }
     )

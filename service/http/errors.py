@@ -44,12 +44,14 @@ def problem_response(
     *,
     headers: Mapping[str, str] | None = None,
     run: Run | None = None,
+    extra: Mapping[str, object] | None = None,
 ) -> Response:
     """Return a problem as a response, with what belongs to this request filled in."""
     body: dict[str, Any] = {
         **problem,
         "instance": request.url.path,
         "request_id": request.scope.get("request_id", ""),
+        **(extra or {}),
     }
     if run is not None:
         body["run_id"] = run.id
@@ -80,7 +82,7 @@ async def _on_caller_error(request: Request, error: Exception) -> Response:
         problem["errors"] = error.errors
     if error.run_id:
         problem["run_id"] = error.run_id
-    return problem_response(request, problem, headers=error.headers)
+    return problem_response(request, problem, headers=error.headers, extra=error.extra)
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> Response:

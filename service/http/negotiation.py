@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final, Literal
 
+import orjson
+from pydantic import BaseModel
 from starlette.requests import Request
 
 from domain.errors import CallerError
+from domain.ports import IdempotencyKey
 
 JSON: Final = "application/json"
 SSE: Final = "text/event-stream"
@@ -81,3 +85,13 @@ def idempotency_key(request: Request) -> str | None:
         msg = "Idempotency-Key: send 1 to 255 visible ASCII characters."
         raise CallerError("invalid-parameter", msg)
     return key
+
+
+def idempotency_of(request: Request, body: BaseModel) -> IdempotencyKey | None:
+    """Return the promise that a request makes with its `Idempotency-Key`, if it has one."""
+    key = idempotency_key(request)
+    if key is None:
+        return None
+    document = orjson.dumps(body.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    digest = hashlib.sha256(document).hexdigest()
+    return IdempotencyKey(scope=request.scope["path"], key=key, digest=digest)

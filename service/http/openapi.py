@@ -5,6 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from pydantic import BaseModel
+
+from domain.approval import Approval
 from domain.run import Run
 from service.http.schemas import ProblemOut
 
@@ -22,9 +25,9 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def _drop_internal(schema: dict[str, Any]) -> None:
-    """Take the fields out of the description of a run that never leave the service."""
-    for name, field in Run.model_fields.items():
+def _drop_internal(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Take the fields out of the description of a resource that never leave the service."""
+    for name, field in model.model_fields.items():
         if field.exclude:
             schema["properties"].pop(name, None)
             schema["required"] = [each for each in schema.get("required", []) if each != name]
@@ -36,7 +39,8 @@ def finish(schema: dict[str, Any]) -> dict[str, Any]:
     own = ProblemOut.model_json_schema(ref_template="#/components/schemas/{model}")
     components.update(own.pop("$defs", {}))
     components["ProblemOut"] = own
-    _drop_internal(components["Run"])
+    for model in (Run, Approval):
+        _drop_internal(components[model.__name__], model)
     for name in ("HTTPValidationError", "ValidationError"):
         components.pop(name, None)
     for methods in schema.get("paths", {}).values():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -11,13 +10,18 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from domain.errors import CallerError
-from domain.ports import IdempotencyKey, RunQuery, RunRef
+from domain.ports import RunQuery, RunRef
 from domain.problems import make_problem
-from domain.run import Run, RunStatus
-from service.http.caller import Parts, Tenant
+from domain.run import ApprovalMode, Run, RunStatus
+from service.http.caller import Caller, CallerIdentity, Parts, Tenant
 from service.http.errors import problem_response
 from service.http.json_body import JsonRoute
-from service.http.negotiation import idempotency_key, wait_seconds, wanted_format
+from service.http.negotiation import (
+    idempotency_key,
+    idempotency_of,
+    wait_seconds,
+    wanted_format,
+)
 from service.http.openapi import problems
 from service.http.schemas import CancelIn, RunCreate, RunPage
 from service.http.sse import make_filter, stream_run
@@ -39,16 +43,16 @@ Wait = Annotated[
     status_code=202,
     responses={
         200: {"model": Run, "description": "The run has ended"},
-        **problems(400, 404, 406, 409, 413, 415, 422, 500, 502, 504),
+        **problems(400, 403, 404, 406, 409, 413, 415, 422, 500, 502, 504),
     },
 )
 async def create_run(
-    body: RunCreate, request: Request, parts: Parts, tenant: Tenant, wait: Wait = None
+    body: RunCreate, request: Request, parts: Parts, caller: Caller, wait: Wait = None
 ) -> Response:
     """Accept a task. It is committed before the answer, and runs whether or not anybody waits."""
     sse = wanted_format(request) == "sse"
     seconds = wait_seconds(request, wait, parts.settings.max_wait)
-    run, replayed = await accept(body, request, parts, tenant)
+    run, replayed = await accept(body, request, parts, caller)
     headers = {"Location": f"/v1/runs/{run.id}"}
     if replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -56,7 +60,7 @@ async def create_run(
         return stream_run(
             parts.store,
             parts.hub,
-            RunRef(tenant, run.id),
+            RunRef(caller.tenant_id, run.id),
             after=0,
             wanted=make_filter(None, tokens=True),
             headers=headers,
@@ -67,28 +71,34 @@ async def create_run(
 
 
 async def accept(
-    body: RunCreate, request: Request, parts: Services, tenant: str
+    body: RunCreate, request: Request, parts: Services, caller: CallerIdentity
 ) -> tuple[Run, bool]:
     """Create the run a body asks for; returns it and whether an earlier request had made it."""
     _refuse_not_built(body)
-    key = idempotency_key(request)
-    digest = hashlib.sha256(
-        orjson.dumps(body.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-    ).hexdigest()
+    idempotency = idempotency_of(request, body)
     new = NewRun(
         task=body.task,
         thread_id=body.thread_id,
         agents=tuple(dict.fromkeys(body.agents)) if body.agents else None,
         max_rounds=body.budget.max_rounds if body.budget else None,
         strategy=body.multitask_strategy,
+        approval_mode=_approval_mode(body, caller),
+        caller_id=caller.id,
         metadata=body.metadata,
         tags=list(dict.fromkeys(body.tags)),
     )
-    idempotency = (
-        IdempotencyKey(scope=request.scope["path"], key=key, digest=digest) if key else None
-    )
-    created = await parts.runs.create(tenant, new, idempotency=idempotency)
+    created = await parts.runs.create(caller.tenant_id, new, idempotency=idempotency)
     return created.run, created.replayed
+
+
+def _approval_mode(body: RunCreate, caller: CallerIdentity) -> ApprovalMode:
+    mode = body.approvals.mode if body.approvals else "policy"
+    if mode == "never" and "approvals:decide" not in caller.scopes:
+        msg = (
+            "approvals.mode 'never' needs the scope approvals:decide, which this key does not have."
+        )
+        raise CallerError("forbidden", msg)
+    return mode
 
 
 def _refuse_not_built(body: RunCreate) -> None:

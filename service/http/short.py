@@ -13,7 +13,7 @@ from domain.events import Delta
 from domain.ports import RunRef
 from domain.run import Run
 from service.events import follow
-from service.http.caller import Parts, Tenant
+from service.http.caller import Caller, Parts
 from service.http.json_body import JsonRoute
 from service.http.openapi import problems
 from service.http.runs import accept, ended_response
@@ -34,9 +34,9 @@ router: Final = APIRouter(prefix="/api/workflow", tags=["short form"], route_cla
         **problems(400, 409, 413, 415, 422, 500, 502, 504),
     },
 )
-async def run_workflow(body: TaskIn, request: Request, parts: Parts, tenant: Tenant) -> Response:
+async def run_workflow(body: TaskIn, request: Request, parts: Parts, caller: Caller) -> Response:
     """Create a run and answer with it when it has ended."""
-    run, replayed = await accept(RunCreate(task=body.task), request, parts, tenant)
+    run, replayed = await accept(RunCreate(task=body.task), request, parts, caller)
     run = await parts.runs.wait(run, parts.settings.max_wait, fresh=not replayed)
     return ended_response(request, run, _headers(run, replayed=replayed))
 
@@ -50,12 +50,12 @@ async def run_workflow(body: TaskIn, request: Request, parts: Parts, tenant: Ten
         **problems(400, 413, 415, 422, 500),
     },
 )
-async def stream_workflow(body: TaskIn, request: Request, parts: Parts, tenant: Tenant) -> Response:
+async def stream_workflow(body: TaskIn, request: Request, parts: Parts, caller: Caller) -> Response:
     """Create a run and stream one frame per step, then `{"done": true}`."""
-    run, replayed = await accept(RunCreate(task=body.task), request, parts, tenant)
+    run, replayed = await accept(RunCreate(task=body.task), request, parts, caller)
 
     async def frames() -> AsyncIterator[bytes]:
-        ref = RunRef(tenant, run.id)
+        ref = RunRef(caller.tenant_id, run.id)
         async for notices in follow(parts.store, parts.hub, ref, after=0):
             for notice in notices:
                 step = _step(notice)

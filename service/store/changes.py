@@ -11,6 +11,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
+    RowMapping,
     Update,
     and_,
     bindparam,
@@ -29,7 +30,7 @@ from domain.ports import Claim, Created, IdempotencyKey, RunRef
 from domain.problems import Code
 from domain.run import TERMINAL, Ending, MultitaskStrategy, Run, RunStatus, sources_of
 from domain.usage import ModelCall, Usage
-from service.store import events, queries, threads, usage
+from service.store import actions, events, queries, threads, usage
 from service.store.columns import utc
 from service.store.conflicts import take_key
 from service.store.rows import links, run_from, run_row
@@ -109,6 +110,10 @@ _FINISH: Final = {
     for status in TERMINAL
 }
 _CANCEL: Final = _end_as("cancelled", sources_of("cancelled"))
+_FAIL_WAITING: Final = _end_as("failed", sources_of("failed") & {"requires_action"})
+
+
+_MAKE_ROOM: Final = update(runs).where(*_THE_RUN).values(last_seq=_ADVANCED).returning(*runs.c)
 
 
 class Writer(NamedTuple):
@@ -159,7 +164,7 @@ def create(
 
 def _take_place(
     connection: Connection, run: Run, strategy: MultitaskStrategy, turns: Turns
-) -> tuple[tuple[Run, Event], ...]:
+) -> tuple[tuple[Run, list[Event]], ...]:
     """Do what the strategy says about the active runs of the thread; return those it cancelled."""
     if strategy == "enqueue":
         return ()
@@ -177,7 +182,7 @@ def _take_place(
     return tuple(each for each in ended if each)
 
 
-def _interrupt(connection: Connection, ref: RunRef, by: Run) -> tuple[Run, Event] | None:
+def _interrupt(connection: Connection, ref: RunRef, by: Run) -> tuple[Run, list[Event]] | None:
     """Cancel a run because another takes its place; `None` where it has ended meanwhile."""
     # Held first: what its segment has appended until then is read, and it appends nothing after.
     threads.hold_row(connection, ref)
@@ -199,6 +204,16 @@ def _key_row(run: Run, key: IdempotencyKey) -> dict[str, Any]:
 
 
 def _replay(connection: Connection, tenant_id: str, key: IdempotencyKey) -> Created:
+    run_id = check_key(connection, tenant_id, key)
+    run = queries.get(connection, RunRef(tenant_id, run_id))
+    if run is None:  # a record goes with its run
+        msg = f"idempotency key {key.key!r} names run {run_id!r}, which is not there"
+        raise LookupError(msg)
+    return Created(run, replayed=True)
+
+
+def check_key(connection: Connection, tenant_id: str, key: IdempotencyKey) -> str:
+    """Return the id of the run that a known key stands for; refuse the key with another body."""
     values = {"tenant": tenant_id, "scope": key.scope, "key": key.key}
     known = connection.execute(_KNOWN_KEY, values).one()
     if known.digest != key.digest:
@@ -208,11 +223,7 @@ def _replay(connection: Connection, tenant_id: str, key: IdempotencyKey) -> Crea
             "send a new key, or the same body again."
         )
         raise CallerError(code, msg, run_id=known.run_id)
-    run = queries.get(connection, RunRef(tenant_id, known.run_id))
-    if run is None:  # a record goes with its run
-        msg = f"idempotency key {key.key!r} names run {known.run_id!r}, which is not there"
-        raise LookupError(msg)
-    return Created(run, replayed=True)
+    return str(known.run_id)
 
 
 _CREATED_KEYS: Final = frozenset({EventDraft(type="run.created", data={}).key})
@@ -234,7 +245,9 @@ def claim(connection: Connection, ref: RunRef, now: datetime, turns: Turns) -> C
     first = row["attempt"] == 1
     run = run_from(row, Usage() if first else usage.of_run(connection, ref))
     threads.enqueue(connection, threads.next_of_caller(connection, run, turns), turns)
-    return Claim(run, _CREATED_KEYS if first else events.keys(connection, ref))
+    if first:
+        return Claim(run, _CREATED_KEYS)
+    return Claim(run, events.keys(connection, ref), actions.remembered(connection, ref))
 
 
 def append(
@@ -252,6 +265,7 @@ def append(
         raise OwnershipLostError(msg)
     new = events.number(drafts, run_id=ref.run_id, last_seq=last_seq, attempt=attempt, now=now)
     events.add(connection, ref.tenant_id, new)
+    actions.request(connection, [draft.approval for draft in drafts if draft.approval])
     usage.book(connection, ref, calls, now)
     return new
 
@@ -272,6 +286,13 @@ def finish(
     threads.hold_caller(connection, ref, turns)
     values = {**_name(ref), **_ending_values(ending, drafts, now), "of_attempt": attempt}
     ended = _end(connection, ref, _FINISH[ending.status], values, drafts, calls)
+    return _let_next(connection, ended, turns)
+
+
+def _let_next(
+    connection: Connection, ended: tuple[Run, list[Event]] | None, turns: Turns
+) -> tuple[Run, list[Event]] | None:
+    """Put whatever an ending makes claimable into the queue; return the ending."""
     if ended is not None:
         threads.enqueue(connection, threads.unblocked(connection, ended[:1], turns), turns)
     return ended
@@ -284,24 +305,34 @@ def cancel(
     draft: EventDraft,
     now: datetime,
     turns: Turns,
-) -> tuple[Run, Event] | None:
+) -> tuple[Run, list[Event]] | None:
     """End an active run as cancelled, whoever owns it."""
     if ending.status != "cancelled":
         msg = f"a cancelled run does not end as {ending.status!r}; use 'cancelled'"
         raise ValueError(msg)
     threads.hold_caller(connection, ref, turns)
-    ended = _cancel(connection, ref, ending, draft, now)
-    if ended is not None:
-        threads.enqueue(connection, threads.unblocked(connection, ended[:1], turns), turns)
-    return ended
+    return _let_next(connection, _cancel(connection, ref, ending, draft, now), turns)
 
 
 def _cancel(
     connection: Connection, ref: RunRef, ending: Ending, draft: EventDraft, now: datetime
-) -> tuple[Run, Event] | None:
+) -> tuple[Run, list[Event]] | None:
     values = {**_name(ref), **_ending_values(ending, [draft], now)}
-    ended = _end(connection, ref, _CANCEL, values, [draft])
-    return None if ended is None else (ended[0], ended[1][-1])
+    return _end(connection, ref, _CANCEL, values, [draft])
+
+
+def fail_waiting(
+    connection: Connection,
+    ref: RunRef,
+    ending: Ending,
+    drafts: Sequence[EventDraft],
+    now: datetime,
+    turns: Turns,
+) -> tuple[Run, list[Event]] | None:
+    """End a run that waits for a person, and may not go on."""
+    all_drafts = [*drafts, EventDraft(type="run.failed", data={})]
+    values = {**_name(ref), **_ending_values(ending, all_drafts, now)}
+    return _let_next(connection, _end(connection, ref, _FAIL_WAITING, values, all_drafts), turns)
 
 
 def _name(ref: RunRef) -> dict[str, Any]:
@@ -332,8 +363,12 @@ def _end(
     if row is None:
         return None
     usage.book(connection, ref, calls, values["now"])
-    run = run_from(row, usage.of_run(connection, ref))
     *before, last = drafts
+    # Most runs have acted on nothing and asked nobody, and are spared the look.
+    if row["actions"] or row["status"] in {"cancelled", "failed"}:
+        row, doubts = _close(connection, ref, values["now"])
+        before += doubts
+    run = run_from(row, usage.of_run(connection, ref))
     # The last event tells how the run ended, so it is made from the row that says so.
     last = replace(last, data={**last.data, "run": run.model_dump(mode="json")})
     new = events.number(
@@ -345,3 +380,12 @@ def _end(
     )
     events.add(connection, ref.tenant_id, new)
     return run, new
+
+
+def _close(
+    connection: Connection, ref: RunRef, now: datetime
+) -> tuple[RowMapping, list[EventDraft]]:
+    """Close the actions of a run that has just been ended; return its row, and the events to add."""
+    doubts = actions.close(connection, ref, now)
+    values = {**_name(ref), "count": len(doubts)}
+    return connection.execute(_MAKE_ROOM, values).mappings().one(), doubts

@@ -14,31 +14,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sqlalchemy import (
     BindParameter,
-    ColumnElement,
     Connection,
     Delete,
     Select,
-    TableClause,
     bindparam,
-    column,
     delete,
-    exists,
-    func,
     or_,
     select,
-    table,
     tuple_,
     update,
 )
 
 from domain.ports import RunRef
 from domain.run import TERMINAL
+from service.store import forgetting
 from service.store.changes import KEY_LIFE
-from service.store.database import MEMORY, Database
+from service.store.database import Database
 from service.store.tables import events, idempotency, runs
 
 TRIMMED: Final = 1
@@ -109,82 +104,6 @@ _EXPIRE: Final = delete(idempotency).where(
 _KNOWN: Final = select(runs.c.tenant_id, runs.c.id).where(runs.c.id.in_(_IDS))
 
 
-def _langgraph(name: str, *more: str) -> TableClause:
-    names = ("thread_id", "checkpoint_ns", *more)
-    return table(name, *(column(each) for each in names))
-
-
-_CHECKPOINTS: Final = _langgraph("checkpoints", "checkpoint_id", "checkpoint")
-_BLOBS: Final = _langgraph("checkpoint_blobs", "channel", "version")
-_WRITES: Final = {
-    "sqlite": _langgraph("writes", "checkpoint_id"),
-    "postgresql": _langgraph("checkpoint_writes", "checkpoint_id"),
-}
-
-
-def _of_the_runs(rows: TableClause) -> Delete:
-    return delete(rows).where(rows.c.thread_id.in_(_IDS))
-
-
-def _older(rows: TableClause) -> ColumnElement[bool]:
-    """Return whether a row is older than the last checkpoint of the run itself; ids sort by time."""
-    root = _CHECKPOINTS.alias("root")
-    last = select(func.max(root.c.checkpoint_id)).where(
-        root.c.thread_id == rows.c.thread_id, root.c.checkpoint_ns == ""
-    )
-    return rows.c.checkpoint_id < last.scalar_subquery()
-
-
-def _no_checkpoint_has(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    kept = _CHECKPOINTS
-    return ~exists().where(
-        kept.c.thread_id == _BLOBS.c.thread_id,
-        kept.c.checkpoint_ns == _BLOBS.c.checkpoint_ns,
-        *conditions,
-    )
-
-
-_VERSION_KEPT: Final = (
-    func.jsonb_extract_path_text(_CHECKPOINTS.c.checkpoint, "channel_versions", _BLOBS.c.channel)
-    == _BLOBS.c.version
-)
-
-
-class _Forgetting(NamedTuple):
-    """What is deleted from LangGraph's tables, in order."""
-
-    trim: Sequence[Delete]
-    prune: Sequence[Delete]
-    delete: Sequence[Delete]
-
-
-def _forgetting(writes: TableClause, *, blobs: bool) -> _Forgetting:
-    # Going on needs the last checkpoint of the run with its writes and, where it did not come to
-    # the end of the graph, what the agents of its last step had saved since: all of that is newer.
-    # Forking needs the run's own checkpoints, without their writes.
-    trim = [
-        _of_the_runs(writes).where(_older(writes)),
-        _of_the_runs(_CHECKPOINTS).where(_CHECKPOINTS.c.checkpoint_ns != "", _older(_CHECKPOINTS)),
-    ]
-    prune = [
-        _of_the_runs(rows).where(or_(rows.c.checkpoint_ns != "", _older(rows)))
-        for rows in (writes, _CHECKPOINTS)
-    ]
-    everything = [_of_the_runs(rows) for rows in (writes, _CHECKPOINTS)]
-    if blobs:
-        trim.append(_of_the_runs(_BLOBS).where(_BLOBS.c.checkpoint_ns != "", _no_checkpoint_has()))
-        prune.append(_of_the_runs(_BLOBS).where(_no_checkpoint_has(_VERSION_KEPT)))
-        everything.append(_of_the_runs(_BLOBS))
-    return _Forgetting(trim, prune, everything)
-
-
-_FORGETTING: Final = {
-    "sqlite": _forgetting(_WRITES["sqlite"], blobs=False),
-    "postgresql": _forgetting(_WRITES["postgresql"], blobs=True),
-}
-_NOTHING: Final = _Forgetting((), (), ())
-
-
 class SqlRunKeeper:
     """`domain.ports.RunKeeper` over SQL."""
 
@@ -218,14 +137,14 @@ class SqlRunKeeper:
 
 def _trim(connection: Connection, now: datetime, limit: int) -> list[RunRef]:
     refs = _take(connection, _TO_TRIM, before=now, settled=now - SETTLING, most=limit)
-    _forget(connection, refs, _langgraph_of(connection).trim)
+    _forget(connection, refs, forgetting.of(connection).trim)
     _advance(connection, refs, TRIMMED)
     return refs
 
 
 def _prune(connection: Connection, before: datetime, limit: int) -> list[RunRef]:
     refs = _take(connection, _TO_PRUNE, before=before, most=limit)
-    _forget(connection, refs, _langgraph_of(connection).prune)
+    _forget(connection, refs, forgetting.of(connection).prune)
     _advance(connection, refs, TRIMMED | PRUNED)
     return refs
 
@@ -240,7 +159,7 @@ def _clear(connection: Connection, before: datetime, limit: int) -> list[RunRef]
 def _delete(connection: Connection, before: datetime, limit: int) -> list[RunRef]:
     refs = _take(connection, _TO_DELETE, before=before, most=limit)
     # Events, tags, usage and idempotency records go with their run.
-    _forget(connection, refs, [*_langgraph_of(connection).delete, _DELETE])
+    _forget(connection, refs, [*forgetting.of(connection).delete, _DELETE])
     return refs
 
 
@@ -276,10 +195,3 @@ def _forget(connection: Connection, refs: Sequence[RunRef], deletions: Sequence[
 def _advance(connection: Connection, refs: Sequence[RunRef], done: int) -> None:
     if refs:
         connection.execute(_ADVANCE, {"ids": [ref.run_id for ref in refs], "done": done})
-
-
-def _langgraph_of(connection: Connection) -> _Forgetting:
-    """Return what to delete from LangGraph's tables, which a database in memory has not."""
-    if connection.engine.url.database == MEMORY:
-        return _NOTHING
-    return _FORGETTING[connection.dialect.name]

@@ -29,6 +29,7 @@ _SAME: Final = (
     "created_at",
     "started_at",
     "ended_at",
+    "approval_mode",
 )
 _JSON: Final = frozenset(
     {"result", "required_action", "error", "degraded", "actions", "cache", "metadata", "tags"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Connection, false, update
 
@@ -13,6 +14,7 @@ from domain.ports import Claim, Created, EarlierTurn, IdempotencyKey, RunQuery, 
 from domain.run import Ending, MultitaskStrategy, Run
 from domain.usage import ModelCall
 from service.store import changes, events, queries
+from service.store.approvals import SqlApprovalStore
 from service.store.changes import Writer
 from service.store.database import Database
 from service.store.ownership import FileOwner
@@ -41,6 +43,8 @@ class SqlRunStore:
         self._database = database
         self._owner = owner
         self._turns = Turns(enqueue=enqueue, max_per_caller=max_per_caller)
+        self.approvals: Final = SqlApprovalStore(database, self._turns)
+        """What people are asked about these runs."""
 
     async def announce(self, url: str) -> None:
         """Leave word beside the file at which address this process serves, for a second one."""
@@ -120,7 +124,7 @@ class SqlRunStore:
 
     async def cancel(
         self, ref: RunRef, *, ending: Ending, draft: EventDraft, now: datetime
-    ) -> tuple[Run, Event] | None:
+    ) -> tuple[Run, list[Event]] | None:
         """Cancel an active run, or return `None`."""
         return await self._database.write(changes.cancel, ref, ending, draft, now, self._turns)
 

@@ -60,6 +60,8 @@ runs: Final = Table(
     Column("agents", optional_json()),
     # Which key created it; what may execute at the same time is counted by it.
     Column("caller_id", String, nullable=False, server_default="default"),
+    # When a person is asked; see `domain.run.ApprovalMode`.
+    Column("approval_mode", String, nullable=False, server_default="policy"),
     # How far housekeeping has come with it; see `service.store.housekeeping`.
     Column("tidied", Integer, nullable=False, server_default="0"),
 )
@@ -135,3 +137,49 @@ idempotency: Final = Table(
     ),
     Column("created_at", UtcDateTime, nullable=False),
 )
+
+actions: Final = Table(
+    "actions",
+    metadata,
+    # The approval's id, also where nobody was asked.
+    Column("id", String, primary_key=True),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("tenant_id", String, nullable=False),
+    Column("thread_id", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("agent", String, nullable=False),
+    Column("path", String, nullable=False),
+    Column("round", Integer, nullable=False),
+    # Turn and position of the call, or the interrupt of an outside graph.
+    Column("call", String, nullable=False),
+    Column("tool", String),
+    # As they were asked for; what an edit made of them is in the decision.
+    Column("args", optional_json()),
+    # Of the call as it would run.
+    Column("args_digest", String),
+    # Where the question stands; NULL where nobody was asked.
+    Column("approval", String),
+    # Where the action stands; NULL where there is none, as with a question to the user.
+    Column("status", String),
+    Column("description", Text, nullable=False),
+    Column("response_schema", optional_json()),
+    # Who may decide: `any` or `other`.
+    Column("decided_by", String, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("on_expiry", String, nullable=False),
+    Column("decision", optional_json()),
+    Column("created_at", UtcDateTime, nullable=False),
+    # Under which claim of the run it was started last.
+    Column("attempt", Integer),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    # What the tool answered, for an agent that asks again after a crash.
+    Column("result", Text),
+    Column("settled_by", String),
+)
+"""What tools do to the world, and what people are asked: an approval is such a row before it is started."""
+
+# The inbox, newest first.
+Index(None, actions.c.tenant_id, actions.c.created_at, actions.c.id)
+# What housekeeping closes next.
+Index(None, actions.c.approval, actions.c.expires_at)

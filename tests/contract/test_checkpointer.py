@@ -75,10 +75,10 @@ async def test_a_fresh_thread_is_not_looked_up(tmp_path: Path) -> None:
         async with open_sqlite_checkpoints(path, store.database, SystemClock()) as checkpoints:
             saver = checkpoints.saver
             config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
-            saver.begin("t")
+            saver.begin("t", fresh=True)
             assert await saver.aget_tuple(config) is None
             await saver.aput(config, empty_checkpoint(), {}, {})
             assert await saver.aget_tuple(config) is not None
-            saver.begin("t")
+            saver.begin("t", fresh=True)
             saver.end("t")
             assert await saver.aget_tuple(config) is not None

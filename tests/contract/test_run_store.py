@@ -67,11 +67,11 @@ async def count(store: SqlRunStore, table: Any) -> int:
 
 async def test_a_created_run_comes_back_with_every_field_as_it_was(store: SqlRunStore) -> None:
     run = make_run(
-        required_action={"asks": [{"n": 1}]},
+        required_action=RequiredAction(type="approval", approval_ids=["apr_1"]),
         degraded=[Degraded(agent="coder", reason="gone")],
         error=make_problem("model-error", "It failed."),
         result=RunResult(output="é漢🚂", structured={"n": 2**70}),
-        actions=[{"tool": "search"}],
+        actions=[RunAction(id="act_1", tool="http_request", status="pending")],
         cache={"hit": False},
         trace_url="https://trace.example/1",
         metadata={"a": 1, "b": None, "c": True, "d": 0.5, "e": "x"},
@@ -378,7 +378,7 @@ async def test_cancelling_ends_a_run_whoever_owns_it(store: SqlRunStore) -> None
         ref, ending=make_ending("cancelled"), draft=last_draft("cancelled"), now=LATER
     )
     assert ended is not None
-    run, event = ended
+    run, [event] = ended
     assert (run.status, run.ended_at, run.last_seq) == ("cancelled", LATER, 2)
     assert run.required_action is None
     assert event.data == {"run": run.model_dump(mode="json")}

@@ -220,7 +220,7 @@ async def test_interrupt_ends_every_active_run_with_what_it_has(store: SqlRunSto
     created = await create(store, 3, "interrupt", created_at=LATER)
     assert await claims(store, ref_of(created.run))
     assert [ref_of(run) for run, _ in created.interrupted] == [running, queued]
-    for run, event in created.interrupted:
+    for run, [event] in created.interrupted:
         assert run == await store.get(ref_of(run))
         assert event == (await all_events(store, ref_of(run)))[-1]
         assert (run.status, run.stop_reason, run.ended_at) == ("cancelled", "cancelled", LATER)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.http_target import CountingTarget
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.postgres import PostgresServer, postgres, postgres_url  # noqa: F401 - fixtures
 from tests.fakes.running import Product, running
@@ -65,10 +66,10 @@ def on_postgres(request: pytest.FixtureRequest, over: str) -> dict[str, Any]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give `modelled` every database in turn, or the one the tests run over."""
-    if "modelled" in metafunc.fixturenames:
+    """Give `modelled` and `acting` every database in turn, or the one the tests run over."""
+    for name in {"modelled", "acting"} & set(metafunc.fixturenames):
         over = metafunc.config.getoption("--over")
-        metafunc.parametrize("modelled", [over] if over else ["memory", "sqlite"], indirect=True)
+        metafunc.parametrize(name, [over] if over else ["memory", "sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -90,7 +91,32 @@ async def modelled(
     request: pytest.FixtureRequest, start: Start, models: FakeModelServer, tmp_path: Path
 ) -> AsyncIterator[Product]:
     """Run the product with the fake model server, on each database."""
+    async with start(models=models, **database(request, tmp_path)) as running_product:
+        yield running_product
+
+
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    """Return the settings of the database a fixture is to have."""
     urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/runs.db"}
-    given = {"database_url": urls[request.param]} if request.param in urls else {}
+    return {"database_url": urls[request.param]} if request.param in urls else {}
+
+
+@pytest.fixture
+async def target() -> AsyncIterator[CountingTarget]:
+    """Run a server that counts what is sent to it."""
+    async with CountingTarget() as server:
+        yield server
+
+
+@pytest.fixture
+async def acting(
+    request: pytest.FixtureRequest,
+    start: Start,
+    models: FakeModelServer,
+    target: CountingTarget,
+    tmp_path: Path,
+) -> AsyncIterator[Product]:
+    """Run the product with the fake model server and a target it may send requests to."""
+    given = {"http_allow": target.address, **database(request, tmp_path)}
     async with start(models=models, **given) as running_product:
         yield running_product

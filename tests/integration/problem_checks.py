@@ -13,7 +13,7 @@ FIELDS: Final = frozenset(
     {"type", "title", "status", "detail", "code", "instance", "retryable", "request_id"}
 )
 
-EXTRA: Final = frozenset({"errors", "run_id", "run"})
+EXTRA: Final = frozenset({"errors", "run_id", "run", "approval"})
 
 
 def assert_problem(response: httpx.Response, code: Code) -> dict[str, Any]:

@@ -1,0 +1,274 @@
+"""Stands between an agent and its tools: what asks a person first, and what must not happen twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final, Literal, NamedTuple
+
+from langchain.agents.middleware.types import ToolCallRequest
+from langchain_core.messages import ToolCall, ToolMessage
+
+from agents._kit.outcomes import AssignmentContext
+from domain.approval import Ask, Verb, action_id, ask_id
+from domain.errors import OwnershipLostError, StoreUnavailableError
+from domain.ledger import ActionCall, ActionLedger
+from domain.ports import RunRef
+from tools.control import ASK_USER
+from tools.decisions import action_schema, answer_schema
+from tools.gates import Gates, Ruling, misunderstanding
+from tools.limits import cut_result
+from tools.registry import Tool, Toolbox
+
+IN_DOUBT: Final = "in_doubt"
+"""Where a message keeps the id of the action that its call left in doubt."""
+
+ARGS: Final = "args"
+"""Where a message keeps the arguments that a person put in the place of its call's."""
+
+_CHECK_SECONDS: Final = 20.0
+"""How long a target may take to say what became of an action."""
+
+_LOST: Final = (
+    "The answer was lost when the server stopped. The call only reads, so nothing is in doubt: make it "
+    "again if you need it."
+)
+_UNCERTAIN: Final = (
+    "It is not known whether this call took effect. Do not make it again: a person will settle it. Say "
+    "so in your answer."
+)
+_UNTOLD: Final = "The call took effect, but what it answered was lost when the server stopped."
+_NOT_APPROVED: Final = (
+    "The call was not made: it needs a person's approval as it stands now. Make it again to ask."
+)
+
+
+class Ran(NamedTuple):
+    """What came of running a tool."""
+
+    message: ToolMessage
+    took: Literal["done", "failed", "in_doubt"]
+    """Whether it took effect."""
+
+
+Run = Callable[[ToolCallRequest], Awaitable[Ran]]
+
+
+class Acting:
+    """Puts every tool call past the gates, and those that change the world through the ledger."""
+
+    def __init__(self, toolbox: Toolbox, gates: Gates, ledger: ActionLedger) -> None:
+        self._toolbox = toolbox
+        self._gates = gates
+        self._ledger = ledger
+
+    def asks(
+        self, calls: Sequence[ToolCall], turn: int, *, room: int, context: AssignmentContext
+    ) -> list[Ask]:
+        """Return the questions that a turn's calls put to a person; `room` calls may still be made."""
+        asks: list[Ask] = []
+        for position, call in enumerate(calls[: max(room, 0)]):
+            tool = self._find(call["name"])
+            # What is refused anyway, or not to be understood, asks nobody.
+            if tool is None or tool.off_reason or misunderstanding(tool, call["args"]):
+                continue
+            ruling = self._judge(tool, call["args"], context)
+            if ruling.gate == "ask":
+                asks.append(_ask(tool, call["args"], f"{turn}.{position}", ruling, context))
+        return asks
+
+    async def answer(
+        self, request: ToolCallRequest, call: str, context: AssignmentContext, run: Run
+    ) -> ToolMessage:
+        """Return the result of a call: of running it, or of what a person said in its place."""
+        tool = self._find(request.tool_call["name"])
+        if tool is None:
+            return (await run(request)).message
+        decision = context.decisions.get(call, {})
+        verb: Verb | None = decision.get("type")
+        if verb in {"reject", "respond"}:
+            return _said(request, verb, decision.get("message"))
+        note = ""
+        if verb == "edit":
+            args = decision["edited_action"]["args"]
+            request = request.override(tool_call={**request.tool_call, "args": args})
+            note = f"(A person changed the arguments to {json.dumps(args, ensure_ascii=False)})\n"
+        message = await self._run(tool, request, call, context, run)
+        if note:
+            message.additional_kwargs[ARGS] = request.tool_call["args"]
+            message.content = cut_result(note + message.text)
+        return message
+
+    def _find(self, name: str) -> Tool | None:
+        return self._toolbox.get(name) if name in self._toolbox.names else None
+
+    def _judge(self, tool: Tool, args: Mapping[str, Any], context: AssignmentContext) -> Ruling:
+        return self._gates.judge(
+            tool, args, mode=context.approval_mode, remembered=context.remembered
+        )
+
+    async def _run(
+        self, tool: Tool, request: ToolCallRequest, call: str, context: AssignmentContext, run: Run
+    ) -> ToolMessage:
+        args = request.tool_call["args"]
+        if tool.effect != "none" or tool.control:
+            # The same question that decided whether to ask: nothing runs that could not be judged.
+            wrong = misunderstanding(tool, args)
+            if wrong:
+                return _refusal(request, wrong)
+        elif misunderstanding(tool, args):
+            return (await run(request)).message
+        ruling = self._judge(tool, args, context)
+        if ruling.gate == "deny":
+            return _refusal(request, f"The policy of this server denies this call of {tool.name}.")
+        if ruling.gate == "ask" and call not in context.decisions and not tool.off_reason:
+            return _refusal(request, _NOT_APPROVED)
+        if tool.effect == "external":
+            return await self._act(tool, request, call, context, run)
+        return (await run(request)).message
+
+    async def _act(
+        self, tool: Tool, request: ToolCallRequest, call: str, context: AssignmentContext, run: Run
+    ) -> ToolMessage:
+        """Carry out a call that changes the world, at most once."""
+        action = _action(request, call, context)
+        standing = await self._ledger.start(action)
+        if standing.found == "refused":
+            return _refusal(request, _NOT_APPROVED)
+        if standing.found == "ended":
+            if standing.status == IN_DOUBT:
+                return self._doubt(request, action, context, standing.result)
+            return _result(request, standing.result, failed=standing.status == "failed")
+        if standing.found == "left":
+            left = await self._take_up(tool, request, action, context)
+            if left is not None:
+                return left
+        named: Any = replace(context, action_id=action_id(action.id))
+        keyed = replace(request, runtime=replace(request.runtime, context=named))
+        try:
+            ran = await run(keyed)
+        except asyncio.CancelledError:
+            # Stopped from outside, in the middle: a second cancellation must not cost the record.
+            with suppress(OwnershipLostError, StoreUnavailableError):
+                await asyncio.shield(self._cut_off(tool, action, context))
+            raise
+        await self._ledger.end(action, ran.took, ran.message.text)
+        if ran.took == IN_DOUBT:
+            return self._doubt(request, action, context, ran.message.text)
+        return ran.message
+
+    async def _take_up(
+        self, tool: Tool, request: ToolCallRequest, action: ActionCall, context: AssignmentContext
+    ) -> ToolMessage | None:
+        """Find out about an action that an earlier segment left; `None` where it may be made (again)."""
+        if tool.reads(action.args):
+            await self._ledger.end(action, "failed", _LOST)
+            return _refusal(request, _LOST)
+        known = await _ask_target(tool, action)
+        if known == "not_done":
+            await self._ledger.start_again(action)
+            return None
+        if known == "done":
+            await self._ledger.end(action, "done", _UNTOLD)
+            return _result(request, _UNTOLD, failed=False)
+        await self._ledger.end(action, IN_DOUBT, _UNCERTAIN)
+        return self._doubt(request, action, context, _UNCERTAIN)
+
+    async def _cut_off(self, tool: Tool, action: ActionCall, context: AssignmentContext) -> None:
+        if tool.reads(action.args):
+            await self._ledger.end(action, "failed", _LOST)
+            return
+        await self._ledger.end(action, IN_DOUBT, _UNCERTAIN)
+        _tell_doubt(action, context, _UNCERTAIN)
+
+    def _doubt(
+        self, request: ToolCallRequest, action: ActionCall, context: AssignmentContext, why: str
+    ) -> ToolMessage:
+        _tell_doubt(action, context, why)
+        text = why if _UNCERTAIN in why else f"{why} {_UNCERTAIN}"
+        message = _refusal(request, text)
+        message.additional_kwargs[IN_DOUBT] = action_id(action.id)
+        return message
+
+
+def _tell_doubt(action: ActionCall, context: AssignmentContext, why: str) -> None:
+    about = {"id": action_id(action.id), "tool": action.tool, "status": IN_DOUBT}
+    context.write(context.draft("action.in_doubt", {"action": about, "detail": why}, action.call))
+
+
+def _ask(
+    tool: Tool, args: dict[str, Any], call: str, ruling: Ruling, context: AssignmentContext
+) -> Ask:
+    work = context.assignment
+    asks_user = tool.name == ASK_USER
+    description = args["question"] if asks_user else f"{work['agent']} wants to call {tool.name}"
+    return Ask(
+        id=ask_id(context.run_id, work["round"], work["path"], call),
+        type="input" if tool.control else "action",
+        agent=work["agent"],
+        path=work["path"],
+        round=work["round"],
+        call=call,
+        tool=tool.name,
+        args=args,
+        description=description,
+        response_schema=answer_schema() if tool.control else action_schema(tool),
+        by=ruling.by,
+        expires_seconds=ruling.expires_seconds,
+        on_expiry=ruling.on_expiry,
+    )
+
+
+def _action(request: ToolCallRequest, call: str, context: AssignmentContext) -> ActionCall:
+    work = context.assignment
+    configurable = request.runtime.config.get("configurable", {})
+    return ActionCall(
+        ref=RunRef(context.tenant_id, context.run_id),
+        attempt=context.attempt,
+        id=ask_id(context.run_id, work["round"], work["path"], call),
+        agent=work["agent"],
+        tool=request.tool_call["name"],
+        args=request.tool_call["args"],
+        path=work["path"],
+        round=work["round"],
+        call=call,
+        # LangGraph's own record of the steps that led here, by namespace.
+        steps=dict(configurable.get("checkpoint_map", {})),
+    )
+
+
+async def _ask_target(tool: Tool, action: ActionCall) -> Literal["done", "not_done", "unknown"]:
+    if tool.check is None:
+        return "unknown"
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS):
+            return await tool.check(action_id(action.id))
+    except (OwnershipLostError, StoreUnavailableError):
+        raise
+    except Exception:  # noqa: BLE001 - a target that cannot be asked has not answered
+        return "unknown"
+
+
+def _said(request: ToolCallRequest, verb: Verb | None, message: str | None) -> ToolMessage:
+    """Return what a person said in the place of a call's result."""
+    if verb == "respond":
+        return _result(request, message or "", failed=False)
+    why = f": {message}" if message else "."
+    return _refusal(request, f"A person refused this call{why}")
+
+
+def _refusal(request: ToolCallRequest, text: str) -> ToolMessage:
+    return _result(request, text, failed=True)
+
+
+def _result(request: ToolCallRequest, text: str, *, failed: bool) -> ToolMessage:
+    call = request.tool_call
+    return ToolMessage(
+        cut_result(text),
+        tool_call_id=call["id"],
+        name=call["name"],
+        status="error" if failed else "success",
+    )

@@ -1,0 +1,80 @@
+"""The seam to the ledger: what keeps an action from being carried out twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+from domain.approval import ActionStatus
+from domain.ports import RunRef
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionCall:
+    """A tool call that changes the world, about to be carried out."""
+
+    ref: RunRef
+    attempt: int
+    id: str
+    """The approval's id, whether or not anybody was asked."""
+    agent: str
+    tool: str
+    args: dict[str, Any]
+    path: str
+    round: int
+    call: str
+    steps: Mapping[str, str]
+    """The checkpoints that hold what led to the call: the id of each by its namespace."""
+
+
+class Standing(NamedTuple):
+    """Where an action stood when it was to be started."""
+
+    found: Literal["begun", "left", "ended", "refused"]
+    """`begun` it is started now, and by this call alone · `left` an earlier segment started it and did not
+    tell how it ended · `ended` it has · `refused` nobody has approved this very call."""
+    status: ActionStatus = "started"
+    result: str = ""
+    """With `ended`: what the tool had answered."""
+
+
+class Doubt(NamedTuple):
+    """An action of which nobody knows whether it took effect."""
+
+    agent: str
+    tool: str
+    action_id: str
+
+    @property
+    def sentence(self) -> str:
+        """Return what the answer says of it."""
+        return (
+            f"it is not known whether its call of {self.tool} took effect; "
+            f"a person has to settle {self.action_id}"
+        )
+
+
+class ActionLedger(Protocol):
+    """What keeps an action from being carried out twice. Every step is one committed, conditional write,
+    refused with `OwnershipLostError` once the run has a newer attempt; `StoreUnavailableError` where it
+    cannot be written."""
+
+    async def start(self, call: ActionCall) -> Standing:
+        """Commit that the action is being carried out, before it is; where it is known, say so instead.
+
+        Returns only when the steps that led to the call are saved: they must not be undone by a crash
+        that the effect outlives."""
+        ...
+
+    async def start_again(self, call: ActionCall) -> None:
+        """Take over an action that was left and is known not to have taken effect."""
+        ...
+
+    async def end(self, call: ActionCall, status: ActionStatus, result: str) -> None:
+        """Record how the action ended: `done`, `failed` or `in_doubt`."""
+        ...
+
+    async def doubts(self, ref: RunRef) -> list[Doubt]:
+        """Return the actions of the run that are in doubt."""
+        ...

@@ -1,0 +1,171 @@
+"""Asks people: one interrupt for each question, in nodes that do nothing else, between two steps of agents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from langgraph.runtime import Runtime
+from langgraph.types import Command, Interrupt, Send, interrupt
+from pydantic import GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from agents._kit.outcomes import failed_outcome
+from domain.agent import AgentSpec
+from domain.approval import Ask, Decision, PausedWork, ask_id
+from domain.run import RunContext
+from graph.state import AgentInput, State
+from graph.supervisor import Supervisor
+from tools.decisions import answer_schema
+
+ASK: Final = "ask"
+"""The node that asks."""
+
+_SHOWN_CHARS: Final = 2_000
+
+
+async def ask_person(state: Ask) -> State:
+    """Interrupt with one question; resumed with a decision, return it.
+
+    Nothing stands before or beside the interrupt: LangGraph runs this from its first line again.
+    """
+    decision = interrupt(dict(state), response_schema=_decision_type(state["response_schema"]))
+    return {"decisions": {state["id"]: decision.answer()}}
+
+
+def _decision_type(schema: dict[str, Any]) -> type[Decision]:
+    """Return `Decision` with the JSON schema of one question, which clients make a form of.
+
+    Only the form of a decision is checked when the graph is resumed: that an edit still fits a tool
+    which has changed since is the tool's to say, to the agent, and no reason to ask for ever.
+    """
+
+    class AboutThis(Decision):
+        @classmethod
+        def __get_pydantic_json_schema__(
+            cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+        ) -> JsonSchemaValue:
+            del core_schema, handler
+            return schema
+
+    return AboutThis
+
+
+class Asking:
+    """The node between rounds: while agents wait it asks and lets them go on, else the supervisor decides."""
+
+    def __init__(self, decide: Supervisor, agents: Mapping[str, AgentSpec]) -> None:
+        self._decide = decide
+        self._agents = agents
+
+    async def __call__(self, state: State, runtime: Runtime[RunContext]) -> Command[Any]:
+        """Return where the run goes on."""
+        paused = [work for _, work in sorted(state.get("paused", {}).items()) if work]
+        if not paused:
+            return await self._decide(state, runtime)
+        decisions = state.get("decisions", {})
+        asks = [ask for work in paused for ask in work["asks"] if ask["id"] not in decisions]
+        if asks:
+            return Command(goto=[Send(ASK, ask) for ask in asks])
+        return self._go_on(state, paused)
+
+    def _go_on(self, state: State, paused: list[PausedWork]) -> Command[Any]:
+        decisions = cast("dict[str, dict[str, Any]]", state.get("decisions", {}))
+        there = [work for work in paused if work["assignment"]["agent"] in self._agents]
+        gone = [work for work in paused if work not in there]
+        update: State = {
+            # Cleared in the step that hands them on, so that a checkpoint holds each of them once.
+            "paused": {work["assignment"]["path"]: None for work in paused},
+            "decisions": dict.fromkeys(decisions),
+        }
+        if gone:
+            update["outcomes"] = [_gone(work) for work in gone]
+        sends = [
+            Send(
+                work["assignment"]["agent"],
+                AgentInput(
+                    task=state["task"],
+                    results="",
+                    assignment=work["assignment"],
+                    paused=work,
+                    decisions={ask["id"]: decisions[ask["id"]] for ask in work["asks"]},
+                ),
+            )
+            for work in there
+        ]
+        return Command(goto=sends or "supervisor", update=update)
+
+
+def _gone(work: PausedWork) -> Any:  # noqa: ANN401 - an outcome
+    name = work["assignment"]["agent"]
+    return failed_outcome(
+        work["assignment"],
+        AgentSpec(name=name, description="No longer part of this server."),
+        model="",
+        code="run-incompatible",
+        detail=f"The agent {name} is no longer part of this server; what it had asked for was not done.",
+    )
+
+
+def read_ask(found: Interrupt, *, node: str, run_id: str, round_: int) -> Ask:
+    """Return the question that an interrupt puts; one of an outside graph becomes a request for input."""
+    if node == ASK:
+        return cast("Ask", found.value)
+    text = found.value if isinstance(found.value, str) else _shown(found.value)
+    return Ask(
+        id=ask_id(run_id, round_, node, found.id),
+        type="input",
+        agent=node,
+        path=node,
+        round=round_,
+        call=found.id,
+        tool=None,
+        args={},
+        description=text,
+        response_schema=answer_schema(_message_schema(found)),
+        by="any",
+    )
+
+
+def resume_value(found: Interrupt, *, node: str, decision: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever the graph asked for
+    """Return what answers an interrupt: our own nodes take the decision, outside graphs what was said."""
+    if node == ASK:
+        return dict(decision)
+    message = str(decision.get("message", ""))
+    return json.loads(message) if _wants_json(found) else message
+
+
+def _wants_json(found: Interrupt) -> bool:
+    """Return whether an outside graph wants a document: by its schema, or LangChain's own middleware."""
+    if found.response_schema:
+        return found.response_schema.get("type") != "string"
+    return isinstance(found.value, dict) and "action_requests" in found.value
+
+
+def _message_schema(found: Interrupt) -> dict[str, Any] | None:
+    schema = cast("dict[str, Any] | None", found.response_schema)
+    if not _wants_json(found):
+        return {"minLength": 1, **schema} if schema else None
+    document = schema or {
+        "type": "object",
+        "properties": {"decisions": {"type": "array", "minItems": _questions(found)}},
+        "required": ["decisions"],
+    }
+    return {
+        "type": "string",
+        "description": "A JSON document.",
+        "contentMediaType": "application/json",
+        "contentSchema": document,
+    }
+
+
+def _questions(found: Interrupt) -> int:
+    requests = found.value["action_requests"]
+    return len(requests) if isinstance(requests, list) else 1
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"

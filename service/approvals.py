@@ -1,0 +1,236 @@
+"""What people are asked: list, decide, settle, and close what nobody decided in time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
+from agents._kit.registry import Team
+from domain.approval import VERBS, Approval, approval_id
+from domain.errors import CallerError, ToolFailedError
+from domain.ports import (
+    ApprovalQuery,
+    ApprovalStore,
+    Clock,
+    Decided,
+    Dispatcher,
+    IdempotencyKey,
+    RunRef,
+    Verdict,
+)
+from domain.problems import Code, Pointer
+from domain.run import Run
+from service.hub import EventHub
+from service.notices import Notice
+from tools.gates import Gates
+from tools.registry import Toolbox
+
+EXPIRE_SECONDS: Final = 1.0
+"""How often approvals are looked for whose time is over."""
+
+EXPIRE_AT_ONCE: Final = 50
+
+_INBOX: Final = "GET /v1/approvals lists those that are."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decider:
+    """Who decides."""
+
+    tenant_id: str
+    caller_id: str
+
+
+class ApprovalService:
+    """The inbox of one server, for one tenant at a time."""
+
+    def __init__(
+        self,
+        *,
+        store: ApprovalStore,
+        hub: EventHub,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        toolbox: Toolbox,
+        gates: Gates,
+        team: Team,
+    ) -> None:
+        self._store = store
+        self._hub = hub
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._toolbox = toolbox
+        self._gates = gates
+        self._team = team
+
+    async def get(self, tenant_id: str, approval: str) -> Approval:
+        """Return an approval, or raise `not-found`."""
+        found = await self._store.get(tenant_id, approval)
+        if found is None:
+            raise CallerError("not-found", f"The approval {approval[:80]!r} is not there. {_INBOX}")
+        return found
+
+    async def find(self, tenant_id: str, query: ApprovalQuery) -> list[Approval]:
+        """Return up to `query.limit + 1` approvals, newest first."""
+        return await self._store.find(tenant_id, query)
+
+    async def decide(
+        self,
+        decider: Decider,
+        verdicts: Sequence[Verdict],
+        *,
+        run_id: str | None = None,
+        idempotency: IdempotencyKey | None = None,
+    ) -> Decided:
+        """Record decisions, all or none; with `run_id` they have to be about that run's approvals.
+
+        Raises `CallerError`, and leaves everything as it was, where one of them cannot be."""
+        for index, verdict in enumerate(verdicts):
+            approval = await self.get(decider.tenant_id, verdict.approval_id)
+            prefix = "" if run_id is None else f"/decisions/{index}"
+            if run_id is not None and approval.run_id != run_id:
+                raise _invalid(prefix, "/approval_id", f"is no approval of the run {run_id[:80]!r}")
+            self._check(approval, verdict, prefix)
+        decided = await self._store.decide(
+            decider.tenant_id,
+            verdicts,
+            by=decider.caller_id,
+            now=self._clock.now(),
+            idempotency=idempotency,
+        )
+        self._tell(decided)
+        return decided
+
+    async def settle(
+        self,
+        decider: Decider,
+        action: str,
+        *,
+        outcome: Literal["done", "not_done"],
+        result: str | None,
+    ) -> Run:
+        """Settle an action that is in doubt; return its run."""
+        return await self._store.settle(
+            decider.tenant_id,
+            approval_id(action),
+            outcome=outcome,
+            result=result,
+            by=decider.caller_id,
+            now=self._clock.now(),
+        )
+
+    async def expire(self) -> bool:
+        """Close some approvals whose time is over; return whether there may be more."""
+        closed = await self._store.expire(now=self._clock.now(), limit=EXPIRE_AT_ONCE)
+        for decided in closed:
+            self._tell(decided)
+        return len(closed) >= EXPIRE_AT_ONCE
+
+    async def receipt(self, run: Run) -> dict[str, Any]:
+        """Return who was asked and decided what, what was done, by whom, with which prompts, at what cost."""
+        asked, done = await self._store.records(RunRef(run.tenant_id, run.id))
+        prompts = {spec.name: _digest(spec.prompt) for spec in self._team.specs if spec.prompt}
+        document: dict[str, Any] = {
+            "object": "receipt",
+            "run_id": run.id,
+            "thread_id": run.thread_id,
+            "status": run.status,
+            "created_by": run.caller_id,
+            "created_at": run.model_dump(mode="json")["created_at"],
+            "ended_at": run.model_dump(mode="json")["ended_at"],
+            "task_digest": _digest(run.task),
+            "engine": run.engine,
+            "graph_version": run.graph_version,
+            "approvals_mode": run.approval_mode,
+            "prompts": prompts,
+            "approvals": [each.model_dump(mode="json") for each in asked],
+            "actions": [each.model_dump(mode="json") for each in done],
+            "usage": run.usage.model_dump(mode="json"),
+        }
+        return {**document, "digest": _digest(json.dumps(document, sort_keys=True))}
+
+    def _tell(self, decided: Decided) -> None:
+        """Tell the readers, and have the run go on where it may."""
+        if decided.events:
+            run_id = decided.events[0].run_id
+            self._hub.publish(run_id, [Notice(e, run=decided.run) for e in decided.events])
+        run = decided.run
+        if run is not None and run.status == "queued":
+            self._dispatcher.submit(RunRef(run.tenant_id, run.id), alone=True)
+
+    def _check(self, approval: Approval, verdict: Verdict, prefix: str) -> None:
+        """Refuse a decision that does not answer the question; nothing is written then."""
+        decision = verdict.decision
+        allowed = VERBS[approval.type]
+        if decision.type not in allowed:
+            detail = f"{decision.type!r} does not answer this; it may be {' or '.join(allowed)}"
+            raise _invalid(prefix, "/type", detail)
+        if verdict.remember and decision.type not in {"approve", "edit"}:
+            raise _invalid(prefix, "/remember", "goes with type 'approve' or 'edit' only")
+        if approval.status == "pending":
+            if decision.edited_action is not None and approval.tool is not None:
+                edited = decision.edited_action
+                self._check_edit(approval.tool, edited.name, edited.args, prefix)
+            if decision.type == "respond":
+                _check_message(approval, decision.message or "", prefix)
+
+    def _check_edit(self, name: str, edited: str, args: Mapping[str, Any], prefix: str) -> None:
+        where = f"{prefix}/edited_action"
+        if edited != name:
+            # Another tool has other gates, which nobody has looked at.
+            raise _invalid(where, "/name", f"is to stay {name!r}: an edit changes arguments only")
+        if name not in self._toolbox.names:
+            raise _invalid(where, "/name", f"{name!r} is no tool of this server any more")
+        tool = self._toolbox.get(name)
+        faults = tool.faults(args) + tool.surplus(args)
+        if faults:
+            raise _faulty(f"{where}/args", faults)
+        try:
+            ruling = self._gates.judge(tool, args, mode="policy")
+        except ToolFailedError as error:
+            raise _invalid(where, "/args", error.detail) from error
+        if ruling.gate == "deny":
+            raise _invalid(where, "/args", "is a call that the policy of this server denies")
+
+
+def _check_message(approval: Approval, message: str, prefix: str) -> None:
+    """Refuse an answer that an outside graph could not read."""
+    schema = approval.response_schema.get("properties", {}).get("message", {})
+    if approval.type != "input" or not schema:
+        return
+    document: Any = message
+    content = schema.get("contentSchema")
+    if content is not None:
+        try:
+            document = json.loads(message)
+        except (ValueError, RecursionError) as error:
+            raise _invalid(prefix, "/message", f"has to be a JSON document: {error}") from error
+    plain = {k: v for k, v in schema.items() if k not in {"contentSchema", "contentMediaType"}}
+    try:
+        found = next(Draft202012Validator(content or plain).iter_errors(document), None)
+    except SchemaError:
+        return  # the graph's own schema cannot be read: it has to check by itself
+    if found is not None:
+        where = "".join(f"/{part}" for part in found.absolute_path)
+        raise _invalid(prefix, "/message", f"{where or 'it'}: {found.message[:300]}")
+
+
+def _invalid(prefix: str, pointer: str, detail: str) -> CallerError:
+    return _faulty(prefix, [Pointer(pointer=pointer, detail=detail)])
+
+
+def _faulty(prefix: str, faults: Sequence[Pointer]) -> CallerError:
+    code: Code = "validation-error"
+    placed = [Pointer(pointer=f"{prefix}{f['pointer']}", detail=f["detail"]) for f in faults]
+    detail = f"{placed[0]['pointer'].lstrip('/')}: {placed[0]['detail']}. Nothing was decided."
+    return CallerError(code, detail, errors=placed)
+
+
+def _digest(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()}"

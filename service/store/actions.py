@@ -1,0 +1,344 @@
+"""The statements about actions and approvals: rows, the ledger's steps, and what a run's end does to them.
+
+Whoever changes one of a run's rows holds the run's own row first: that makes the changes follow one
+another, and keeps `runs.actions`, which clients read, true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
+
+from domain.approval import VERBS as ALLOWED
+from domain.approval import (
+    ActionRecord,
+    ActionStatus,
+    Approval,
+    Decision,
+    DecisionMade,
+    ToolAction,
+    action_id,
+    digest_of,
+)
+from domain.errors import OwnershipLostError
+from domain.events import EventDraft
+from domain.ledger import ActionCall, Doubt, Standing
+from domain.ports import RunRef
+from service.store.tables import actions, runs
+
+Row = dict[str, Any]
+"""A row by the names of its columns."""
+
+APPROVING: Final = frozenset({"approve", "edit"})
+"""The decisions after which a call runs."""
+
+CUT_OFF: Final = "The run ended while this was being carried out."
+NOT_MADE: Final = "The run ended before this was carried out."
+
+_SAME: Final = (
+    *("id", "run_id", "tenant_id", "thread_id", "type", "agent", "path", "round", "call", "tool"),
+    *("args_digest", "description", "response_schema", "decided_by", "expires_at", "on_expiry"),
+    "created_at",
+)
+"""What an approval and its row have in common."""
+
+_OF_RUN: Final = (
+    actions.c.run_id == bindparam("run"),
+    actions.c.tenant_id == bindparam("tenant"),
+)
+_ROWS: Final = select(actions).where(*_OF_RUN).order_by(actions.c.created_at, actions.c.id)
+_ROW: Final = select(actions).where(*_OF_RUN, actions.c.id == bindparam("action"))
+_BY_IDS: Final = select(actions).where(
+    actions.c.tenant_id == bindparam("tenant"),
+    actions.c.id.in_(bindparam("ids", expanding=True)),
+)
+_SHOWN: Final = (
+    select(actions.c.id, actions.c.tool, actions.c.status)
+    .where(*_OF_RUN, actions.c.status.is_not(None))
+    .order_by(actions.c.created_at, actions.c.id)
+)
+_PENDING: Final = (
+    select(actions.c.id, actions.c.type)
+    .where(*_OF_RUN, actions.c.approval == "pending")
+    .order_by(actions.c.created_at, actions.c.id)
+)
+_REMEMBERED: Final = select(actions.c.tool, actions.c.decision).where(
+    *_OF_RUN, actions.c.approval == "resolved", actions.c.tool.is_not(None)
+)
+_DOUBTS: Final = (
+    select(actions.c.agent, actions.c.tool, actions.c.id)
+    .where(*_OF_RUN, actions.c.status == "in_doubt")
+    .order_by(actions.c.created_at, actions.c.id)
+)
+_OWNER: Final = (
+    select(runs.c.status, runs.c.attempt)
+    .where(runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
+    .with_for_update(key_share=True)
+)
+_SHOW: Final = update(runs).where(runs.c.id == bindparam("run")).values(actions=bindparam("list"))
+_END: Final = (
+    update(actions)
+    .where(
+        actions.c.run_id == bindparam("run"),
+        actions.c.id == bindparam("action"),
+        actions.c.attempt == bindparam("of_attempt"),
+        actions.c.status.in_(["started", "in_doubt"]),
+        # A person who has settled it knows more than the segment that was cut off.
+        actions.c.settled_by.is_(None),
+    )
+    .values(status=bindparam("came_to"), result=bindparam("told"), ended_at=bindparam("now"))
+)
+
+
+def name(ref: RunRef) -> dict[str, Any]:
+    """Return the parameters that name a run."""
+    return {"run": ref.run_id, "tenant": ref.tenant_id}
+
+
+def request(connection: Connection, approvals: Sequence[Approval]) -> None:
+    """Insert what is asked; one that is there already stays as it is."""
+    if not approvals:
+        return
+    ids = [approval.id for approval in approvals]
+    values = {"tenant": approvals[0].tenant_id, "ids": ids}
+    known = {row.id for row in connection.execute(_BY_IDS, values)}
+    new = [_asked_row(approval) for approval in approvals if approval.id not in known]
+    if new:
+        connection.execute(insert(actions), new)
+    show(connection, RunRef(approvals[0].tenant_id, approvals[0].run_id))
+
+
+def _asked_row(approval: Approval) -> dict[str, Any]:
+    action = approval.type == "action"
+    return {
+        **{each: getattr(approval, each) for each in _SAME},
+        "args": approval.action.args if approval.action else None,
+        "approval": "pending",
+        "status": "pending" if action else None,
+        "decision": None,
+    }
+
+
+def show(connection: Connection, ref: RunRef) -> list[dict[str, Any]]:
+    """Bring `runs.actions` up to date; return it."""
+    shown = [
+        {"id": action_id(row.id), "tool": row.tool, "status": row.status}
+        for row in connection.execute(_SHOWN, name(ref))
+    ]
+    connection.execute(_SHOW, {"run": ref.run_id, "list": shown})
+    return shown
+
+
+def of_run(connection: Connection, ref: RunRef) -> list[Row]:
+    """Return all rows of a run, the oldest first."""
+    return [dict(row) for row in connection.execute(_ROWS, name(ref)).mappings()]
+
+
+def by_ids(connection: Connection, tenant_id: str, ids: Iterable[str]) -> dict[str, Row]:
+    """Return the rows of these approvals."""
+    found = connection.execute(_BY_IDS, {"tenant": tenant_id, "ids": list(ids)}).mappings()
+    return {row["id"]: dict(row) for row in found}
+
+
+def pending(connection: Connection, ref: RunRef) -> dict[str, str]:
+    """Return the type of each approval of the run that is open, by id."""
+    return {row.id: row.type for row in connection.execute(_PENDING, name(ref))}
+
+
+def remembered(connection: Connection, ref: RunRef) -> frozenset[str]:
+    """Return the tools that were approved for the rest of the run."""
+    found = connection.execute(_REMEMBERED, name(ref))
+    return frozenset(tool for tool, decision in found if (decision or {}).get("remember") == "run")
+
+
+def doubts(connection: Connection, ref: RunRef) -> list[Doubt]:
+    """Return the actions of the run that are in doubt."""
+    return [
+        Doubt(row.agent, row.tool, action_id(row.id))
+        for row in connection.execute(_DOUBTS, name(ref))
+    ]
+
+
+def approval_from(row: Row) -> Approval:
+    """Return a row as the approval it holds."""
+    asked = ToolAction(name=row["tool"], args=row["args"] or {}) if row["tool"] else None
+    return Approval.model_validate(
+        {
+            **row,
+            "status": row["approval"],
+            "action": asked,
+            "allowed_decisions": ALLOWED[row["type"]],
+            "response_schema": row["response_schema"] or {},
+        }
+    )
+
+
+def record_from(row: Row) -> ActionRecord:
+    """Return a row as the action it holds."""
+    return ActionRecord.model_validate({**row, "id": action_id(row["id"])})
+
+
+def answer_from(row: Row) -> dict[str, Any]:
+    """Return what the graph is told of an approval that is closed."""
+    if row["decision"]:
+        return Decision.model_validate(
+            {name: row["decision"].get(name) for name in Decision.model_fields}
+        ).answer()
+    if row["type"] == "input":
+        text = "Nobody answered in time. Decide by yourself, and say what you assumed."
+        return Decision(type="respond", message=text).answer()
+    return Decision(type="reject", message="Nobody decided in time.").answer()
+
+
+def decision_row(made: DecisionMade) -> dict[str, Any]:
+    """Return a decision as it is stored."""
+    return made.model_dump(mode="json")
+
+
+# The ledger's steps.
+
+
+def start(connection: Connection, call: ActionCall, now: datetime) -> Standing:
+    """Commit that an action is being carried out, or say where it stands."""
+    _own(connection, call, running=True)
+    digest = digest_of(call.tool, call.args)
+    row = _row(connection, call)
+    if row is None:
+        connection.execute(insert(actions), [_started_row(connection, call, digest, now)])
+    elif row["status"] == "decided" and row["decision"]["type"] in APPROVING:
+        if row["args_digest"] != digest:
+            return Standing("refused")  # what was approved is not what would run
+        _restart(connection, call, now)
+    elif row["status"] in {"pending", "decided"} or row["args_digest"] != digest:
+        return Standing("refused")
+    elif row["status"] == "started":
+        return Standing("left")
+    else:
+        return Standing("ended", row["status"], row["result"] or "")
+    show(connection, call.ref)
+    return Standing("begun")
+
+
+def start_again(connection: Connection, call: ActionCall, now: datetime) -> None:
+    """Take over an action that was left and has not taken effect."""
+    _own(connection, call, running=True)
+    _restart(connection, call, now)
+
+
+def end(
+    connection: Connection, call: ActionCall, status: ActionStatus, result: str, now: datetime
+) -> None:
+    """Record how an action ended that this attempt has started, or has found left."""
+    # Also of a run that was cancelled meanwhile: what is known now is worth more than the doubt.
+    _own(connection, call, running=False)
+    values = {
+        "run": call.ref.run_id,
+        "action": call.id,
+        "of_attempt": call.attempt,
+        "came_to": status,
+        "told": result,
+        "now": now,
+    }
+    if not connection.execute(_END, values).rowcount:
+        # Left by an earlier attempt: the row has that one's number.
+        left = update(actions).where(actions.c.id == call.id, actions.c.run_id == call.ref.run_id)
+        left = left.where(actions.c.status == "started", actions.c.attempt < call.attempt)
+        connection.execute(left.values(status=status, result=result, ended_at=now))
+    show(connection, call.ref)
+
+
+def _own(connection: Connection, call: ActionCall, *, running: bool) -> None:
+    """Hold the run's row; raises `OwnershipLostError` where the attempt has lost the run."""
+    owner = connection.execute(_OWNER, name(call.ref)).one_or_none()
+    if owner is None or owner.attempt != call.attempt or (running and owner.status != "running"):
+        msg = f"attempt {call.attempt} does not own run {call.ref.run_id!r} any more"
+        raise OwnershipLostError(msg)
+
+
+def _row(connection: Connection, call: ActionCall) -> RowMapping | None:
+    values = {**name(call.ref), "action": call.id}
+    return connection.execute(_ROW, values).mappings().one_or_none()
+
+
+def _restart(connection: Connection, call: ActionCall, now: datetime) -> None:
+    connection.execute(
+        update(actions)
+        .where(actions.c.id == call.id, actions.c.run_id == call.ref.run_id)
+        .values(status="started", attempt=call.attempt, started_at=now)
+    )
+
+
+def _started_row(
+    connection: Connection, call: ActionCall, digest: str, now: datetime
+) -> dict[str, Any]:
+    thread = select(runs.c.thread_id).where(runs.c.id == call.ref.run_id)
+    return {
+        "id": call.id,
+        "run_id": call.ref.run_id,
+        "tenant_id": call.ref.tenant_id,
+        "thread_id": connection.execute(thread).scalar_one(),
+        "type": "action",
+        "agent": call.agent,
+        "path": call.path,
+        "round": call.round,
+        "call": call.call,
+        "tool": call.tool,
+        "args": call.args,
+        "args_digest": digest,
+        "status": "started",
+        "description": "",
+        "decided_by": "any",
+        "on_expiry": "reject",
+        "created_at": now,
+        "attempt": call.attempt,
+        "started_at": now,
+    }
+
+
+# A run's end.
+
+
+def close(connection: Connection, ref: RunRef, now: datetime) -> list[EventDraft]:
+    """Close what a run leaves open that ends: nobody is asked any more, and what was being carried out is
+    in doubt. Returns the events that tell of it."""
+    drafts = []
+    for row in of_run(connection, ref):
+        values = _closed(row)
+        if not values:
+            continue
+        connection.execute(
+            update(actions).where(actions.c.id == row["id"]).values(ended_at=now, **values)
+        )
+        if values.get("status") == "in_doubt":
+            drafts.append(doubt_draft(row))
+    show(connection, ref)
+    return drafts
+
+
+def _closed(row: Row) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if row["approval"] == "pending":
+        values["approval"] = "cancelled"
+    if row["status"] == "started":
+        values |= {"status": "in_doubt", "result": CUT_OFF}
+    elif row["status"] == "pending" or (
+        row["status"] == "decided" and row["decision"]["type"] in APPROVING
+    ):
+        values |= {"status": "failed", "result": NOT_MADE}
+    return values
+
+
+def doubt_draft(row: Row) -> EventDraft:
+    """Return the event that an action is in doubt; the same that the agent would have told."""
+    about = {"id": action_id(row["id"]), "tool": row["tool"], "status": "in_doubt"}
+    return EventDraft(
+        type="action.in_doubt",
+        agent=row["agent"],
+        path=row["path"],
+        round=row["round"],
+        call=row["call"],
+        data={"action": about, "detail": CUT_OFF},
+    )

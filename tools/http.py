@@ -1,0 +1,401 @@
+"""The tool that sends one HTTP request to a host that the operator lists."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import ipaddress
+import re
+import ssl
+import zlib
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated, Any, Final, Literal, NamedTuple
+from urllib.parse import quote, unquote, unquote_to_bytes
+
+import httpx
+import orjson
+from langchain_core.tools import BaseTool, StructuredTool
+from langgraph.prebuilt import ToolRuntime
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError
+
+from domain.errors import EffectUnknownError, ToolFailedError
+from domain.run import RunContext
+from domain.tool import CallFacts
+from tools.limits import cut_result
+
+MAX_URL_CHARS: Final = 2_000
+MAX_BODY_CHARS: Final = 100_000
+MAX_HEADERS: Final = 20
+SHOWN_CHARS: Final = 15_000
+"""Together with status, headers and notes this stays below the limit of one tool result."""
+
+READING: Final = frozenset({"GET", "HEAD"})
+
+_HOST: Final = r"(?:\[[0-9a-f:.]+\]|[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*)"
+_ADDRESS: Final = re.compile(rf"{_HOST}:[0-9]{{1,5}}", re.ASCII | re.IGNORECASE)
+# Printable ASCII, but no `#` and `\`: not everybody reads those in the same way.
+_URL: Final = re.compile(
+    rf"(?P<origin>https?://{_HOST}(?::[0-9]{{1,5}})?)"
+    r"(?P<path>/[!\"$->@-\[\]-~]*)?(?P<query>\?[!\"$-\[\]-~]*)?",
+    re.ASCII | re.IGNORECASE,
+)
+_MAX_PORT: Final = 65_535
+
+# Servers disagree about what these mean: one takes `/a%2Fb`, `/a;x` or `//a` for another path.
+_AMBIGUOUS: Final = re.compile(
+    r"//|;|%(?![0-9a-f]{2})|%(?:2f|5c|25|3b|[01][0-9a-f]|7f)", re.ASCII | re.IGNORECASE
+)
+_PATH_SAFE: Final = "/:@!$&'()*+,="
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+_HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+_OWN_HEADERS: Final = frozenset(
+    {
+        *("host", "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade"),
+        *("trailer", "expect", "accept-encoding", "idempotency-key"),
+        "te",  # codespell:ignore te
+        # Many servers obey these: a GET would be a DELETE, or of another path than it was judged by.
+        *("x-method-override", "x-original-url", "x-rewrite-url"),
+    }
+)
+_OWN_PREFIXES: Final = ("proxy-", "x-forwarded-", "x-http-method")
+
+_MEDIA_TYPE: Final = re.compile(r"[a-z0-9.+-]{1,50}/[a-z0-9.+-]{1,80}")
+_TEXT_TYPE: Final = re.compile(
+    r"text/.*|image/svg\+xml|application/(?:.*\+)?(?:json|xml|yaml|javascript|x-ndjson)"
+)
+_PACKED: Final = frozenset({"gzip", "x-gzip", "deflate"})
+_LOCATION: Final = re.compile(r"[!-;=?-~]{1,500}")
+_FENCE: Final = re.compile(r"<(?=\s*/?\s*response)", re.IGNORECASE)
+
+_NOT_SENT: Final = (
+    *(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout),
+    *(httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.LocalProtocolError),
+)
+"""Errors that come before the first byte of a request."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpLimits:
+    """What one request may take."""
+
+    connect_seconds: float = 5.0
+    total_seconds: float = 30.0
+    read_bytes: int = 200_000
+    """Of the body, unpacked; what is longer is not read to its end."""
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+class HttpRequestArgs(BaseModel):
+    """The arguments of `http_request`."""
+
+    method: Annotated[
+        Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"], BeforeValidator(_upper)
+    ] = Field(description="The HTTP method: GET, HEAD, POST, PUT, PATCH or DELETE.")
+    url: str = Field(
+        max_length=MAX_URL_CHARS, description="As in https://api.example.com/v1/items?page=2."
+    )
+    headers: dict[
+        Annotated[str, StringConstraints(max_length=100)],
+        Annotated[str, StringConstraints(max_length=2_000)],
+    ] = Field(
+        default={}, max_length=MAX_HEADERS, description=f"Headers to send, at most {MAX_HEADERS}."
+    )
+    body: str | None = Field(
+        default=None, max_length=MAX_BODY_CHARS, description="The body: JSON or other text."
+    )
+
+
+class _Target(NamedTuple):
+    """Where a request goes: what is judged is read from the url that is sent."""
+
+    url: httpx.URL
+    address: str
+    path: str
+
+
+class _Request(NamedTuple):
+    """A request that may be sent as it is."""
+
+    method: str
+    target: _Target
+    headers: dict[str, str]
+    content: bytes
+
+    @property
+    def name(self) -> str:
+        # Without the query, which may hold a secret.
+        return f"{self.method} {self.target.address}{self.target.path}"
+
+
+@dataclass
+class _Answer:
+    """What came back, as far as it came."""
+
+    response: httpx.Response
+    body: bytearray = field(default_factory=bytearray)
+    more: bool = False
+    complete: bool = False
+
+    @property
+    def encoding(self) -> str:
+        return str(self.response.headers.get("content-encoding", "")).lower() or "identity"
+
+
+def http_reads(args: Mapping[str, Any]) -> bool:
+    """Return whether the call only reads, going by its method."""
+    return _upper(args.get("method")) in READING
+
+
+def http_facts(args: Mapping[str, Any]) -> CallFacts:
+    """Return what a gate may ask about the call; refuse one that would not be sent."""
+    try:
+        checked = HttpRequestArgs.model_validate(dict(args))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        message = f"The {first['loc'][0]} of the request cannot be used: {first['msg']}."
+        raise ToolFailedError(message) from None
+    request = _checked(checked.method, checked.url, checked.headers, checked.body)
+    target, size = request.target, len(request.content)
+    return CallFacts(method=request.method, host=target.address, path=target.path, size=size)
+
+
+def parse_allow(text: str) -> frozenset[str]:
+    """Return the `host:port` entries of SIGNALBOX_HTTP_ALLOW, each in the form it is compared in."""
+    if not text.strip():
+        return frozenset()
+    return frozenset(_entry(entry.strip()) for entry in text.split(","))
+
+
+def _entry(entry: str) -> str:
+    with suppress(ToolFailedError):
+        if _ADDRESS.fullmatch(entry):
+            return _target(f"http://{entry}/").address
+    message = (
+        f"{entry!r} is not one host and its port: write each as in api.example.com:443 or "
+        "[::1]:8080, without scheme, path or wildcard, and commas between them"
+    )
+    raise ValueError(message)
+
+
+def make_http_request(allow: Collection[str], *, limits: HttpLimits | None = None) -> BaseTool:
+    """Return the tool `http_request`; it reaches the `host:port` entries of `allow` alone."""
+    allowed, bounds = frozenset(allow), limits or HttpLimits()
+
+    async def http_request(
+        method: str,
+        url: str,
+        runtime: ToolRuntime[RunContext, Any],
+        headers: dict[str, str] | None = None,
+        body: str | None = None,
+    ) -> str:
+        request = _checked(method, url, headers or {}, body)
+        refuse_unlisted(request.target.address, allowed)
+        if runtime.context.action_id:
+            request.headers["idempotency-key"] = runtime.context.action_id
+        return _report(await _send(request, bounds))
+
+    hosts = ", ".join(sorted(allowed)) or "none, every request is refused"
+    return StructuredTool.from_function(
+        coroutine=http_request,
+        name="http_request",
+        description=f"Send one HTTP request; redirects are not followed. Allowed hosts: {hosts}.",
+        args_schema=HttpRequestArgs,
+    )
+
+
+def refuse_unlisted(address: str, allowed: frozenset[str]) -> None:
+    """Raise `ToolFailedError` unless a `host:port` is allowed."""
+    if address not in allowed:
+        why = f"{address} is not an allowed host" if allowed else "No host is allowed here"
+        message = (
+            f"{why}, and nothing was sent to {address}: the operator lists hosts, each with its "
+            "port, in SIGNALBOX_HTTP_ALLOW."
+        )
+        raise ToolFailedError(message)
+
+
+def _checked(method: str, url: str, headers: Mapping[str, str], body: str | None) -> _Request:
+    target = _target(url)
+    sent = _headers(headers)
+    if body and method in READING:
+        raise ToolFailedError(f"A {method} request has no body; put what you ask for into the url.")
+    content = (body or "").encode("utf-8")
+    if content:
+        sent.setdefault("content-type", _content_type(content))
+    return _Request(method, target, sent, content)
+
+
+def _target(url: str) -> _Target:
+    """Parse a url, once: for the rules that judge the request and for the request itself."""
+    parts = _URL.fullmatch(url)
+    if parts is None:
+        message = (
+            "The url cannot be used: write it as in https://api.example.com:443/path?page=2, with "
+            "http or https and a plain host, without user, password, fragment, space or backslash, "
+            "and percent-encode what is not ASCII."
+        )
+        raise ToolFailedError(message)
+    path = _clean_path(parts["path"] or "/")
+    try:
+        clean = httpx.URL(f"{parts['origin']}{path}{parts['query'] or ''}")
+        _ = clean.host  # Decoded: a name that starts with `xn--` may be none.
+    except (httpx.InvalidURL, UnicodeError):
+        raise ToolFailedError("The host of the url is not a valid name or address.") from None
+    return _Target(clean, _address(clean), clean.raw_path.partition(b"?")[0].decode("ascii"))
+
+
+def _clean_path(path: str) -> str:
+    """Return the one spelling of a path, so that no encoding hides what is asked for."""
+    if _AMBIGUOUS.search(path) or any(unquote(part) in {".", ".."} for part in path.split("/")):
+        message = (
+            "The path of the url is not sent as it is: it may have no dot segments, empty segments "
+            "or semicolons, and no encoded slash, backslash, percent sign or control character."
+        )
+        raise ToolFailedError(message)
+    return quote(unquote_to_bytes(path), safe=_PATH_SAFE)
+
+
+def _address(url: httpx.URL) -> str:
+    """Return `host:port` in its one spelling."""
+    host = url.raw_host.decode("ascii").lower()
+    port = url.port if url.port is not None else (443 if url.scheme == "https" else 80)
+    if not 1 <= port <= _MAX_PORT:
+        raise ToolFailedError(f"The url names port {port}; ports are 1 to {_MAX_PORT}.")
+    if ":" in host:
+        # An IPv6 address can be written in many ways.
+        return f"[{ipaddress.IPv6Address(host).compressed}]:{port}"
+    return f"{host}:{port}"
+
+
+def _headers(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers to send, by their names in lower case."""
+    sent = {"user-agent": "signalbox", "accept-encoding": "identity"}
+    for name, value in given.items():
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            # The value may be a secret, and is not repeated.
+            message = f"The header {name!r} has a character that a header may not have."
+            raise ToolFailedError(message)
+        # Behind some gateways `_` and `-` are the same.
+        plain = name.lower().replace("_", "-")
+        if plain in _OWN_HEADERS or plain.startswith(_OWN_PREFIXES):
+            raise ToolFailedError(f"The header {name!r} may not be set; leave it out.")
+        sent[name.lower()] = value.strip()
+    return sent
+
+
+def _content_type(content: bytes) -> str:
+    with suppress(orjson.JSONDecodeError):
+        orjson.loads(content)
+        return "application/json"
+    return "text/plain; charset=utf-8"
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    # Reading the certificates takes longer than a whole request, and reads files.
+    return httpx.create_ssl_context(trust_env=False)
+
+
+async def _send(request: _Request, limits: HttpLimits) -> _Answer:
+    """Send a request once; raises where no answer came."""
+    answer: _Answer | None = None
+    failure: Exception | None = None
+    client = httpx.AsyncClient(
+        verify=await asyncio.to_thread(_trusted),
+        timeout=httpx.Timeout(limits.total_seconds, connect=limits.connect_seconds),
+        trust_env=False,
+    )
+    try:
+        async with asyncio.timeout(limits.total_seconds), client:
+            sending = client.stream(
+                request.method,
+                request.target.url,
+                headers=[(k.encode(), v.encode("latin-1")) for k, v in request.headers.items()],
+                content=request.content or None,
+                follow_redirects=False,
+            )
+            async with sending as response:
+                answer = _Answer(response)
+                await _read(answer, limits.read_bytes)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the request may have been sent
+        failure = error
+    if answer is None:
+        # Raised out here so that it is not chained: an error of the library may quote a header.
+        raise _failed(request, failure, limits)
+    # With a status the effect is known, even if the body never came.
+    return answer
+
+
+async def _read(answer: _Answer, most: int) -> None:
+    """Read a body up to so many bytes, however far a packed one would unfold."""
+    packed = answer.encoding in _PACKED
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32) if packed else None
+    async for raw in answer.response.aiter_raw():
+        room = most + 1 - len(answer.body)
+        answer.body += raw[:room] if unpacker is None else unpacker.decompress(raw, room)
+        # The second bound is for a stream that unfolds to nothing and has no end.
+        if len(answer.body) > most or answer.response.num_bytes_downloaded > most:
+            del answer.body[most:]
+            answer.more = True
+            break
+    answer.complete = unpacker is None or unpacker.eof or answer.more or not answer.body
+
+
+def _failed(
+    request: _Request, error: Exception | None, limits: HttpLimits
+) -> ToolFailedError | EffectUnknownError:
+    late = isinstance(error, TimeoutError | httpx.TimeoutException)
+    if isinstance(error, _NOT_SENT):
+        when = f" within {limits.connect_seconds:g} s" if late else ""
+        message = f"{request.name}: no connection could be made{when}; nothing was sent."
+        return ToolFailedError(message)
+    when = f"within {limits.total_seconds:g} s" if late else "before the connection broke"
+    message = f"{request.name}: no answer came {when}"
+    if request.method in READING:
+        return ToolFailedError(f"{message}. It only reads and may be tried again.")
+    return EffectUnknownError(f"{message}, and it is not known whether the request took effect.")
+
+
+def _report(answer: _Answer) -> str:
+    status, headers = answer.response.status_code, answer.response.headers
+    # Outside of the fence stands nothing that the server could phrase: no reason, no odd type.
+    media_type = headers.get("content-type", "").lower().partition(";")[0].strip()
+    media_type = media_type if _MEDIA_TYPE.fullmatch(media_type) else ""
+    first = f"HTTP {status} {httpx.codes.get_reason_phrase(status)}".rstrip()
+    lines = [first, f"content-type: {media_type or '(none)'}"]
+    if answer.response.is_redirect and "location" in headers:
+        location = headers["location"]
+        lines.append(f"location: {location if _LOCATION.fullmatch(location) else '(not shown)'}")
+    lines.append(_body(answer, media_type))
+    if answer.more:
+        lines.append(f"(the body goes on; only its first {len(answer.body)} bytes were read)")
+    if not answer.complete:
+        lines.append("(the body broke off; the status above is certain)")
+    return "\n".join(lines)
+
+
+def _body(answer: _Answer, media_type: str) -> str:
+    if not answer.body:
+        return "(no body)"
+    text = _text(answer) if not media_type or _TEXT_TYPE.fullmatch(media_type) else None
+    if text is None:
+        size = f"{'more than ' if answer.more else ''}{len(answer.body)} bytes"
+        return f"({size} of {media_type or 'an unnamed type'}, not shown)"
+    # The body is data from outside: it must not end the fence and go on as if it were ours.
+    return f"<response>\n{cut_result(_FENCE.sub('&lt;', text), SHOWN_CHARS)}\n</response>"
+
+
+def _text(answer: _Answer) -> str | None:
+    # Where the body was cut, its last character may be half of one.
+    whole = answer.complete and not answer.more
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(answer.body, final=whole)
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text or answer.encoding not in {*_PACKED, "identity"} else text
