@@ -10,7 +10,6 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command, Interrupt, Send, interrupt
 from pydantic import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from agents._kit.outcomes import failed_outcome
 from domain.agent import AgentSpec
@@ -45,7 +44,7 @@ def _decision_type(schema: dict[str, Any]) -> type[Decision]:
     class AboutThis(Decision):
         @classmethod
         def __get_pydantic_json_schema__(
-            cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+            cls, core_schema: object, handler: GetJsonSchemaHandler
         ) -> JsonSchemaValue:
             del core_schema, handler
             return schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from agents._kit.models import ModelGateway, ModelSettings
 from agents._kit.registry import Team, find_team
@@ -116,47 +116,26 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
     if not uses_queue(settings) and not executes:
         raise ConfigurationError(NO_QUEUE)
     async with AsyncExitStack() as stack:
-        toolbox = open_toolbox(settings)
-        gates = open_gates(settings, toolbox)
-        team = open_team(settings, toolbox)
-        gateway = open_gateway(settings, team)
+        parts = _open_parts(settings)
+        toolbox, gates, team, gateway = parts
         stack.push_async_callback(gateway.aclose)
         queue = _make_queue(settings, gateway.engine) if uses_queue(settings) else None
         store = await stack.enter_async_context(_open_store(settings, queue))
         hub, clock = EventHub(), SystemClock()
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
         gateway.settle, gateway.on_booked = checkpoints.settle, checkpoints.book
-        workflow = build_workflow(
-            team=team,
-            gateway=gateway,
-            toolbox=toolbox,
-            gates=gates,
-            ledger=SqlActionLedger(store.database, clock, checkpoints),
-            checkpointer=checkpoints.saver,
-        )
-        version_of_graph = graph_version(team, toolbox)
-        executor = Executor(
-            store=store,
-            people=People(
-                approvals=store.approvals,
-                hub=hub,
-                clock=clock,
-                checkpoints=checkpoints,
-                seconds=settings.approval_seconds or None,
-                on_expiry=settings.approval_on_expiry,
-            ),
-            hub=hub,
-            clock=clock,
-            workflow=workflow,
-            graph_version=version_of_graph,
-            workspaces=settings.data_dir.resolve() / "workspaces",
-            gateway=gateway,
-            checkpoints=checkpoints,
+        executor = _make_executor(
+            settings, store, hub=hub, clock=clock, checkpoints=checkpoints, parts=parts
         )
         dispatcher, chores = (
             await _open_queue(settings, queue, store, hub, executor, stack, executes=executes)
             if queue
             else await _open_local(settings, store, executor, stack)
+        )
+        rules = RunRules(
+            engine=gateway.engine,
+            graph_version=executor.graph_version,
+            max_rounds=settings.max_rounds,
         )
         runs = RunService(
             store=store,
@@ -165,11 +144,7 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
             clock=clock,
             ids=UuidIds(),
             team=team,
-            rules=RunRules(
-                engine=gateway.engine,
-                graph_version=version_of_graph,
-                max_rounds=settings.max_rounds,
-            ),
+            rules=rules,
         )
         approvals = ApprovalService(
             store=store.approvals,
@@ -195,9 +170,63 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
             dispatcher=dispatcher,
             team=team,
             gateway=gateway,
-            graph_version=version_of_graph,
+            graph_version=executor.graph_version,
             version=product_version(),
         )
+
+
+class _Parts(NamedTuple):
+    """What runs are made of."""
+
+    toolbox: Toolbox
+    gates: Gates
+    team: Team
+    gateway: ModelGateway
+
+
+def _open_parts(settings: Settings) -> _Parts:
+    toolbox = open_toolbox(settings)
+    gates = open_gates(settings, toolbox)
+    team = open_team(settings, toolbox)
+    return _Parts(toolbox, gates, team, open_gateway(settings, team))
+
+
+def _make_executor(
+    settings: Settings,
+    store: SqlRunStore,
+    *,
+    hub: EventHub,
+    clock: Clock,
+    checkpoints: Checkpoints,
+    parts: _Parts,
+) -> Executor:
+    workflow = build_workflow(
+        team=parts.team,
+        gateway=parts.gateway,
+        toolbox=parts.toolbox,
+        gates=parts.gates,
+        ledger=SqlActionLedger(store.database, clock, checkpoints),
+        checkpointer=checkpoints.saver,
+    )
+    people = People(
+        approvals=store.approvals,
+        hub=hub,
+        clock=clock,
+        checkpoints=checkpoints,
+        seconds=settings.approval_seconds or None,
+        on_expiry=settings.approval_on_expiry,
+    )
+    return Executor(
+        store=store,
+        people=people,
+        hub=hub,
+        clock=clock,
+        workflow=workflow,
+        graph_version=graph_version(parts.team, parts.toolbox),
+        workspaces=settings.data_dir.resolve() / "workspaces",
+        gateway=parts.gateway,
+        checkpoints=checkpoints,
+    )
 
 
 def _open_store(

@@ -20,8 +20,7 @@ from domain.approval import AskRaised
 from domain.errors import OwnershipLostError, RunFailedError, StoreUnavailableError
 from domain.events import TERMINAL_TYPES, EventDraft
 from domain.ports import Claim, Clock, RunRef, RunStore
-from domain.problems import make_problem
-from domain.run import AgentResult, Degraded, Ending, Run, RunContext, RunResult
+from domain.run import Ending, Run, RunContext
 from graph.continuation import carry_over
 from graph.projection import unfinished_drafts, update_drafts
 from graph.state import FinalAnswer, State, Workflow
@@ -29,6 +28,7 @@ from graph.streaming import Item, Segment
 from graph.workflow import recursion_limit
 from service.asking import Asked, People, read_asked, resume_with
 from service.checkpoints import Checkpoints, Saver
+from service.endings import ending_of, failed_ending
 from service.events import SegmentLog
 from service.hub import EventHub
 from service.notices import Notice
@@ -105,7 +105,7 @@ class Executor:
         self._hub = hub
         self._clock = clock
         self._workflow = workflow
-        self._graph_version = graph_version
+        self.graph_version: Final = graph_version
         self._engine = gateway.engine
         self._workspaces = workspaces
         self._relay = gateway.relay
@@ -175,9 +175,9 @@ class Executor:
         """Return how the run ended, or that it waits; `None` where it was drained."""
         try:
             final = await self._reach_end(work)
-            return _ending(final) if final else "waiting"
+            return ending_of(final) if final else "waiting"
         except RunFailedError as error:
-            return _failed(error)
+            return failed_ending(error)
         except GraphDrained:
             return None
 
@@ -272,7 +272,7 @@ class Executor:
         graph, snapshot = await carry_over(
             work.graph, snapshot, _config(run), version=run.graph_version
         )
-        if run.graph_version != self._graph_version:
+        if run.graph_version != self.graph_version:
             action = "run_continued_by_other_version"
             _log.info("Another graph version began the run.", extra=_log_fields(run, action))
         state = cast("State", snapshot.values)
@@ -383,26 +383,6 @@ def _opening(run: Run, *, decided: bool) -> list[EventDraft]:
         data = {"attempt": run.attempt, "cause": "decision" if decided else "recovery"}
         drafts.append(EventDraft(type="run.resumed", call=str(run.attempt), data=data))
     return drafts
-
-
-def _ending(final: FinalAnswer) -> Ending:
-    failure = final["failure"]
-    agents = {name: AgentResult(**share) for name, share in final["agents"].items()}
-    result = RunResult(output=final["output"], citations=final["citations"], agents=agents)
-    return Ending(
-        status=final["status"],
-        stop_reason=final["stop_reason"],
-        # A failed run has no output, but says why each of its agents failed.
-        result=result if agents else None,
-        error=make_problem(failure["code"], failure["detail"]) if failure else None,
-        degraded=tuple(Degraded(**part) for part in final["missing"]),
-        rounds=final["rounds"],
-    )
-
-
-def _failed(error: RunFailedError) -> Ending:
-    problem = make_problem(error.code, error.detail)
-    return Ending(status="failed", stop_reason="error", error=problem)
 
 
 def _log_fields(run: Run, action: str) -> dict[str, Any]:

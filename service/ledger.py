@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Concatenate
+from collections.abc import Awaitable
+from typing import TypeVar
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -15,7 +14,8 @@ from domain.ledger import ActionCall, Doubt, Standing
 from domain.ports import Clock, RunRef
 from service.checkpoints import Checkpoints
 from service.store import Database, actions
-from service.store.database import P, T
+
+T = TypeVar("T")
 
 
 class SqlActionLedger:
@@ -29,32 +29,29 @@ class SqlActionLedger:
     async def start(self, call: ActionCall) -> Standing:
         """Commit that the action is being carried out, or say where it stands."""
         await self._checkpoints.reach(call.ref.run_id, call.steps)
-        return await self._write(actions.start, call, self._clock.now())
+        # Onto the disk: after a power cut it has to be known that something was under way.
+        return await self._guarded(
+            self._database.write_through(actions.start, call, self._clock.now())
+        )
 
     async def start_again(self, call: ActionCall) -> None:
         """Take over an action that is known not to have taken effect."""
-        await self._write(actions.start_again, call, self._clock.now())
+        await self._guarded(self._database.write(actions.start_again, call, self._clock.now()))
 
     async def end(self, call: ActionCall, status: ActionStatus, result: str) -> None:
         """Record how the action ended."""
-        await self._write(actions.end, call, status, result, self._clock.now())
+        await self._guarded(
+            self._database.write(actions.end, call, status, result, self._clock.now())
+        )
 
     async def doubts(self, ref: RunRef) -> list[Doubt]:
         """Return the actions of the run that are in doubt."""
-        try:
-            return await self._database.read(actions.doubts, ref)
-        except (DBAPIError, PoolTimeoutError) as error:
-            raise _away(error) from error
+        return await self._guarded(self._database.read(actions.doubts, ref))
 
-    async def _write(
-        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def _guarded(self, step: Awaitable[T]) -> T:
         """Do a step; a database that is away ends the segment and is no failure of the agent."""
         try:
-            return await self._database.write(work, *args, **kwargs)
+            return await step
         except (DBAPIError, PoolTimeoutError) as error:
-            raise _away(error) from error
-
-
-def _away(error: Exception) -> StoreUnavailableError:
-    return StoreUnavailableError(f"the ledger of actions cannot be reached: {error}")
+            msg = f"the ledger of actions cannot be reached: {error}"
+            raise StoreUnavailableError(msg) from error

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from domain.agent import TIERS, Tier
 from domain.errors import ConfigurationError
 from domain.gates import GateRule, OnExpiry
-from tools.http import parse_allow
+from tools.addresses import parse_allow
 
 DEFAULT_MODELS: Final[dict[Tier, str]] = {
     "fast": "openai:gpt-4o-mini",

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ValidationError
 from domain.errors import ConfigurationError
 from domain.problems import Pointer
 from domain.tool import CallFacts, Effect
+from tools.addresses import refuse_unlisted
 from tools.control import make_ask_user
 from tools.files import make_list_files, make_read_file, make_write_file
-from tools.http import http_facts, http_reads, make_http_request, refuse_unlisted
+from tools.http import http_facts, http_reads, make_http_request
 from tools.knowledge import Knowledge
 from tools.python import make_run_python
 from tools.search import make_search_documents

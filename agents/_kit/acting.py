@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Literal, NamedTuple
@@ -60,8 +60,12 @@ Run = Callable[[ToolCallRequest], Awaitable[Ran]]
 class Acting:
     """Puts every tool call past the gates, and those that change the world through the ledger."""
 
-    def __init__(self, toolbox: Toolbox, gates: Gates, ledger: ActionLedger) -> None:
+    def __init__(
+        self, toolbox: Toolbox, gates: Gates, ledger: ActionLedger, *, tools: Collection[str]
+    ) -> None:
         self._toolbox = toolbox
+        self._tools = frozenset(tools)
+        """Those of the agent: what it was not offered asks nobody and is in no ledger."""
         self._gates = gates
         self._ledger = ledger
 
@@ -103,7 +107,7 @@ class Acting:
         return message
 
     def _find(self, name: str) -> Tool | None:
-        return self._toolbox.get(name) if name in self._toolbox.names else None
+        return self._toolbox.get(name) if name in self._tools else None
 
     def _judge(self, tool: Tool, args: Mapping[str, Any], context: AssignmentContext) -> Ruling:
         return self._gates.judge(

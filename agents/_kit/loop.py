@@ -212,7 +212,9 @@ class AgentLoop:
     ) -> None:
         self.spec: Final = spec
         self._gateway: Final = gateway
-        acting = Acting(toolbox, gates or Gates(COMMON_RULES), ledger or LocalLedger())
+        acting = Acting(
+            toolbox, gates or Gates(COMMON_RULES), ledger or LocalLedger(), tools=spec.tools
+        )
         self._graph: Final[Any] = spec.graph or create_agent(
             gateway.talking(spec.tier),
             [tool.tool for tool in toolbox.select(spec.tools)],

@@ -25,6 +25,7 @@ from agents._kit.offline_statistics import asks_figure, relates_series, write_st
 from agents._kit.offline_templates import write_function
 from agents._kit.prompts import PromptParts
 from domain.agent import AgentSpec
+from tools.control import ASK_USER
 
 RUN: Final = "run_python"
 SEARCH: Final = "search_documents"
@@ -173,7 +174,8 @@ def _own_part(desk: Desk) -> str:
     own = []
     for clause in clauses:
         best = weigh_agents(clause.text, desk.specs)[0]
-        if best.weight == 0 or set(best.spec.tools) == set(desk.tools):
+        # What every agent has besides its own tools tells nothing about who it is.
+        if best.weight == 0 or {*best.spec.tools, ASK_USER} == {*desk.tools, ASK_USER}:
             own.append(clause)
     return "".join(f"{clause.gap}{clause.text}" for clause in own).strip(" ,;") or text
 

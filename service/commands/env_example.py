@@ -64,7 +64,7 @@ def _value(default: object) -> str:
             return str(default).lower()
         case float():
             return f"{default:g}"
-        case tuple():
+        case tuple() | frozenset():
             return ",".join(default)
         case Path():
             return default.as_posix()

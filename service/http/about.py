@@ -10,10 +10,11 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from starlette.responses import Response
 
 from domain.agent import TIERS
+from service.http.approval_schemas import ToolList
 from service.http.caller import Parts
 from service.http.openapi import problems
 from service.http.runs import json_response
-from service.http.schemas import AgentList, Health, Info, ToolList
+from service.http.schemas import AgentList, Health, Info
 
 router: Final = APIRouter(tags=["service"])
 

@@ -12,18 +12,18 @@ from domain.errors import CallerError
 from domain.ports import ApprovalQuery, Verdict
 from domain.run import Run
 from service.approvals import Decider
-from service.http.caller import Caller, Parts, Tenant
-from service.http.json_body import JsonRoute
-from service.http.negotiation import idempotency_of
-from service.http.openapi import problems
-from service.http.runs import json_response, page, run_response
-from service.http.schemas import (
+from service.http.approval_schemas import (
     ApprovalPage,
     DecisionIn,
     DecisionsIn,
     Receipt,
     ResolutionIn,
 )
+from service.http.caller import Caller, Parts, Tenant
+from service.http.json_body import JsonRoute
+from service.http.negotiation import idempotency_of
+from service.http.openapi import problems
+from service.http.runs import json_response, page, run_response
 
 router: Final = APIRouter(prefix="/v1", tags=["approvals"], route_class=JsonRoute)
 
@@ -49,7 +49,7 @@ async def list_approvals(
     if "\x00" in f"{run_id}{cursor}":
         msg = "run_id and cursor: a NUL character (%00) cannot be looked for. Leave it out."
         raise CallerError("invalid-parameter", msg)
-    if cursor is not None and not cursor.startswith("apr_"):
+    if cursor is not None and not _is_approval_id(cursor):
         msg = f"The cursor {cursor!r} is not one of this list. Send next_cursor as it came."
         raise CallerError("malformed-cursor", msg)
     query = ApprovalQuery(status=status, run_id=run_id, limit=limit, before=cursor)
@@ -109,6 +109,11 @@ async def decide_run(
     )
     rows = [approval.model_dump(mode="json") for approval in decided.approvals]
     return _answer(page(rows, len(rows), "id"), replayed=decided.replayed)
+
+
+def _is_approval_id(text: str) -> bool:
+    body = text.removeprefix("apr_")
+    return body != text and len(body) == 32 and all(c in "0123456789abcdef" for c in body)  # noqa: PLR2004 - hex digits of half a SHA-256
 
 
 def _verdict(approval_id: str, body: DecisionIn) -> Verdict:

@@ -176,6 +176,12 @@ def approval_from(row: Row) -> Approval:
     )
 
 
+def approvals_of(connection: Connection, tenant_id: str, ids: Sequence[str]) -> list[Approval]:
+    """Return these approvals, in their order."""
+    found = by_ids(connection, tenant_id, ids)
+    return [approval_from(found[each]) for each in ids]
+
+
 def record_from(row: Row) -> ActionRecord:
     """Return a row as the action it holds."""
     return ActionRecord.model_validate({**row, "id": action_id(row["id"])})

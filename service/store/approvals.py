@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, select, tuple_
 from domain.approval import ActionRecord, Approval
 from domain.ports import ApprovalQuery, Decided, IdempotencyKey, RunRef, Verdict, Waiting
 from domain.run import Run
-from service.store import actions, decisions
+from service.store import actions, decisions, expiry, waiting
 from service.store.database import Database
 from service.store.tables import actions as rows
 from service.store.threads import Turns
@@ -43,7 +43,7 @@ class SqlApprovalStore:
     ) -> Waiting:
         """Make the run wait, unless all of the approvals have been decided meanwhile."""
         return await self._database.write(
-            decisions.wait_for, ref, attempt, approval_ids, since, now, self._turns
+            waiting.wait_for, ref, attempt, approval_ids, since, now, self._turns
         )
 
     async def decide(
@@ -78,8 +78,8 @@ class SqlApprovalStore:
     async def expire(self, *, now: datetime, limit: int) -> list[Decided]:
         """Close approvals whose time is over, run by run."""
         closed = []
-        for ref in await self._database.read(decisions.due, now, limit):
-            done = await self._database.write(decisions.expire, ref, now, self._turns)
+        for ref in await self._database.read(expiry.due, now, limit):
+            done = await self._database.write(expiry.expire, ref, now, self._turns)
             if done:
                 closed.append(done)
         return closed

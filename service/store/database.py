@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
@@ -39,6 +40,12 @@ class Database(Protocol):
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Do the work in a transaction that may write; an exception undoes all of it."""
+        ...
+
+    async def write_through(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do the same, and return only when not even a power cut takes it back."""
         ...
 
     async def read(
@@ -127,7 +134,19 @@ class SqliteDatabase:
     ) -> T:
         """Do the work in a transaction that may write; an exception undoes all of it."""
         deferred = self._take_deferred()
-        written = self._writer.run(deferred, work, *args, **kwargs)
+        return await self._follow(deferred, self._writer.run(deferred, work, *args, **kwargs))
+
+    async def write_through(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do the same, and see it onto the disk: with it go all the commits before it."""
+        deferred = self._take_deferred()
+        return await self._follow(
+            deferred, self._writer.run_through(deferred, work, *args, **kwargs)
+        )
+
+    async def _follow(self, deferred: Deferred, written: asyncio.Future[T]) -> T:
+        """Return what was written, and keep an eye on the rows that go with it."""
         if deferred:
             self._carrier = written
             written.add_done_callback(partial(self._carried, deferred))
@@ -158,6 +177,12 @@ class MemoryDatabase:
         """Do the work in a transaction that may write; an exception undoes all of it."""
         with self._engine.begin() as connection:
             return work(connection, *args, **kwargs)
+
+    async def write_through(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do the same: a power cut takes all of it."""
+        return await self.write(work, *args, **kwargs)
 
     async def read(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -193,6 +218,17 @@ class _NotInsertedError(Exception):
     """The deferred rows of a write were not written, and so nothing else was."""
 
 
+@contextmanager
+def _synchronous(connection: Connection) -> Iterator[None]:
+    """Have SQLite wait for the disk at each commit. Only between transactions can that be changed."""
+    driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+    driver.execute("PRAGMA synchronous = FULL").close()
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA synchronous = NORMAL").close()
+
+
 class _Lane:
     """One connection and the only thread that uses it."""
 
@@ -209,6 +245,19 @@ class _Lane:
     ) -> asyncio.Future[T]:
         call = partial(self._transact, first, work, *args, **kwargs)
         return asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def run_through(
+        self,
+        first: Deferred,
+        work: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> asyncio.Future[T]:
+        def transact() -> T:
+            with self._engine.connect() as connection, _synchronous(connection):
+                return self._transact(first, work, *args, **kwargs)
+
+        return asyncio.get_running_loop().run_in_executor(self._thread, transact)
 
     def _transact(
         self,

@@ -143,6 +143,12 @@ class PostgresDatabase:
         """Do the work in a transaction that may write; an exception undoes all of it."""
         return await _transact(self._writers, work, *args, **kwargs)
 
+    async def write_through(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do the same, and wait for the disk also where the server is set not to."""
+        return await _transact(self._writers, partial(_synchronous, work), *args, **kwargs)
+
     async def read(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
@@ -174,6 +180,16 @@ async def _transact(
             extra={"action": "transaction_repeated"},
         )
     return await _attempt(engine, work, *args, **kwargs)
+
+
+def _synchronous(
+    work: Callable[Concatenate[Connection, P], T],
+    connection: Connection,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
+    return work(connection, *args, **kwargs)
 
 
 async def _attempt(

@@ -20,7 +20,8 @@ from domain.errors import EffectUnknownError, ToolFailedError
 from domain.run import RunContext
 from domain.tool import MAX_RESULT_CHARS, CallFacts
 from tests.fakes.http_target import CountingTarget, target_in_thread
-from tools.http import HttpLimits, http_facts, http_reads, make_http_request, parse_allow
+from tools.addresses import parse_allow
+from tools.http import HttpLimits, http_facts, http_reads, make_http_request
 
 KEY = "act_0001"
 

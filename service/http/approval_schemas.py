@@ -1,0 +1,209 @@
+"""What clients send and get about approvals, actions and tools."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from domain.approval import MAX_MESSAGE_CHARS, ActionRecord, Approval, Decision, ToolAction, Verb
+from domain.gates import GateRule
+from domain.run import ApprovalMode, RunStatus
+from domain.tool import Effect
+from domain.usage import Usage
+from service.http.schemas import SAFE_INTEGER, Name, Reason, Strict, can_be_kept, says_something
+
+DEEPEST: Final = 50
+"""How deep the arguments of an edited call may be nested."""
+
+Message = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=MAX_MESSAGE_CHARS),
+    AfterValidator(says_something),
+]
+
+
+def _storable(value: object, depth: int = 0) -> None:
+    """Refuse what a database cannot keep in a document."""
+    if depth > DEEPEST:
+        msg = f"must not be nested deeper than {DEEPEST}"
+        raise ValueError(msg)
+    if isinstance(value, str):
+        can_be_kept(value)
+    elif isinstance(value, int) and abs(value) > SAFE_INTEGER:
+        msg = "must have no integer beyond 2**53"
+        raise ValueError(msg)
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            can_be_kept(str(name))
+            _storable(each, depth + 1)
+    elif isinstance(value, list):
+        for each in value:
+            _storable(each, depth + 1)
+
+
+class DecisionIn(Strict):
+    """The body of a decision."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"type": "approve", "comment": "Checked with accounting."},
+                {
+                    "type": "edit",
+                    "edited_action": {
+                        "name": "http_request",
+                        "args": {
+                            "method": "POST",
+                            "url": "http://127.0.0.1:9000/orders",
+                            "body": '{"amount": 10}',
+                        },
+                    },
+                },
+                {"type": "reject", "message": "Not before Monday."},
+                {"type": "respond", "message": "Use the account 4711."},
+            ]
+        }
+    )
+
+    type: Verb = Field(
+        description="`approve` the call runs as it stands · `edit` it runs with other arguments · "
+        "`reject` it does not run, and the agent reads why · `respond` the message is its result."
+    )
+    edited_action: ToolAction | None = None
+    message: Message | None = None
+    comment: Reason | None = Field(default=None, description="A note for the record.")
+    remember: Literal["run"] | None = Field(
+        default=None, description="Do not ask about this tool again in this run."
+    )
+    args_digest: StrictStr | None = Field(
+        default=None,
+        max_length=100,
+        description="The digest of the call you looked at; refused where it is another by now.",
+    )
+
+    @model_validator(mode="after")
+    def _is_a_decision(self) -> DecisionIn:
+        self.decision()
+        return self
+
+    @field_validator("edited_action")
+    @classmethod
+    def _can_be_stored(cls, action: ToolAction | None) -> ToolAction | None:
+        if action is not None:
+            _storable(action.args)
+        return action
+
+    def decision(self) -> Decision:
+        """Return what was decided, without what goes with it."""
+        try:
+            return Decision(type=self.type, edited_action=self.edited_action, message=self.message)
+        except ValidationError as error:
+            raise ValueError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from None
+
+
+class RunDecisionIn(DecisionIn):
+    """One of several decisions."""
+
+    approval_id: Name
+
+
+class DecisionsIn(Strict):
+    """The body of several decisions about one run."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "decisions": [
+                        {"approval_id": "apr_0193f2c4a1b27c3d8e4f5a6b7c8d9e0f", "type": "approve"}
+                    ]
+                }
+            ]
+        }
+    )
+
+    decisions: list[RunDecisionIn] = Field(min_length=1, max_length=100)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> DecisionsIn:
+        ids = [each.approval_id for each in self.decisions]
+        if len(set(ids)) < len(ids):
+            msg = "an approval stands twice; decide about each once"
+            raise ValueError(msg)
+        return self
+
+
+class ResolutionIn(Strict):
+    """The body that settles an action in doubt."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"outcome": "done", "result": "The order 77 is there."}]}
+    )
+
+    outcome: Literal["done", "not_done"] = Field(
+        description="`done`: it took effect · `not_done`: it did not."
+    )
+    result: Reason | None = Field(default=None, description="What was found out.")
+
+
+class ApprovalPage(BaseModel):
+    """A page of approvals, newest first; or those that were decided, in the order sent."""
+
+    data: list[Approval]
+    next_cursor: str | None
+    has_more: bool
+
+
+class Receipt(BaseModel):
+    """Who was asked and decided what, what was done, with which prompts, at what cost."""
+
+    object: Literal["receipt"]
+    run_id: str
+    thread_id: str
+    status: RunStatus
+    created_by: str
+    created_at: str
+    ended_at: str | None
+    task_digest: str
+    engine: Literal["model", "offline"]
+    graph_version: str
+    approvals_mode: ApprovalMode
+    prompts: dict[str, str]
+    """The SHA-256 of each agent's prompt as this server has it now."""
+    approvals: list[Approval]
+    actions: list[ActionRecord]
+    usage: Usage
+    digest: str
+    """The SHA-256 of all the rest, as JSON with sorted keys."""
+
+
+class ToolOut(BaseModel):
+    """A tool and its gate."""
+
+    name: str
+    description: str
+    effect: Effect
+    gate: Literal["auto", "ask", "deny", "rules"]
+    """`rules`: it depends on the call; the rules say how."""
+    rules: list[GateRule]
+    off_reason: str | None
+    args_schema: dict[str, Any]
+
+
+class ToolList(BaseModel):
+    """The tools with their gates."""
+
+    data: list[ToolOut]
+    next_cursor: str | None = None
+    has_more: bool = False

@@ -1,0 +1,178 @@
+"""The statements by which a run waits for people, and goes on.
+
+The run's row is held through each of them, so a decision either comes before the run waits, which then
+does not wait for it, or after, and then puts the run into the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, Literal, NamedTuple
+
+from sqlalchemy import Connection, bindparam, null, select, update
+
+from domain.approval import Approval
+from domain.errors import OwnershipLostError, RunFailedError
+from domain.events import Event, EventDraft
+from domain.ports import RunRef, Waiting
+from domain.run import ACTIVE, RequiredAction, Run
+from service.store import actions, events, forgetting, threads, usage
+from service.store.actions import Row
+from service.store.rows import run_from
+from service.store.tables import runs
+from service.store.threads import Turns
+
+_WAITS: Final = (
+    select(runs.c.status, runs.c.attempt, runs.c.caller_id)
+    .where(runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
+    .with_for_update(key_share=True)
+)
+
+
+class Held(NamedTuple):
+    """A run whose row is held until the transaction ends."""
+
+    ref: RunRef
+    status: str
+    attempt: int
+    caller_id: str
+
+
+def hold(connection: Connection, ref: RunRef) -> Held | None:
+    """Keep a run as it is until the transaction ends; `None` where it is not there."""
+    row = connection.execute(_WAITS, actions.name(ref)).one_or_none()
+    return None if row is None else Held(ref, row.status, row.attempt, row.caller_id)
+
+
+def wait_for(
+    connection: Connection,
+    ref: RunRef,
+    attempt: int,
+    approval_ids: Sequence[str],
+    since: str | None,
+    now: datetime,
+    turns: Turns,
+) -> Waiting:
+    """Make a run wait, unless everything it waits for has been decided."""
+    threads.hold_caller(connection, ref, turns)
+    held = hold(connection, ref)
+    if held is None or (held.status, held.attempt) != ("running", attempt):
+        msg = f"attempt {attempt} does not own run {ref.run_id!r} any more"
+        raise OwnershipLostError(msg)
+    asked = actions.by_ids(connection, ref.tenant_id, approval_ids)
+    _refuse_missing(asked, approval_ids)
+    lapsed = [row for row in asked.values() if row["approval"] == "expired"]
+    if any(row["on_expiry"] == "fail" for row in lapsed):
+        raise undecided(lapsed[0])
+    if not any(row["approval"] == "pending" for row in asked.values()):
+        answers = {each: actions.answer_from(asked[each]) for each in approval_ids}
+        return Waiting(answers, actions.remembered(connection, ref))
+    open_ = actions.pending(connection, ref)
+    required = required_action(open_)
+    draft = EventDraft(
+        type="run.requires_action",
+        call=str(attempt),
+        data={"required_action": required.model_dump(mode="json")},
+    )
+    run, told = change(
+        connection,
+        ref,
+        [draft],
+        now,
+        status="requires_action",
+        required_action=required.model_dump(mode="json"),
+    )
+    forgetting.tidy_waiting(connection, ref, since)
+    # The thread stays busy, but the caller's place is free for another run.
+    threads.enqueue(connection, threads.next_of_caller(connection, run, turns), turns)
+    return Waiting(None, run=run, events=tuple(told))
+
+
+def _refuse_missing(asked: Mapping[str, object], wanted: Sequence[str]) -> None:
+    missing = [each for each in wanted if each not in asked]
+    if missing:
+        msg = f"approvals {missing} were never stored"
+        raise LookupError(msg)
+
+
+def undecided(row: Row) -> RunFailedError:
+    """Return why a run ends that may not go on without a decision."""
+    what = f"about {row['tool']}" if row["tool"] else "the question"
+    msg = f"Nobody decided {what} ({row['id']}) in time, and the run may not go on without."
+    return RunFailedError(msg, code="deadline-exceeded")
+
+
+def required_action(open_: Mapping[str, str]) -> RequiredAction:
+    """Return what a run waits for: the type of the weightiest question, and all that are open."""
+    kinds = set(open_.values())
+    kind: Literal["approval", "budget", "input"] = "input"
+    if "action" in kinds:
+        kind = "approval"
+    elif "budget" in kinds:
+        kind = "budget"
+    return RequiredAction(type=kind, approval_ids=list(open_))
+
+
+def change(
+    connection: Connection,
+    ref: RunRef,
+    drafts: Sequence[EventDraft],
+    now: datetime,
+    **values: Any,
+) -> tuple[Run, list[Event]]:
+    """Change the row of a held run and append events to its log."""
+    actions.show(connection, ref)
+    changed = (
+        update(runs)
+        .where(runs.c.id == ref.run_id, runs.c.tenant_id == ref.tenant_id)
+        .values(last_seq=runs.c.last_seq + len(drafts), **values)
+        .returning(*runs.c)
+    )
+    row = connection.execute(changed).mappings().one()
+    run = run_from(row, usage.of_run(connection, ref))
+    new = events.number(
+        drafts, run_id=ref.run_id, last_seq=run.last_seq, attempt=run.attempt, now=now
+    )
+    events.add(connection, ref.tenant_id, new)
+    return run, new
+
+
+def go_on(
+    connection: Connection,
+    held: Held,
+    drafts: Sequence[EventDraft],
+    now: datetime,
+    turns: Turns,
+) -> tuple[Run | None, list[Event]]:
+    """Tell of what was decided; a run that waits for nothing more is put into the queue."""
+    if held.status not in ACTIVE:
+        return None, []
+    open_ = actions.pending(connection, held.ref)
+    values: dict[str, Any] = {}
+    if held.status == "requires_action":
+        values = (
+            {"required_action": required_action(open_).model_dump(mode="json")}
+            if open_
+            else {"status": "queued", "required_action": null()}
+        )
+    run, told = change(connection, held.ref, drafts, now, **values)
+    if run.status == "queued" and held.status == "requires_action":
+        threads.enqueue(connection, {held.ref}, turns)
+        return run, told
+    return None, told
+
+
+def approval_draft(
+    type_: Literal["approval.requested", "approval.resolved", "approval.expired"],
+    approval: Approval,
+) -> EventDraft:
+    """Return an event about an approval."""
+    return EventDraft(
+        type=type_,
+        agent=approval.agent,
+        path=approval.path,
+        round=approval.round,
+        call=approval.call,
+        data={"approval": approval.model_dump(mode="json")},
+    )
