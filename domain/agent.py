@@ -72,6 +72,8 @@ class ToolCallRecord(TypedDict):
     status: Literal["completed", "failed"]
     summary: str
     duration_ms: int | None
+    doubt: NotRequired[dict[str, Any]]
+    """What the event says where nobody knows whether the call took effect."""
 
 
 class TurnRecord(TypedDict):

@@ -17,7 +17,7 @@ from domain.approval import Ask, Decision, PausedWork, ask_id
 from domain.run import RunContext
 from graph.state import AgentInput, State
 from graph.supervisor import Supervisor
-from tools.decisions import answer_schema
+from tools.decisions import answer_schema, decisions_schema
 
 ASK: Final = "ask"
 """The node that asks."""
@@ -147,11 +147,7 @@ def _message_schema(found: Interrupt) -> dict[str, Any] | None:
     schema = cast("dict[str, Any] | None", found.response_schema)
     if not _wants_json(found):
         return {"minLength": 1, **schema} if schema else None
-    document = schema or {
-        "type": "object",
-        "properties": {"decisions": {"type": "array", "minItems": _questions(found)}},
-        "required": ["decisions"],
-    }
+    document = schema or decisions_schema(_allowed(found.value))
     return {
         "type": "string",
         "description": "A JSON document.",
@@ -160,9 +156,15 @@ def _message_schema(found: Interrupt) -> dict[str, Any] | None:
     }
 
 
-def _questions(found: Interrupt) -> int:
-    requests = found.value["action_requests"]
-    return len(requests) if isinstance(requests, list) else 1
+def _allowed(value: Mapping[str, Any]) -> list[list[str]]:
+    """Return for each request of LangChain's middleware which decisions it allows."""
+    requests, configs = value["action_requests"], value.get("review_configs")
+    count = len(requests) if isinstance(requests, list) else 1
+    told = [
+        list(config.get("allowed_decisions", ())) if isinstance(config, dict) else []
+        for config in (configs if isinstance(configs, list) else [])
+    ]
+    return [*told, *([[]] * count)][:count]
 
 
 def _shown(value: object) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
+from agents._kit.cleaning import is_clean
 from agents._kit.registry import Team
-from domain.approval import VERBS, Approval, approval_id
+from domain.approval import ACTION_PREFIX, VERBS, Approval, ToolAction, approval_id
 from domain.errors import CallerError, ToolFailedError
 from domain.ports import (
     ApprovalQuery,
@@ -116,6 +117,8 @@ class ApprovalService:
         result: str | None,
     ) -> Run:
         """Settle an action that is in doubt; return its run."""
+        if not action.startswith(ACTION_PREFIX):
+            raise CallerError("not-found", f"The action {action[:80]!r} is not there.")
         return await self._store.settle(
             decider.tenant_id,
             approval_id(action),
@@ -176,13 +179,13 @@ class ApprovalService:
         if approval.status == "pending":
             if decision.edited_action is not None and approval.tool is not None:
                 edited = decision.edited_action
-                self._check_edit(approval.tool, edited.name, edited.args, prefix)
+                self._check_edit(approval, approval.tool, edited, prefix)
             if decision.type == "respond":
                 _check_message(approval, decision.message or "", prefix)
 
-    def _check_edit(self, name: str, edited: str, args: Mapping[str, Any], prefix: str) -> None:
-        where = f"{prefix}/edited_action"
-        if edited != name:
+    def _check_edit(self, approval: Approval, name: str, edited: ToolAction, prefix: str) -> None:
+        where, args = f"{prefix}/edited_action", edited.args
+        if edited.name != name:
             # Another tool has other gates, which nobody has looked at.
             raise _invalid(where, "/name", f"is to stay {name!r}: an edit changes arguments only")
         if name not in self._toolbox.names:
@@ -197,6 +200,10 @@ class ApprovalService:
             raise _invalid(where, "/args", error.detail) from error
         if ruling.gate == "deny":
             raise _invalid(where, "/args", "is a call that the policy of this server denies")
+        if ruling.gate == "ask" and ruling.by == "other" and approval.decided_by != "other":
+            # Whoever may decide about this call may not be one who may decide about that.
+            detail = "is a call about which somebody else than the run's creator has to decide"
+            raise _invalid(where, "/args", detail)
 
 
 def _check_message(approval: Approval, message: str, prefix: str) -> None:
@@ -211,6 +218,10 @@ def _check_message(approval: Approval, message: str, prefix: str) -> None:
             document = json.loads(message)
         except (ValueError, RecursionError) as error:
             raise _invalid(prefix, "/message", f"has to be a JSON document: {error}") from error
+        if not is_clean(document):
+            # The graph would be resumed with it, and what cannot be saved would stop it for good.
+            detail = "has a number, half a character or a depth that cannot be kept"
+            raise _invalid(prefix, "/message", detail)
     plain = {k: v for k, v in schema.items() if k not in {"contentSchema", "contentMediaType"}}
     try:
         found = next(Draft202012Validator(content or plain).iter_errors(document), None)

@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -52,13 +52,21 @@ def worker() -> None:
 @click.argument("task")
 @click.option("--url", default=None, help="Use a running server instead of starting one.")
 @click.option("--quiet", is_flag=True, help="Do not show progress on stderr.")
-def run(task: str, url: str | None, *, quiet: bool) -> None:
+@click.option(
+    "--approve",
+    type=click.Choice(["ask", "auto", "deny"]),
+    default="ask",
+    help="What to do where a person is asked: ask on the terminal, approve or reject everything.",
+)
+def run(
+    task: str, url: str | None, *, quiet: bool, approve: Literal["ask", "auto", "deny"]
+) -> None:
     """Run TASK over HTTP: progress on stderr, the Run as JSON on stdout. Exit 0 only if it completed."""
     settings = _settings()
     from service.commands.run import INTERRUPTED, run_task  # noqa: PLC0415 - after the environment is prepared
 
     try:
-        code = asyncio.run(run_task(settings, task, url=url, quiet=quiet))
+        code = asyncio.run(run_task(settings, task, url=url, quiet=quiet, approve=approve))
     except KeyboardInterrupt:  # click would say "Aborted!" and exit 1, as if the run had failed
         code = INTERRUPTED
     sys.exit(code)

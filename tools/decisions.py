@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -32,6 +33,30 @@ def action_schema(tool: Tool) -> dict[str, Any]:
         ],
         **shared,
     }
+
+
+def decisions_schema(requests: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Return the schema of what LangChain's own middleware is answered: a decision about each request.
+
+    `requests` says of each which decisions it allows; nothing stands for all of them.
+    """
+    action = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "args": {"type": "object"}},
+        "required": ["name", "args"],
+    }
+    known = {
+        "approve": _decision("approve"),
+        "edit": _decision("edit", edited_action=action),
+        "reject": _decision("reject", optional={"message": _MESSAGE}),
+        "respond": _decision("respond", message=_MESSAGE),
+    }
+    each = [
+        {"oneOf": [schema for kind, schema in known.items() if kind in allowed]}
+        for allowed in (set(allowed) & known.keys() or known.keys() for allowed in requests)
+    ]
+    listed = {"type": "array", "prefixItems": each, "items": False, "minItems": len(each)}
+    return {"type": "object", "properties": {"decisions": listed}, "required": ["decisions"]}
 
 
 def answer_schema(message: dict[str, Any] | None = None) -> dict[str, Any]:

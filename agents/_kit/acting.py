@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 from langchain.agents.middleware.types import ToolCallRequest
 from langchain_core.messages import ToolCall, ToolMessage
 
-from agents._kit.outcomes import AssignmentContext
+from agents._kit.outcomes import IN_DOUBT, AssignmentContext
 from domain.approval import Ask, Verb, action_id, ask_id
 from domain.errors import OwnershipLostError, StoreUnavailableError
 from domain.ledger import ActionCall, ActionLedger
@@ -22,9 +22,6 @@ from tools.decisions import action_schema, answer_schema
 from tools.gates import Gates, Ruling, misunderstanding
 from tools.limits import cut_result
 from tools.registry import Tool, Toolbox
-
-IN_DOUBT: Final = "in_doubt"
-"""Where a message keeps the id of the action that its call left in doubt."""
 
 ARGS: Final = "args"
 """Where a message keeps the arguments that a person put in the place of its call's."""
@@ -143,7 +140,7 @@ class Acting:
         if standing.found == "refused":
             return _refusal(request, _NOT_APPROVED)
         if standing.found == "ended":
-            if standing.status == IN_DOUBT:
+            if standing.status == "in_doubt":
                 return self._doubt(request, action, context, standing.result)
             return _result(request, standing.result, failed=standing.status == "failed")
         if standing.found == "left":
@@ -160,7 +157,7 @@ class Acting:
                 await asyncio.shield(self._cut_off(tool, action, context))
             raise
         await self._ledger.end(action, ran.took, ran.message.text)
-        if ran.took == IN_DOUBT:
+        if ran.took == "in_doubt":
             return self._doubt(request, action, context, ran.message.text)
         return ran.message
 
@@ -178,29 +175,32 @@ class Acting:
         if known == "done":
             await self._ledger.end(action, "done", _UNTOLD)
             return _result(request, _UNTOLD, failed=False)
-        await self._ledger.end(action, IN_DOUBT, _UNCERTAIN)
+        await self._ledger.end(action, "in_doubt", _UNCERTAIN)
         return self._doubt(request, action, context, _UNCERTAIN)
 
     async def _cut_off(self, tool: Tool, action: ActionCall, context: AssignmentContext) -> None:
         if tool.reads(action.args):
             await self._ledger.end(action, "failed", _LOST)
             return
-        await self._ledger.end(action, IN_DOUBT, _UNCERTAIN)
+        await self._ledger.end(action, "in_doubt", _UNCERTAIN)
         _tell_doubt(action, context, _UNCERTAIN)
 
     def _doubt(
         self, request: ToolCallRequest, action: ActionCall, context: AssignmentContext, why: str
     ) -> ToolMessage:
-        _tell_doubt(action, context, why)
+        doubt = _tell_doubt(action, context, why)
         text = why if _UNCERTAIN in why else f"{why} {_UNCERTAIN}"
         message = _refusal(request, text)
-        message.additional_kwargs[IN_DOUBT] = action_id(action.id)
+        message.additional_kwargs[IN_DOUBT] = doubt
         return message
 
 
-def _tell_doubt(action: ActionCall, context: AssignmentContext, why: str) -> None:
-    about = {"id": action_id(action.id), "tool": action.tool, "status": IN_DOUBT}
-    context.write(context.draft("action.in_doubt", {"action": about, "detail": why}, action.call))
+def _tell_doubt(action: ActionCall, context: AssignmentContext, why: str) -> dict[str, Any]:
+    """Put it on the stream that an action is in doubt; return what was told."""
+    about = {"id": action_id(action.id), "tool": action.tool, "status": "in_doubt"}
+    told = {"action": about, "detail": why}
+    context.write(context.draft("action.in_doubt", told, action.call))
+    return told
 
 
 def _ask(

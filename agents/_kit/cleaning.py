@@ -25,11 +25,18 @@ def clean_message(message: AIMessage) -> AIMessage:
     for position, call in enumerate(message.tool_calls):
         # Providers repeat ids within a turn, or leave them out; a result has to find its call.
         known = {each["id"] for each in calls}
-        own = call["id"] if call["id"] and call["id"] not in known else f"call-{position}"
+        own, number = call["id"], position
+        while not own or own in known:
+            own, number = f"call-{number}", number + 1
         calls.append({**call, "id": own, "args": _clean(call["args"])})
     if content == message.content and calls == message.tool_calls:
         return message
     return message.model_copy(update={"content": content, "tool_calls": calls})
+
+
+def is_clean(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Return whether a value can be stored as it is."""
+    return bool(_clean(value) == value)
 
 
 def clean_text(text: str) -> str:

@@ -30,6 +30,9 @@ SUMMARY_CHARS: Final = 500
 ARGS_CHARS: Final = 4_000
 """How much of one argument the event carries."""
 
+IN_DOUBT: Final = "in_doubt"
+"""Where a message keeps what is told of the action that its call left in doubt."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AssignmentContext(RunContext):
@@ -129,7 +132,10 @@ def turn_events(turn: int, record: TurnRecord) -> list[TurnEvent]:
     for position, call in enumerate(record["calls"]):
         key = f"{turn}.{position}"
         started = {"call_id": call["call_id"], "tool": call["tool"], "args": call["args"]}
-        events += [TurnEvent("tool.started", started, key), tool_ended(call, key)]
+        events.append(TurnEvent("tool.started", started, key))
+        if "doubt" in call:
+            events.append(TurnEvent("action.in_doubt", call["doubt"], key))
+        events.append(tool_ended(call, key))
     return events
 
 
@@ -178,7 +184,7 @@ def message_data(message_id: str, message: AIMessage) -> dict[str, Any]:
 def make_record(
     call_id: str, tool: str, args: dict[str, Any], message: ToolMessage
 ) -> ToolCallRecord:
-    return ToolCallRecord(
+    record = ToolCallRecord(
         call_id=call_id,
         tool=tool,
         args=args,
@@ -186,6 +192,8 @@ def make_record(
         summary=cut_result(message.text, SUMMARY_CHARS),
         duration_ms=message.additional_kwargs.get("duration_ms"),
     )
+    doubt = message.additional_kwargs.get(IN_DOUBT)
+    return {**record, "doubt": doubt} if doubt else record
 
 
 def tool_ended(record: ToolCallRecord, call: str) -> TurnEvent:

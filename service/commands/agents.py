@@ -8,9 +8,10 @@ from typing import Any, cast
 
 from agents._kit.loop import AgentLoop
 from domain.agent import Assignment
-from domain.errors import ConfigurationError
+from domain.approval import PausedWork
+from domain.errors import ConfigurationError, RunFailedError
 from domain.run import RunContext
-from service.bootstrap import open_gateway, open_team, open_toolbox
+from service.bootstrap import open_gates, open_gateway, open_team, open_toolbox
 from service.settings import Settings
 
 
@@ -36,7 +37,8 @@ async def test_agent(settings: Settings, name: str, task: str) -> dict[str, Any]
         known = ", ".join(s.name for s in team.specs)
         msg = f"There is no agent {name!r}; the agents are {known}."
         raise ConfigurationError(msg)
-    loop = AgentLoop(spec, open_gateway(settings, team), toolbox)
+    gates = open_gates(settings, toolbox)
+    loop = AgentLoop(spec, open_gateway(settings, team), toolbox, gates=gates)
     with tempfile.TemporaryDirectory(prefix="signalbox-") as folder:
         outcome = await loop(
             Assignment(agent=name, task=task, path=name, round=1),
@@ -46,4 +48,9 @@ async def test_agent(settings: Settings, name: str, task: str) -> dict[str, Any]
             config={"configurable": {}},
             write=lambda _: None,
         )
+    if "asks" in outcome:
+        asks = cast("PausedWork", outcome)["asks"]
+        asked = ", ".join(sorted({str(ask["tool"]) for ask in asks}))
+        msg = f"The agent asks a person ({asked}), which needs a server: give the task to `signalbox run`."
+        raise RunFailedError(msg)
     return cast("dict[str, Any]", outcome)

@@ -10,7 +10,13 @@ from typing import Literal
 
 from domain.agent import TIERS
 from domain.errors import ConfigurationError, DatabaseInUseError
-from service.bootstrap import open_gateway, open_team, open_toolbox, product_version
+from service.bootstrap import (
+    open_gates,
+    open_gateway,
+    open_team,
+    open_toolbox,
+    product_version,
+)
 from service.settings import Settings, unknown_variables
 from service.store import open_store, shown_url
 
@@ -48,7 +54,7 @@ async def examine(settings: Settings) -> list[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     findings = [ok("version", f"signalbox {product_version()} on Python {version}")]
     findings += [_variables(), _key("OPENAI_API_KEY", settings)]
-    for check in (_agents, _models, _folder, _code, _search):
+    for check in (_agents, _models, _folder, _code, _gates, _search):
         findings.append(_guarded(check, settings))
     findings.append(await _database(settings))
     return findings
@@ -98,10 +104,25 @@ def _folder(settings: Settings) -> Finding:
 
 
 def _code(settings: Settings) -> Finding:
-    reason = open_toolbox(settings).get("run_python").off_reason
-    if reason:
-        return warn("code", reason)
-    return warn("code", "run_python is limited but no security boundary in this version")
+    gate = open_gates(settings, open_toolbox(settings)).usual(
+        open_toolbox(settings).get("run_python")
+    )
+    text = "run_python is limited but no security boundary in this version"
+    if gate == "deny":
+        return ok("code", "run_python is denied by SIGNALBOX_GATES")
+    return warn("code", f"{text}; a person approves each program" if gate == "ask" else text)
+
+
+def _gates(settings: Settings) -> Finding:
+    gates = open_gates(settings, open_toolbox(settings))
+    if any(rule.by == "other" for rule in gates.rules):
+        return warn(
+            "gates",
+            "a rule has by='other', but without keys every caller is the same one: nobody can decide "
+            "what it asks. Take it out, or let it expire",
+        )
+    hosts = ", ".join(sorted(settings.http_allow)) or "none"
+    return ok("gates", f"{len(settings.gates)} rules of your own; http_request may reach: {hosts}")
 
 
 def _search(settings: Settings) -> Finding:

@@ -21,9 +21,9 @@ class Progress:
 
     def begin(self, run: dict[str, Any]) -> None:
         """Say which run begins."""
-        self._say("signalbox", f"{run['id']} accepted")
+        self.say("signalbox", f"{run['id']} accepted")
         if run["engine"] == "offline":
-            self._say(
+            self.say(
                 "signalbox", "no language model is configured: the offline planner does the work"
             )
 
@@ -33,11 +33,11 @@ class Progress:
         rounds = "1 round" if run["rounds"] == 1 else f"{run['rounds']} rounds"
         tokens = usage["input_tokens"] + usage["output_tokens"]
         cost = f"${usage['cost_usd']}" if usage["cost_known"] else "cost unknown"
-        self._say("signalbox", f"{run['status']} after {rounds}, {tokens} tokens, {cost}")
+        self.say("signalbox", f"{run['status']} after {rounds}, {tokens} tokens, {cost}")
         for part in run["degraded"]:
-            self._say("signalbox", f"missing: {part['agent']}: {part['reason']}")
+            self.say("signalbox", f"missing: {part['agent']}: {part['reason']}")
         if run["error"]:
-            self._say("signalbox", f"{run['error']['code']}: {run['error']['detail']}")
+            self.say("signalbox", f"{run['error']['code']}: {run['error']['detail']}")
 
     def show(self, event: dict[str, Any]) -> None:
         """Show one event of the stream."""
@@ -50,21 +50,22 @@ class Progress:
         else:
             text = _describe(type_, data)
             if text:
-                self._say(agent, text)
+                self.say(agent, text)
 
     def _token(self, agent: str, data: dict[str, Any]) -> None:
         whole = self._lines.get(data["message_id"], "") + data["text"]
         *lines, rest = whole.split("\n")
         for line in lines:
-            self._say(agent, f"  {line}")
+            self.say(agent, f"  {line}")
         self._lines[data["message_id"]] = rest
 
     def _flush(self, agent: str, message_id: str) -> None:
         rest = self._lines.pop(message_id, "")
         if rest:
-            self._say(agent, f"  {rest}")
+            self.say(agent, f"  {rest}")
 
-    def _say(self, agent: str, text: str) -> None:
+    def say(self, agent: str, text: str) -> None:
+        """Print a line in an agent's name."""
         if self._quiet:
             return
         if agent not in self._agents:
@@ -89,6 +90,13 @@ def _describe(type_: str, data: dict[str, Any]) -> str:
         return f"{data['tool']} answered in {data['duration_ms']} ms"
     if type_ in {"tool.failed", "agent.failed"}:
         return f"{data.get('tool', 'failed')}: {_short(data['detail'])}"
+    if type_ == "run.requires_action":
+        return "waits for a decision"
+    if type_ in {"approval.resolved", "approval.expired"}:
+        decision = data["approval"]["decision"]
+        return f"decided: {decision['type']}" if decision else "nobody decided in time"
+    if type_ == "action.in_doubt":
+        return f"in doubt: {data['action']['tool']}: {_short(data['detail'])}"
     if type_ == "agent.retrying":
         return f"tries again in {data['delay_seconds']:g} s: {data['reason']}"
     return "done" if type_ == "agent.completed" else ""

@@ -13,6 +13,7 @@ import httpx
 
 from domain.errors import DatabaseInUseError
 from service.bootstrap import open_services, uses_queue
+from service.commands.deciding import Approve, Person
 from service.commands.progress import Progress
 from service.http.application import open_app
 from service.server import open_socket, serving
@@ -23,7 +24,9 @@ TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
 """The server pings every ten seconds, so a silent minute means that it is gone."""
 
 
-async def run_task(settings: Settings, task: str, *, url: str | None, quiet: bool) -> int:
+async def run_task(
+    settings: Settings, task: str, *, url: str | None, quiet: bool, approve: Approve
+) -> int:
     """Create a run, show its progress, print it; return the exit code."""
     async with (
         _server(settings, url) as base_url,
@@ -31,7 +34,7 @@ async def run_task(settings: Settings, task: str, *, url: str | None, quiet: boo
         httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT, trust_env=False) as client,
     ):
         try:
-            return await _follow(client, task, Progress(quiet=quiet))
+            return await _follow(client, task, Progress(quiet=quiet), approve)
         except httpx.HTTPError as error:
             _say(f"The server at {base_url} cannot be reached: {error!r}.")
             return 1
@@ -68,7 +71,9 @@ async def _server(settings: Settings, url: str | None) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
-async def _follow(client: httpx.AsyncClient, task: str, progress: Progress) -> int:
+async def _follow(
+    client: httpx.AsyncClient, task: str, progress: Progress, approve: Approve
+) -> int:
     response = await client.post(
         "/v1/runs", json={"task": task.encode("utf-8", "replace").decode()}
     )
@@ -77,24 +82,33 @@ async def _follow(client: httpx.AsyncClient, task: str, progress: Progress) -> i
         return 1
     run = response.json()
     progress.begin(run)
+    person = Person(client, progress, approve=approve)
+    deciding = asyncio.create_task(person.decide_forever(), name="person")
     try:
-        await _stream(client, run["id"], progress)
+        await _stream(client, run["id"], progress, person)
     except asyncio.CancelledError:
         await client.post(f"/v1/runs/{run['id']}/cancel", json={"reason": "interrupted"})
         _say("Cancelled.")
         raise
+    finally:
+        deciding.cancel()
+        await asyncio.gather(deciding, return_exceptions=True)
     run = (await client.get(f"/v1/runs/{run['id']}")).json()
     progress.end(run)
     print(json.dumps(run, indent=2, ensure_ascii=False))  # noqa: T201 - the command's result
     return 0 if run["status"] == "completed" else 1
 
 
-async def _stream(client: httpx.AsyncClient, run_id: str, progress: Progress) -> None:
+async def _stream(
+    client: httpx.AsyncClient, run_id: str, progress: Progress, person: Person
+) -> None:
     headers = {"accept": "text/event-stream"}
     async with client.stream("GET", f"/v1/runs/{run_id}/events", headers=headers) as response:
         async for line in response.aiter_lines():
             if line.startswith("data: "):
-                progress.show(json.loads(line.removeprefix("data: ")))
+                event = json.loads(line.removeprefix("data: "))
+                progress.show(event)
+                person.note(event)
 
 
 def _problem(response: httpx.Response) -> str:

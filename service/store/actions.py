@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from domain.approval import VERBS as ALLOWED
 from domain.approval import (
@@ -214,7 +214,7 @@ def start(connection: Connection, call: ActionCall, now: datetime) -> Standing:
     row = _row(connection, call)
     if row is None:
         connection.execute(insert(actions), [_started_row(connection, call, digest, now)])
-    elif row["status"] == "decided" and row["decision"]["type"] in APPROVING:
+    elif _approved(row):
         if row["args_digest"] != digest:
             return Standing("refused")  # what was approved is not what would run
         _restart(connection, call, now)
@@ -264,9 +264,16 @@ def _own(connection: Connection, call: ActionCall, *, running: bool) -> None:
         raise OwnershipLostError(msg)
 
 
-def _row(connection: Connection, call: ActionCall) -> RowMapping | None:
+def _approved(row: Row) -> bool:
+    """Return whether a call is to run; one that nobody decided in time has no decision."""
+    decision = row["decision"] or {}
+    return row["status"] == "decided" and decision.get("type") in APPROVING
+
+
+def _row(connection: Connection, call: ActionCall) -> Row | None:
     values = {**name(call.ref), "action": call.id}
-    return connection.execute(_ROW, values).mappings().one_or_none()
+    found = connection.execute(_ROW, values).mappings().one_or_none()
+    return None if found is None else dict(found)
 
 
 def _restart(connection: Connection, call: ActionCall, now: datetime) -> None:
@@ -309,17 +316,16 @@ def _started_row(
 
 def close(connection: Connection, ref: RunRef, now: datetime) -> list[EventDraft]:
     """Close what a run leaves open that ends: nobody is asked any more, and what was being carried out is
-    in doubt. Returns the events that tell of it."""
+    in doubt. Returns the events of all that is in doubt, told or not."""
     drafts = []
     for row in of_run(connection, ref):
         values = _closed(row)
-        if not values:
-            continue
-        connection.execute(
-            update(actions).where(actions.c.id == row["id"]).values(ended_at=now, **values)
-        )
-        if values.get("status") == "in_doubt":
-            drafts.append(doubt_draft(row))
+        if values:
+            changed = update(actions).where(actions.c.id == row["id"])
+            connection.execute(changed.values(ended_at=now, **values))
+        stands = {**row, **values}
+        if stands["status"] == "in_doubt":
+            drafts.append(doubt_draft(stands))
     show(connection, ref)
     return drafts
 
@@ -330,9 +336,7 @@ def _closed(row: Row) -> dict[str, Any]:
         values["approval"] = "cancelled"
     if row["status"] == "started":
         values |= {"status": "in_doubt", "result": CUT_OFF}
-    elif row["status"] == "pending" or (
-        row["status"] == "decided" and row["decision"]["type"] in APPROVING
-    ):
+    elif row["status"] == "pending" or _approved(row):
         values |= {"status": "failed", "result": NOT_MADE}
     return values
 
@@ -346,5 +350,5 @@ def doubt_draft(row: Row) -> EventDraft:
         path=row["path"],
         round=row["round"],
         call=row["call"],
-        data={"action": about, "detail": CUT_OFF},
+        data={"action": about, "detail": row["result"]},
     )

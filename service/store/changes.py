@@ -366,7 +366,7 @@ def _end(
     *before, last = drafts
     # Most runs have acted on nothing and asked nobody, and are spared the look.
     if row["actions"] or row["status"] in {"cancelled", "failed"}:
-        row, doubts = _close(connection, ref, values["now"])
+        row, doubts = _close(connection, ref, before, values["now"])
         before += doubts
     run = run_from(row, usage.of_run(connection, ref))
     # The last event tells how the run ended, so it is made from the row that says so.
@@ -383,9 +383,13 @@ def _end(
 
 
 def _close(
-    connection: Connection, ref: RunRef, now: datetime
+    connection: Connection, ref: RunRef, drafts: Sequence[EventDraft], now: datetime
 ) -> tuple[RowMapping, list[EventDraft]]:
     """Close the actions of a run that has just been ended; return its row, and the events to add."""
     doubts = actions.close(connection, ref, now)
+    if doubts:
+        # An agent that was cut off may not have come to tell of it.
+        told = {draft.key for draft in drafts} | events.keys(connection, ref)
+        doubts = [draft for draft in doubts if draft.key not in told]
     values = {**_name(ref), "count": len(doubts)}
     return connection.execute(_MAKE_ROOM, values).mappings().one(), doubts

@@ -21,6 +21,8 @@ from domain.run import (
     TRANSITIONS,
     Degraded,
     Ending,
+    RequiredAction,
+    RunAction,
     RunResult,
     RunStatus,
     sources_of,

@@ -114,7 +114,7 @@ def read_curl(line: str) -> Curl:
             method = next(rest)
         elif not word.startswith("-"):
             url = word.partition("localhost:8000")[2]
-    path = re.sub(r"run_[^/?]+", "{id}", url.partition("?")[0])
+    path = re.sub(r"(?:run|apr|act)_[^/?]+", "{id}", url.partition("?")[0])
     return Curl(method or ("POST" if body else "GET"), path, url, headers, body)
 
 

@@ -13,7 +13,7 @@ import pytest
 from service.commands.agents import list_agents
 from service.settings import read_settings
 from tests.conftest import ROOT
-from tests.docs.markdown import README, Curl
+from tests.docs.markdown import README, Curl, Document
 from tests.fakes.model_script import Reply, Rule, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product, running
@@ -35,11 +35,14 @@ def start(
     return running(tmp_path / "data", knowledge_dir=knowledge, **overrides)
 
 
-def write_example(tmp_path: Path, file: str) -> Path:
-    """Write a file that the README shows; return its folder."""
+AGENTS = Document(ROOT / "docs" / "agents.md")
+
+
+def write_example(tmp_path: Path, file: str, document: Document = README) -> Path:
+    """Write a file that a document shows; return its folder."""
     path = tmp_path / file
     path.parent.mkdir()
-    path.write_text(README.file_block(file), encoding="utf-8")
+    path.write_text(document.file_block(file), encoding="utf-8")
     return path.parent
 
 
@@ -73,8 +76,8 @@ async def test_the_offline_planner_finds_the_translator_and_says_that_it_needs_a
 
 
 async def test_the_graph_from_outside_works(tmp_path: Path, knowledge: Path) -> None:
-    folder = write_example(tmp_path, "my_agents/glossary.py")
-    task = re.findall(r'SIGNALBOX_AGENTS=\./my_agents make run TASK="(.+)"', README.text)[0]
+    folder = write_example(tmp_path, "my_agents/glossary.py", AGENTS)
+    task = re.findall(r'SIGNALBOX_AGENTS=\./my_agents make run TASK="(.+)"', AGENTS.text)[0]
     async with start(tmp_path, knowledge, agents=str(folder)) as product:
         run = await product.finished(task)
     assert run["status"] == "completed"
@@ -85,10 +88,28 @@ async def test_the_graph_from_outside_works(tmp_path: Path, knowledge: Path) -> 
 async def test_the_curl_commands_are_answered(tmp_path: Path, knowledge: Path) -> None:
     async with start(tmp_path, knowledge) as product:
         run_id = (await product.finished("What is 2 + 2?"))["id"]
-        answers = [await send(product, curl, run_id) for curl in README.curls]
+        shown = [curl for curl in README.curls if "approvals" not in f"{curl.path}{curl.body}"]
+        answers = [await send(product, curl, run_id) for curl in shown]
     assert [status for status, _ in answers] == [200, 200, 200]
     assert all("17 / 100 * 80 = 13.6" in text for _, text in answers[:2])
     assert answers[2][1].startswith("retry: 2000\n\nid: 1\nevent: run.created\ndata: {")
+
+
+async def test_the_approval_that_is_shown_can_be_decided(tmp_path: Path, knowledge: Path) -> None:
+    create, inbox, decide = (c for c in README.curls if "approvals" in f"{c.path}{c.body}")
+    async with start(tmp_path, knowledge) as product:
+        _, created = await send(product, create, "")
+        run_id = json.loads(created)["id"]
+        run = (await product.client.get(f"/v1/runs/{run_id}?wait=20")).json()
+        assert run["status"] == "requires_action"
+        _, page = await send(product, inbox, "")
+        [approval] = json.loads(page)["data"]
+        assert approval["action"]["name"] == "run_python"
+        path = decide.path.replace("{id}", approval["id"])
+        decided = await product.client.post(path, content=decide.body, headers=decide.headers)
+        assert decided.status_code == 200, decided.text
+        run = await product.ended(run_id)
+    assert "17 / 100 * 80 = 13.6" in run["result"]["output"]
 
 
 async def send(product: Product, curl: Curl, run_id: str) -> tuple[int, str]:
@@ -121,7 +142,6 @@ def refused_fields() -> list[str]:
 
 VALID = {
     "output_schema": {"type": "object"},
-    "approvals": {"mode": "always"},
     "webhook": {"url": "https://example.com/hook"},
     "files": [{"name": "a.txt", "content_base64": "YQ=="}],
     "budget.max_cost_usd": "1.50",
@@ -150,13 +170,23 @@ async def test_the_fields_that_work_are_accepted(tmp_path: Path, knowledge: Path
     sentence = README.text.partition("A create body has `task`")[2].partition("An `Idem")[0]
     named = set(re.findall(r"`([\w.]+)`", sentence))
     strategies = {"multitask_strategy", "enqueue", "reject", "interrupt"}
-    fields = {"thread_id", "agents", "budget.max_rounds", "metadata", "tags", "cache"}
+    strategies |= {"policy", "always", "never"}
+    fields = {
+        "approvals.mode",
+        "thread_id",
+        "agents",
+        "budget.max_rounds",
+        "metadata",
+        "tags",
+        "cache",
+    }
     assert named == fields | strategies
     async with start(tmp_path, knowledge) as product:
         first = await product.finished("What is 2 + 2?")
         body = {
             "thread_id": first["thread_id"],
             "multitask_strategy": "reject",
+            "approvals": {"mode": "never"},
             "agents": ["analyst"],
             "budget": {"max_rounds": 2},
             "metadata": {"who": "me"},

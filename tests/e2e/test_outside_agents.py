@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import PACKAGES, ROOT
 from tests.e2e.conftest import StartProcess, StartService
-from tests.e2e.models import Models
+from tests.e2e.models import Models, agent
 from tests.e2e.processes import Event, Service
 from tests.fakes.model_server import Reply, Rule, TokenUsage, When
 
@@ -419,16 +419,24 @@ def test_a_package_that_is_not_there_is_refused(
     [[("acme", "ask")], [("acme", "ask"), ("coder", "print")]],
     ids=["alone", "beside another agent"],
 )
-def test_an_outside_graph_that_asks_a_person_fails_the_run(
+def test_what_an_outside_graph_asks_a_person_is_answered(
     serve: StartService, models: Models, outside: Path, assignments: list[tuple[str, str]]
 ) -> None:
-    """It is said that this version cannot pass the question on: no hang, no 200."""
+    """Its interrupt is an approval of the type `input`; the agent beside it works only once."""
     write_package(outside, ASKING)
     models.add(*route_to(*assignments))
     service = serve(models=models, PYTHONPATH=str(outside), SIGNALBOX_AGENTS="acme_agents")
     response = service.client.post("/v1/runs?wait=20", json={"task": TASK})
-    assert response.status_code == 502, response.text
-    problem = response.json()
-    assert problem["code"] == "agents-failed"
-    assert "ask a person" in problem["detail"]
-    assert problem["run"]["status"] == "failed"
+    assert response.status_code == 202, response.text
+    run = response.json()
+    assert run["required_action"]["type"] == "input"
+    [approval_id] = run["required_action"]["approval_ids"]
+    path = f"/v1/approvals/{approval_id}"
+    approval = service.client.get(path).json()
+    assert (approval["agent"], approval["description"]) == ("acme", "May I?")
+    answer = {"type": "respond", "message": "You may."}
+    assert service.client.post(f"{path}/decision", json=answer).status_code == 200
+    run = service.ended(run["id"])
+    assert run["status"] == "completed"
+    assert run["result"]["agents"]["acme"]["output"] == "You may."
+    assert models.asked(system=agent("coder")) == len(assignments) - 1

@@ -201,8 +201,6 @@ OTHER_FIELDS: Final = [
 NOT_BUILT: Final = [
     field("output_schema", {"type": "object"}),
     field("output_schema", {}),
-    field("approvals", {"mode": "always"}),
-    field("approvals", {}),
     field("webhook", {"url": "https://example.com/hook"}),
     field("files", [{"name": "a.txt", "content_base64": "YQ=="}]),
     field("files", []),

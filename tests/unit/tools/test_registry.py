@@ -19,6 +19,8 @@ EFFECTS = {
     "read_file": "none",
     "write_file": "workspace",
     "list_files": "none",
+    "http_request": "external",
+    "ask_user": "none",
 }
 
 
@@ -53,6 +55,8 @@ def test_the_model_sees_described_arguments_and_no_runtime(toolbox: Toolbox) -> 
         "read_file": {"path"},
         "write_file": {"path", "content"},
         "list_files": set(),
+        "http_request": {"method", "url", "headers", "body"},
+        "ask_user": {"question"},
     }
     for name in toolbox.names:
         tool = toolbox.get(name).tool

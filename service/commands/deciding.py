@@ -1,0 +1,129 @@
+"""Decides what a run of the command line asks: on the terminal, or as the command was told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Final, Literal
+
+import httpx
+
+from service.commands.progress import Progress
+
+Approve = Literal["ask", "auto", "deny"]
+"""`ask` the person at the terminal; without one it is said how to decide · `auto` approve every call ·
+`deny` reject every call."""
+
+NOBODY: Final = "Nobody is at the terminal to answer. Decide by yourself, and say what you assumed."
+
+
+LOOK_SECONDS: Final = 1.0
+"""How often it is looked whether a question is still open while nobody types."""
+
+
+class Person:
+    """Whoever sits at the terminal; questions come one after the other."""
+
+    def __init__(self, client: httpx.AsyncClient, progress: Progress, *, approve: Approve) -> None:
+        self._client = client
+        self._progress = progress
+        self._approve = approve
+        self._questions: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1_000)
+        self._closed: set[str] = set()
+
+    def note(self, event: dict[str, Any]) -> None:
+        """Take up what an event asks, or let go of what somebody else has decided."""
+        type_ = event["type"]
+        if type_ == "approval.requested":
+            self._questions.put_nowait(event["data"]["approval"])
+        elif type_ in {"approval.resolved", "approval.expired"}:
+            self._closed.add(event["data"]["approval"]["id"])
+
+    async def decide_forever(self) -> None:
+        """Decide one question after the other, until cancelled."""
+        while True:
+            approval = await self._questions.get()
+            if approval["id"] not in self._closed:
+                await self._decide(approval)
+
+    async def _decide(self, approval: dict[str, Any]) -> None:
+        decision = self._decision_told(approval) or await self._ask(approval)
+        while decision is not None:
+            path = f"/v1/approvals/{approval['id']}/decision"
+            response = await self._client.post(path, json=decision)
+            if response.is_success:
+                return
+            problem = response.json()
+            self._progress.say("signalbox", f"{problem['title']}: {problem['detail']}")
+            again = response.status_code == 422  # noqa: PLR2004 - what was typed can be mended
+            decision = await self._ask(approval) if again else None
+
+    def _decision_told(self, approval: dict[str, Any]) -> dict[str, Any] | None:
+        if self._approve == "ask":
+            return None
+        if approval["type"] == "input":
+            return {"type": "respond", "message": NOBODY}
+        return {"type": "approve"} if self._approve == "auto" else {"type": "reject"}
+
+    async def _ask(self, approval: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what the person says; `None` where nobody is there, or has decided elsewhere."""
+        self._progress.say(approval["agent"], approval["description"])
+        if approval["type"] == "action":
+            for part in _readable(approval["action"]["args"]):
+                self._progress.say(approval["agent"], f"  {part}")
+        if not sys.stdin.isatty():
+            self._progress.say("signalbox", f"to decide: {_by_curl(self._client, approval)}")
+            return None
+        if approval["type"] == "input":
+            answer = await self._read(approval, "type your answer")
+            return {"type": "respond", "message": answer} if answer else None
+        while True:
+            line = await self._read(approval, "approve? type y, or n and a reason")
+            if line is None:
+                return None
+            word, _, rest = line.partition(" ")
+            if word.lower() in {"y", "yes"}:
+                return {"type": "approve"}
+            if word.lower() in {"n", "no"}:
+                return {"type": "reject", **({"message": rest.strip()} if rest.strip() else {})}
+
+    async def _read(self, approval: dict[str, Any], prompt: str) -> str | None:
+        """Return a line of the terminal; `None` where it is closed or the question is no longer open.
+
+        Not `input()` in a thread: it would keep the command from ending until somebody presses Enter.
+        """
+        self._progress.say("signalbox", prompt)  # a line of its own: agents go on talking
+        ready = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(sys.stdin.fileno(), ready.set)
+        try:
+            while not ready.is_set():
+                if approval["id"] in self._closed:
+                    return None
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(ready.wait(), LOOK_SECONDS)
+            line = sys.stdin.readline()
+        finally:
+            loop.remove_reader(sys.stdin.fileno())
+        return line.strip() if line else None
+
+
+def _readable(args: dict[str, Any]) -> Iterator[str]:
+    """Yield a call's arguments as lines; a program with its own."""
+    for name, value in args.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        first, *rest = text.splitlines() or [""]
+        yield f"{name}: {first}" if not rest else f"{name}:"
+        yield from (f"  {line}" for line in ([first, *rest] if rest else ()))
+
+
+def _by_curl(client: httpx.AsyncClient, approval: dict[str, Any]) -> str:
+    kind = approval["type"]
+    body = {"type": "respond", "message": "…"} if kind == "input" else {"type": "approve"}
+    url = f"{str(client.base_url).rstrip('/')}/v1/approvals/{approval['id']}/decision"
+    data = shlex.quote(json.dumps(body, ensure_ascii=False))
+    return f"curl {url} -H 'content-type: application/json' -d {data}"
