@@ -64,9 +64,10 @@ format: $(INSTALLED_DEV) ## mend what ruff can mend
 
 check: lint test ## what to run before a commit
 
-bench: $(INSTALLED_DEV) ## what the service costs beside the bare graph, and the queue beside one process
+bench: $(INSTALLED_DEV) ## what the service costs beside the bare graph, the queue beside one process, a decision
 	@$(BIN)/python -m bench.overhead
 	@$(BIN)/python -m bench.queue
+	@$(BIN)/python -m bench.decisions
 
 MODE ?= every-write
 

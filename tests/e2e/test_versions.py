@@ -443,27 +443,122 @@ def test_a_run_of_the_first_release_goes_on(
     assert_log_is_whole(service, folder, run)
 
 
+def waits(service: Service, run_id: str) -> str:
+    """Wait until a run asks; return the id of the one approval it waits for."""
+    run = service.client.get(f"/v1/runs/{run_id}?wait=20").json()
+    assert run["status"] == "requires_action", run
+    [approval_id] = run["required_action"]["approval_ids"]
+    return str(approval_id)
+
+
+def decide(service: Service, approval_id: str, **decision: str) -> None:
+    """Post a decision, which is taken."""
+    path = f"/v1/approvals/{approval_id}/decision"
+    response = service.client.post(path, json=decision)
+    assert response.status_code == 200, response.text
+
+
 def test_a_question_of_an_agent_that_is_gone_cannot_be_asked_any_more(
     serve: StartService, models: Models, folder: Path, tmp_path: Path
 ) -> None:
-    """The run says that it is incompatible; it does not end as if nobody had asked."""
+    """The run waits, and says that it is incompatible when it is to go on."""
     write_package(tmp_path / "outside", ASKING)
     models.add(*route_to(("acme", "ask"), ("coder", "print")))
     outside = {"PYTHONPATH": str(tmp_path / "outside"), "SIGNALBOX_AGENTS": "acme_agents"}
     service = serve(models=models, **outside)
-    with closing(sqlite3.connect(folder / "data" / "signalbox.db")) as database:
-        # The question is in the checkpoint, and the process ends before it can fail the run.
-        database.execute(
-            "CREATE TRIGGER full BEFORE UPDATE ON runs WHEN NEW.status = 'failed' "
-            "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
-        )
-        run_id = service.create(TASK)
-        service.process.says("could not be recorded")
-        service.process.kill()
-        database.execute("DROP TRIGGER full")
+    run_id = service.create(TASK)
+    approval_id = waits(service, run_id)
+    service.process.kill()
 
     service = serve(models=models)
+    assert waits(service, run_id) == approval_id
+    decide(service, approval_id, type="respond", message="You may.")
     run = service.ended(run_id)
     assert (run["status"], run["error"]["code"]) == ("failed", "run-incompatible"), run
     assert "asks a person" in run["error"]["detail"]
+    assert_log_is_whole(service, folder, run)
+
+
+def program_run(models: Models) -> None:
+    """Teach the models a run whose writer runs a program once, and then says what came of it."""
+
+    def write(request: ModelRequest) -> Reply:
+        results = [m["content"] for m in request.body["messages"] if m["role"] == "tool"]
+        if results:
+            return Reply(text=f"A program. {results[-1]}")
+        return Reply.calls(("run_python", {"code": "print('ran')"}))
+
+    writer = When(system=r"\AYou are the (coder|programmer) ", user=r"<assignment>\nwrite\n")
+    models.add(supervise(), Rule(when=writer, reply=write, name="writer"), programs())
+
+
+def create_asking(service: Service) -> str:
+    """Create a run that asks before it runs a program."""
+    body = {"task": TASK, "approvals": {"mode": "always"}}
+    return str(service.client.post("/v1/runs", json=body).json()["id"])
+
+
+@pytest.mark.slow
+def test_what_was_approved_does_not_run_where_its_tool_has_changed(
+    deploy: Versions, models: Models, folder: Path
+) -> None:
+    """The agent reads that the arguments do not fit any more, and the run goes on."""
+    first, second = in_order(deploy(OTHER_SCHEMA), swapped=False)
+    program_run(models)
+    service = first()
+    run_id = create_asking(service)
+    waits(service, run_id)
+    service.process.kill()
+
+    service = second()
+    decide(service, waits(service, run_id), type="approve")
+    run = service.ended(run_id)
+    assert run["status"] == "completed", run
+    assert "The call was not made" in run["result"]["output"]
+    assert "ran\n" not in run["result"]["output"]
+    assert_log_is_whole(service, folder, run)
+
+
+@pytest.mark.slow
+def test_what_was_approved_is_not_done_where_its_agent_is_gone(
+    deploy: Versions, models: Models, folder: Path
+) -> None:
+    """Its assignment has failed, and the supervisor gives the work out anew."""
+    first, second = in_order(deploy(RENAMED_AGENT), swapped=False)
+    program_run(models)
+    service = first()
+    run_id = create_asking(service)
+    approval_id = waits(service, run_id)
+    service.process.kill()
+
+    service = second()
+    decide(service, approval_id, type="approve")
+    run = service.ended(run_id)
+    assert run["status"] == "completed", run
+    events = assert_log_is_whole(service, folder, run)
+    [failed] = [event for event in events if event["type"] == "agent.failed"]
+    assert (failed["agent"], failed["data"]["code"]) == ("coder", "run-incompatible")
+    assert GONE in failed["data"]["detail"]
+    assert not of_type(events, "tool.started")
+    assert "A program." in run["result"]["output"]
+
+
+@pytest.mark.slow
+@both_ways
+def test_a_run_that_waits_goes_on_under_another_version(
+    deploy: Versions, models: Models, folder: Path, *, newer_begins: bool
+) -> None:
+    """With new channels, and with a version that does not know them."""
+    first, second = in_order(deploy(NEW_CHANNELS), swapped=newer_begins)
+    program_run(models)
+    service = first()
+    run_id = create_asking(service)
+    waits(service, run_id)
+    service.process.kill()
+
+    service = second()
+    decide(service, waits(service, run_id), type="approve")
+    run = service.ended(run_id)
+    assert (run["status"], run["attempt"]) == ("completed", 2), run
+    assert "ran" in run["result"]["output"]
     assert_log_is_whole(service, folder, run)
