@@ -11,6 +11,7 @@ from langgraph.types import Command, Interrupt, Send, interrupt
 from pydantic import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 
+from agents._kit.cleaning import plain_text
 from agents._kit.outcomes import failed_outcome
 from domain.agent import AgentSpec
 from domain.approval import Ask, Decision, PausedWork, ask_id
@@ -122,7 +123,7 @@ def read_ask(found: Interrupt, *, node: str, run_id: str, round_: int) -> Ask:
         call=found.id,
         tool=None,
         args={},
-        description=text,
+        description=plain_text(text),
         response_schema=answer_schema(_message_schema(found)),
         by="any",
     )

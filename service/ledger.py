@@ -8,6 +8,7 @@ from typing import TypeVar
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from agents._kit.cleaning import plain_text
 from domain.approval import ActionStatus
 from domain.errors import StoreUnavailableError
 from domain.ledger import ActionCall, Doubt, Standing
@@ -40,8 +41,9 @@ class SqlActionLedger:
 
     async def end(self, call: ActionCall, status: ActionStatus, result: str) -> None:
         """Record how the action ended."""
+        told = plain_text(result)
         await self._guarded(
-            self._database.write(actions.end, call, status, result, self._clock.now())
+            self._database.write(actions.end, call, status, told, self._clock.now())
         )
 
     async def doubts(self, ref: RunRef) -> list[Doubt]:

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 from langchain.agents.middleware.types import ToolCallRequest
 from langchain_core.messages import ToolCall, ToolMessage
 
+from agents._kit.cleaning import plain_text
 from agents._kit.outcomes import IN_DOUBT, AssignmentContext
 from domain.approval import Ask, Verb, action_id, ask_id
 from domain.errors import OwnershipLostError, StoreUnavailableError
@@ -208,7 +209,9 @@ def _ask(
 ) -> Ask:
     work = context.assignment
     asks_user = tool.name == ASK_USER
-    description = args["question"] if asks_user else f"{work['agent']} wants to call {tool.name}"
+    description = (
+        plain_text(args["question"]) if asks_user else f"{work['agent']} wants to call {tool.name}"
+    )
     return Ask(
         id=ask_id(context.run_id, work["round"], work["path"], call),
         type="input" if tool.control else "action",

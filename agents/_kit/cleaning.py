@@ -48,6 +48,11 @@ def clean_text(text: str) -> str:
     return text
 
 
+def plain_text(text: str) -> str:
+    """Return the text as every database keeps it in a column of its own: without NUL characters too."""
+    return clean_text(text).replace("\x00", "\ufffd")
+
+
 def _clean(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON value
     if depth > DEEPEST:
         return "nested too deep to show"

@@ -66,8 +66,8 @@ def on_postgres(request: pytest.FixtureRequest, over: str) -> dict[str, Any]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give `modelled` and `acting` every database in turn, or the one the tests run over."""
-    for name in {"modelled", "acting"} & set(metafunc.fixturenames):
+    """Give `modelled` and the like every database in turn, or the one the tests run over."""
+    for name in {"modelled", "acting", "outside"} & set(metafunc.fixturenames):
         over = metafunc.config.getoption("--over")
         metafunc.parametrize(name, [over] if over else ["memory", "sqlite"], indirect=True)
 
@@ -119,4 +119,13 @@ async def acting(
     """Run the product with the fake model server and a target it may send requests to."""
     given = {"http_allow": target.address, **database(request, tmp_path)}
     async with start(models=models, **given) as running_product:
+        yield running_product
+
+
+@pytest.fixture
+async def acting_once(
+    start: Start, models: FakeModelServer, target: CountingTarget
+) -> AsyncIterator[Product]:
+    """Run the product like `acting`, where it makes no difference on which database."""
+    async with start(models=models, http_allow=target.address) as running_product:
         yield running_product

@@ -17,7 +17,7 @@ def turns(task: str, *replies: Reply, gate: str | None = None) -> Rule:
     """Return the rule of an agent that answers its assignment turn by turn."""
 
     def reply(request: ModelRequest) -> Reply:
-        done = sum(message.get("role") == "assistant" for message in request.body["messages"])
+        done: int = sum(message.get("role") == "assistant" for message in request.body["messages"])
         return replies[done]
 
     when = When(schema=False, user=f"<assignment>\n{task}\n")

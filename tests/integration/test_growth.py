@@ -10,8 +10,11 @@ import pytest
 from sqlalchemy import Connection
 
 from service.store.housekeeping import SqlRunKeeper
+from tests.fakes.model_script import ModelRequest, Reply, Rule, When
+from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
 from tests.integration.conftest import Start
+from tests.integration.people import asked, decided, start_run
 
 TURNS: Final = 200
 MEGABYTE: Final = 1_000_000
@@ -69,3 +72,71 @@ async def test_two_hundred_follow_up_turns_leave_little_and_grow_in_a_line(
     begin, middle, end = sizes
     assert end.on_disk <= MOST
     assert end.used - middle.used <= 1.3 * (middle.used - begin.used)
+
+
+ASKS: Final = 15
+"""Questions that one assignment asks one after the other; two assignments make thirty."""
+
+PATIENT: Final = """
+from domain.agent import AgentSpec
+
+AGENT = AgentSpec(
+    name="patient",
+    description="Asks and asks.",
+    prompt="You are patient.",
+    tools=("ask_user",),
+    max_turns=20,
+)
+"""
+
+
+def patient_run(models: FakeModelServer) -> None:
+    """Teach the models a run of two rounds, in each of which an agent asks fifteen times."""
+
+    def decide(request: ModelRequest) -> Reply:
+        if 'round="2"' in request.user:
+            return Reply.route()
+        return Reply.route(("patient", "Ask on" if 'round="1"' in request.user else "Ask"))
+
+    def ask(request: ModelRequest) -> Reply:
+        done = sum(message["role"] == "tool" for message in request.body["messages"])
+        if done == ASKS:
+            return Reply(text="All is known.")
+        return Reply.calls(("ask_user", {"question": f"Question {done}? {'why ' * 40}"}))
+
+    models.add(
+        Rule(when=When(schema=True), reply=decide),
+        Rule(when=When(system="You are patient"), reply=ask),
+        Rule(when=When(schema=False), reply=Reply(text="All is known."), optional=True),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+async def test_thirty_questions_in_a_row_grow_the_database_in_a_line(
+    start: Start, models: FakeModelServer, tmp_path: Path
+) -> None:
+    """What an agent has said so far rides along with each question, and is kept once."""
+    file = tmp_path / "runs.db"
+    folder = tmp_path / "agents_of_ours"
+    folder.mkdir()
+    (folder / "patient.py").write_text(PATIENT)
+    patient_run(models)
+    url = f"sqlite:///{file}"
+    sizes: list[float] = []
+    async with start(models=models, database_url=url, agents=str(folder)) as product:
+        run_id = await start_run(product)
+        for number in range(2 * ASKS):
+            approval = await asked(product, run_id)
+            sizes.append((await tidied(product, file)).used)
+            answer = f"Answer {number}. {'because ' * 40}"
+            await decided(product, approval, type="respond", message=answer)
+        run = await product.ended(run_id)
+        sizes.append((await tidied(product, file)).used)
+    assert run["status"] == "completed"
+    assert run["attempt"] == 2 * ASKS + 1
+    print([f"{size:.2f}" for size in sizes])  # noqa: T201 - its result
+    # Within an assignment, where the conversation grows, and from one assignment to the next.
+    first, middle, last = sizes[2], sizes[7], sizes[12]
+    assert last - middle <= 1.5 * (middle - first)
+    assert sizes[2 * ASKS] - sizes[ASKS] <= 1.3 * (sizes[ASKS] - sizes[0])
