@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langgraph.types import Interrupt, StateSnapshot
 
-from agents._kit.outcomes import bounded_args
-from domain.approval import Approval, Ask, AskRaised, open_approval
+from domain.approval import Ask, AskRaised, open_approval
 from domain.events import EventDraft
 from domain.gates import OnExpiry
 from domain.ports import ApprovalStore, Clock, RunRef, Waiting
@@ -21,6 +20,7 @@ from service.checkpoints import Checkpoints
 from service.events import SegmentLog
 from service.hub import EventHub
 from service.notices import Notice
+from service.store.waiting import approval_draft
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,8 @@ class People:
             seconds=self._seconds,
             on_expiry=self._on_expiry,
         )
-        return _requested(approval)
+        # The row is stored with the event: whoever hears of an approval can decide it.
+        return replace(approval_draft("approval.requested", approval), approval=approval)
 
     async def ask(
         self, run: Run, asked: Sequence[Asked], log: SegmentLog, *, since: str | None
@@ -110,19 +111,3 @@ class People:
             await self._checkpoints.pass_by(run.id, since)
             self._hub.publish(run.id, [Notice(e, run=waiting.run) for e in waiting.events])
         return waiting
-
-
-def _requested(approval: Approval) -> EventDraft:
-    """Return the event that a person is asked. What is shown of a long argument is cut, not what is stored."""
-    shown = approval.model_dump(mode="json")
-    if approval.action:
-        shown["action"]["args"] = bounded_args(approval.action.args)
-    return EventDraft(
-        type="approval.requested",
-        agent=approval.agent,
-        path=approval.path,
-        round=approval.round,
-        call=approval.call,
-        data={"approval": shown},
-        approval=approval,
-    )

@@ -53,7 +53,8 @@ class Gates:
         if tool.control:
             # A question to a person is no matter of policy, but of whether anybody is to be asked.
             return ruling._replace(gate="auto" if mode == "never" else "ask")
-        if mode == "always" and ruling.gate == "auto" and tool.effect != "none":
+        changes = tool.effect != "none" and not tool.reads(args)
+        if mode == "always" and ruling.gate == "auto" and changes:
             ruling = ruling._replace(gate="ask")
         lifted = mode == "never" or tool.name in remembered
         if ruling.gate == "ask" and lifted and not ruling.mandatory:
@@ -64,16 +65,17 @@ class Gates:
         facts = tool.facts(args)
         for rule in self.rules:
             if rule.tool in {"*", tool.name} and rule.when.fits(facts):
-                return Ruling(
-                    rule.gate, rule.mandatory, rule.by, rule.expires_seconds, rule.on_expiry
-                )
+                # Who must not decide must not be able to have nobody decide, either.
+                mandatory = rule.mandatory or rule.by == "other"
+                return Ruling(rule.gate, mandatory, rule.by, rule.expires_seconds, rule.on_expiry)
         return Ruling("auto")
 
     def may_run_unasked(self, name: str) -> bool:
         """Return whether some call of a tool may run without a person, whatever a caller asks for."""
         for rule in self.rules:
             if rule.tool in {"*", name}:
-                if rule.gate == "auto" or (rule.gate == "ask" and not rule.mandatory):
+                may_lift = not rule.mandatory and rule.by == "any"
+                if rule.gate == "auto" or (rule.gate == "ask" and may_lift):
                     return True
                 if rule.when == When():
                     return False

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import Connection, bindparam, null, select, update
 
+from agents._kit.outcomes import bounded_args
 from domain.approval import Approval
 from domain.errors import OwnershipLostError, RunFailedError
 from domain.events import Event, EventDraft
@@ -167,12 +168,19 @@ def approval_draft(
     type_: Literal["approval.requested", "approval.resolved", "approval.expired"],
     approval: Approval,
 ) -> EventDraft:
-    """Return an event about an approval."""
+    """Return an event about an approval. What is shown of a long argument is cut; the row has it whole."""
+    shown = approval.model_dump(mode="json")
+    decision = shown["decision"] or {}
+    for action in (shown["action"], decision.get("edited_action")):
+        if action:
+            action["args"] = bounded_args(action["args"])
+    if decision.get("diff"):
+        decision["diff"] = [bounded_args(each) for each in decision["diff"]]
     return EventDraft(
         type=type_,
         agent=approval.agent,
         path=approval.path,
         round=approval.round,
         call=approval.call,
-        data={"approval": approval.model_dump(mode="json")},
+        data={"approval": shown},
     )
