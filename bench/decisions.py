@@ -15,13 +15,11 @@ import http.client
 import json
 import statistics
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
-from bench.queue import product
+from bench.queue import durable_postgres, product
 
 LIMITS_MS = {"embedded": 50.0, "queue": 150.0}
 WARM_UP = 5
@@ -64,15 +62,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=60)
     arguments = parser.parse_args()
-    from tests.fakes.postgres import PostgresServer
-
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.chmod(0o755)  # Postgres runs as a user of its own
-        server = stack.enter_context(PostgresServer(folder / "postgres"))
-        server.execute("ALTER SYSTEM SET fsync = on")
-        server.execute("ALTER SYSTEM SET full_page_writes = on")
-        server.restart("fast")
+        folder, server = stack.enter_context(durable_postgres())
         shared = {"SIGNALBOX_DATA_DIR": str(folder), "SIGNALBOX_DATABASE_URL": server.create()}
         alone = {
             "SIGNALBOX_DATA_DIR": str(folder / "alone"),

@@ -29,6 +29,8 @@ from bench.overhead import ROOT, model_server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.fakes.postgres import PostgresServer
+
 LIMIT_MS = 20.0
 WARM_UP = 8
 BODY = json.dumps({"task": "Say what a signal box is.", "agents": ["coder"]})
@@ -67,20 +69,28 @@ def run_once(connection: http.client.HTTPConnection) -> float:
     return (time.perf_counter() - begun) * 1000
 
 
+@contextmanager
+def durable_postgres() -> Iterator[tuple[Path, PostgresServer]]:
+    """Yield a folder and a Postgres in it that waits for the disk, unlike the one of the tests."""
+    from tests.fakes.postgres import PostgresServer
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # Postgres runs as a user of its own
+        with PostgresServer(folder / "postgres") as server:
+            server.execute("ALTER SYSTEM SET fsync = on")
+            server.execute("ALTER SYSTEM SET full_page_writes = on")
+            server.restart("fast")
+            yield folder, server
+
+
 def main() -> int:
     """Measure; exit 1 where the limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=60)
     arguments = parser.parse_args()
-    from tests.fakes.postgres import PostgresServer
-
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.chmod(0o755)  # Postgres runs as a user of its own
-        server = stack.enter_context(PostgresServer(folder / "postgres"))
-        server.execute("ALTER SYSTEM SET fsync = on")
-        server.execute("ALTER SYSTEM SET full_page_writes = on")
-        server.restart("fast")
+        folder, server = stack.enter_context(durable_postgres())
         base = {"OPENAI_BASE_URL": stack.enter_context(model_server())}
         base["SIGNALBOX_DATA_DIR"] = str(folder / "data")
         queue = {**base, "SIGNALBOX_DATABASE_URL": server.create()}
