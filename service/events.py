@@ -261,6 +261,8 @@ class SegmentLog:
                 return
 
     def _pause(self) -> float:
+        if self._run.attempt > 1 and not self._written_at:
+            return 0.0  # somebody has decided, or has waited out a crash, and wants to see it go on
         if not self._hub.followed(self._run.id):
             return UNFOLLOWED_SECONDS
         if all(type(item) is _Pieces for item in self._waiting):
