@@ -71,7 +71,7 @@ bench: $(INSTALLED_DEV) ## what the service costs beside the bare graph, the que
 
 MODE ?= every-write
 
-chaos: $(INSTALLED_DEV) ## kill real processes at every write: make chaos EVERY=5; MODE=survive breaks a cluster
+chaos: $(INSTALLED_DEV) ## kill real processes at every write: make chaos EVERY=5; MODE=actions or survive for other kinds
 	@$(BIN)/python -m tests.chaos --mode $(MODE) $(if $(EVERY),--every $(EVERY))
 
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \

@@ -31,6 +31,14 @@ def _in_capitals(value: object) -> object:
     return value
 
 
+def _in_small_letters(value: object) -> object:
+    value = _as_tuple(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(each.lower() if isinstance(each, str) else each for each in value)
+    return value
+
+
+Hosts = Annotated[tuple[str, ...], BeforeValidator(_in_small_letters), Field(min_length=1)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 Methods = Annotated[tuple[str, ...], BeforeValidator(_in_capitals), Field(min_length=1)]
 
@@ -42,12 +50,18 @@ class When(BaseModel):
 
     method: Methods | None = None
     """HTTP methods."""
-    host: Patterns | None = None
+    host: Hosts | None = None
     """Patterns of `host:port`, such as `*.example.com:443`."""
     path: Patterns | None = None
     """Patterns of a URL's or a file's path, such as `/v1/orders/*`."""
     size_over: int | None = Field(default=None, ge=0)
     """More bytes than this are sent or written."""
+
+    @property
+    def asks(self) -> dict[str, str]:
+        """Return the fact that each part is about, by the part's name."""
+        parts = {"method": "method", "host": "host", "path": "path", "size_over": "size"}
+        return {name: fact for name, fact in parts.items() if getattr(self, name) is not None}
 
     def fits(self, facts: CallFacts) -> bool:
         """Return whether a call is one of those."""

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from langgraph.runtime import Runtime
-from langgraph.types import Command, Interrupt, Send, interrupt
+from langgraph.types import Command, Send, interrupt
 from pydantic import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 
-from agents._kit.cleaning import plain_text
 from agents._kit.outcomes import failed_outcome
 from domain.agent import AgentSpec
-from domain.approval import Ask, Decision, PausedWork, ask_id
+from domain.approval import Ask, Decision, PausedWork
 from domain.run import RunContext
 from graph.state import AgentInput, State
 from graph.supervisor import Supervisor
-from tools.decisions import answer_schema, decisions_schema
 
 ASK: Final = "ask"
 """The node that asks."""
-
-_SHOWN_CHARS: Final = 2_000
 
 
 async def ask_person(state: Ask) -> State:
@@ -107,67 +102,3 @@ def _gone(work: PausedWork) -> Any:  # noqa: ANN401 - an outcome
         code="run-incompatible",
         detail=f"The agent {name} is no longer part of this server; what it had asked for was not done.",
     )
-
-
-def read_ask(found: Interrupt, *, node: str, run_id: str, round_: int) -> Ask:
-    """Return the question that an interrupt puts; one of an outside graph becomes a request for input."""
-    if node == ASK:
-        return cast("Ask", found.value)
-    text = found.value if isinstance(found.value, str) else _shown(found.value)
-    return Ask(
-        id=ask_id(run_id, round_, node, found.id),
-        type="input",
-        agent=node,
-        path=node,
-        round=round_,
-        call=found.id,
-        tool=None,
-        args={},
-        description=plain_text(text),
-        response_schema=answer_schema(_message_schema(found)),
-        by="any",
-    )
-
-
-def resume_value(found: Interrupt, *, node: str, decision: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever the graph asked for
-    """Return what answers an interrupt: our own nodes take the decision, outside graphs what was said."""
-    if node == ASK:
-        return dict(decision)
-    message = str(decision.get("message", ""))
-    return json.loads(message) if _wants_json(found) else message
-
-
-def _wants_json(found: Interrupt) -> bool:
-    """Return whether an outside graph wants a document: by its schema, or LangChain's own middleware."""
-    if found.response_schema:
-        return found.response_schema.get("type") != "string"
-    return isinstance(found.value, dict) and "action_requests" in found.value
-
-
-def _message_schema(found: Interrupt) -> dict[str, Any] | None:
-    schema = cast("dict[str, Any] | None", found.response_schema)
-    if not _wants_json(found):
-        return {"minLength": 1, **schema} if schema else None
-    document = schema or decisions_schema(_allowed(found.value))
-    return {
-        "type": "string",
-        "description": "A JSON document.",
-        "contentMediaType": "application/json",
-        "contentSchema": document,
-    }
-
-
-def _allowed(value: Mapping[str, Any]) -> list[list[str]]:
-    """Return for each request of LangChain's middleware which decisions it allows."""
-    requests, configs = value["action_requests"], value.get("review_configs")
-    count = len(requests) if isinstance(requests, list) else 1
-    told = [
-        list(config.get("allowed_decisions", ())) if isinstance(config, dict) else []
-        for config in (configs if isinstance(configs, list) else [])
-    ]
-    return [*told, *([[]] * count)][:count]
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"

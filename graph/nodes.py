@@ -6,7 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.errors import GraphRecursionError, NodeError, NodeTimeoutError
+from langgraph.errors import (
+    GraphRecursionError,
+    NodeError,
+    NodeTimeoutError,
+    is_invalid_resume,
+)
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 
@@ -72,6 +77,8 @@ def _explain(spec: AgentSpec, error: BaseException) -> tuple[str, str]:
     """Return a code and a sentence without secrets: foreign exception texts can hold prompts."""
     if isinstance(error, RunFailedError):
         return error.code, error.detail
+    if is_invalid_resume(error):
+        return "agents-failed", "The answer to its question did not pass the graph's own check."
     if isinstance(error, NodeTimeoutError):
         return (
             "deadline-exceeded",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from agents._kit.cleaning import is_clean
 from agents._kit.registry import Team
 from domain.approval import ACTION_PREFIX, VERBS, Approval, ToolAction, approval_id
-from domain.errors import CallerError, ToolFailedError
+from domain.errors import CallerError
 from domain.ports import (
     ApprovalQuery,
     ApprovalStore,
@@ -28,8 +28,8 @@ from domain.problems import Code, Pointer
 from domain.run import Run
 from service.hub import EventHub
 from service.notices import Notice
-from tools.gates import Gates
-from tools.registry import Toolbox
+from tools.gates import Gates, misunderstanding
+from tools.registry import Tool, Toolbox
 
 EXPIRE_SECONDS: Final = 1.0
 """How often approvals are looked for whose time is over."""
@@ -179,30 +179,44 @@ class ApprovalService:
             if decision.edited_action is not None and approval.tool is not None:
                 edited = decision.edited_action
                 self._check_edit(approval, approval.tool, edited, prefix)
+            elif decision.type == "approve" and approval.tool in self._toolbox.names:
+                action = approval.action
+                args = action.args if action else {}
+                self._check_call(
+                    approval, self._toolbox.get(str(approval.tool)), args, f"{prefix}/type"
+                )
             if decision.type == "respond":
                 _check_message(approval, decision.message or "", prefix)
 
     def _check_edit(self, approval: Approval, name: str, edited: ToolAction, prefix: str) -> None:
-        where, args = f"{prefix}/edited_action", edited.args
+        where = f"{prefix}/edited_action"
         if edited.name != name:
             # Another tool has other gates, which nobody has looked at.
             raise _invalid(where, "/name", f"is to stay {name!r}: an edit changes arguments only")
         if name not in self._toolbox.names:
             raise _invalid(where, "/name", f"{name!r} is no tool of this server any more")
         tool = self._toolbox.get(name)
-        faults = tool.faults(args) + tool.surplus(args)
+        faults = tool.faults(edited.args) + tool.surplus(edited.args)
         if faults:
             raise _faulty(f"{where}/args", faults)
-        try:
-            ruling = self._gates.judge(tool, args, mode="policy")
-        except ToolFailedError as error:
-            raise _invalid(where, "/args", error.detail) from error
+        self._check_call(approval, tool, edited.args, f"{where}/args")
+
+    def _check_call(
+        self, approval: Approval, tool: Tool, args: Mapping[str, Any], where: str
+    ) -> None:
+        """Refuse to let a call run that this server would not let run, or not by this decision.
+
+        The gates may have changed since it was asked for."""
+        wrong = misunderstanding(tool, args)
+        if wrong:
+            raise _invalid(where, "", f"is a call that cannot be made now ({wrong}); reject it")
+        ruling = self._gates.judge(tool, args, mode="policy")
         if ruling.gate == "deny":
-            raise _invalid(where, "/args", "is a call that the policy of this server denies")
+            raise _invalid(where, "", "is a call that the policy of this server denies")
         if ruling.gate == "ask" and ruling.by == "other" and approval.decided_by != "other":
-            # Whoever may decide about this call may not be one who may decide about that.
+            # Whoever may decide about what was asked may not be one who may decide about this.
             detail = "is a call about which somebody else than the run's creator has to decide"
-            raise _invalid(where, "/args", detail)
+            raise _invalid(where, "", detail)
 
 
 def _check_message(approval: Approval, message: str, prefix: str) -> None:

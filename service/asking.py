@@ -14,7 +14,7 @@ from domain.gates import OnExpiry
 from domain.ports import ApprovalStore, Clock, RunRef, Waiting
 from domain.run import Run
 from domain.usage import ModelCall
-from graph.approvals import read_ask, resume_value
+from graph.questions import read_ask, resume_value
 from graph.streaming import Item
 from service.checkpoints import Checkpoints
 from service.events import SegmentLog

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
@@ -22,6 +23,10 @@ PRODUCTION_RULES: Final = (
     GateRule(tool="write_file", gate="ask"),
     *COMMON_RULES,
 )
+
+
+_HOST_PATTERN: Final = re.compile(r"\*|[^\s/@]+:[0-9*?\[\]!-]+")
+_URL_PATTERN: Final = re.compile(r"[/*](?:[A-Za-z0-9._~:@!$&'()*+,=?/\[\]-]|%[0-9A-F]{2})*")
 
 
 class Ruling(NamedTuple):
@@ -49,10 +54,10 @@ class Gates:
         remembered: Collection[str] = (),
     ) -> Ruling:
         """Return what becomes of a call. Raises `ToolFailedError` where the call cannot be understood."""
-        ruling = self._rule(tool, args)
         if tool.control:
             # A question to a person is no matter of policy, but of whether anybody is to be asked.
-            return ruling._replace(gate="auto" if mode == "never" else "ask")
+            return Ruling("auto" if mode == "never" else "ask")
+        ruling = self._rule(tool, args)
         changes = tool.effect != "none" and not tool.reads(args)
         if mode == "always" and ruling.gate == "auto" and changes:
             ruling = ruling._replace(gate="ask")
@@ -95,16 +100,45 @@ def make_gates(
     rules: Sequence[GateRule], toolbox: Toolbox, *, env: Literal["development", "production"]
 ) -> Gates:
     """Return the operator's rules with the built-in ones behind them; raises `ConfigurationError`."""
-    for rule in rules:
-        if rule.tool != "*" and rule.tool not in toolbox.names:
-            known = ", ".join(toolbox.names)
-            msg = f"SIGNALBOX_GATES has a rule for {rule.tool!r}, which is no tool; the tools are {known}."
-            raise ConfigurationError(msg)
-        if rule.tool != "*" and toolbox.get(rule.tool).control:
-            msg = f"SIGNALBOX_GATES has a rule for {rule.tool!r}, which always asks. Take the rule out."
+    for number, rule in enumerate(rules, 1):
+        fault = _fault(rule, toolbox)
+        if fault:
+            msg = f"SIGNALBOX_GATES cannot be used: rule {number}, for {rule.tool!r}, {fault}."
             raise ConfigurationError(msg)
     built_in = PRODUCTION_RULES if env == "production" else COMMON_RULES
     return Gates((*rules, *built_in))
+
+
+def _fault(rule: GateRule, toolbox: Toolbox) -> str:
+    """Return why a rule could never fit a call: one that denies would let everything pass unseen."""
+    if rule.tool == "*":
+        return _pattern_fault(rule, of_url=None)
+    if rule.tool not in toolbox.names:
+        return f"names no tool; the tools are {', '.join(toolbox.names)}"
+    tool = toolbox.get(rule.tool)
+    if tool.control:
+        return "is about a tool that always asks; take it out"
+    foreign = [name for name, fact in rule.when.asks.items() if fact not in tool.has_facts]
+    if foreign:
+        known = ", ".join(sorted(tool.has_facts)) or "nothing"
+        return f"asks about {', '.join(foreign)}, which its calls do not have; they have {known}"
+    return _pattern_fault(rule, of_url="host" in tool.has_facts)
+
+
+def _pattern_fault(rule: GateRule, *, of_url: bool | None) -> str:
+    """Return what is wrong with a pattern; `of_url` says what paths are of, `None` that it may be either."""
+    for host in rule.when.host or ():
+        if "://" in host or not _HOST_PATTERN.fullmatch(host):
+            return f"has the host {host!r}: write it as host:port, such as *.example.com:443"
+    for path in rule.when.path or ():
+        if of_url and not _URL_PATTERN.fullmatch(path):
+            return (
+                f"has the path {path!r}: write it as it is sent, from its first slash on, with what is "
+                "not ASCII as %C3%A4 in capitals"
+            )
+        if of_url is False and (path.startswith(("/", "./")) or "//" in path):
+            return f"has the path {path!r}: write it as the workspace has it, such as reports/*"
+    return ""
 
 
 def misunderstanding(tool: Tool, args: Mapping[str, Any]) -> str:
@@ -112,7 +146,9 @@ def misunderstanding(tool: Tool, args: Mapping[str, Any]) -> str:
 
     Such a call asks nobody and does nothing.
     """
-    faults = "; ".join(f"{each['pointer']}: {each['detail']}" for each in tool.faults(args))
+    # What a tool has no use for would still stand before the person who decides, and could mislead.
+    found = tool.faults(args) or (tool.surplus(args) if tool.effect != "none" else [])
+    faults = "; ".join(f"{each['pointer']}: {each['detail']}" for each in found)
     if faults:
         return f"The call was not made: {faults}. Mend the arguments and call again."
     try:

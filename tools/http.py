@@ -72,7 +72,8 @@ class HttpLimits:
 
 
 def _upper(value: object) -> object:
-    return value.upper() if isinstance(value, str) else value
+    # ASCII only: other letters have capitals that make a method of what is none.
+    return value.upper() if isinstance(value, str) and value.isascii() else value
 
 
 class HttpRequestArgs(BaseModel):

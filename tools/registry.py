@@ -19,6 +19,7 @@ from tools.http import http_facts, http_reads, make_http_request
 from tools.knowledge import Knowledge
 from tools.python import make_run_python
 from tools.search import make_search_documents
+from tools.workspace import split_path
 
 FILE_SECONDS: Final = 10.0
 CODE_SECONDS: Final = 20.0
@@ -34,7 +35,9 @@ def _no_facts(args: Mapping[str, Any]) -> CallFacts:
 
 
 def _file_facts(args: Mapping[str, Any]) -> CallFacts:
-    return CallFacts(path=str(args.get("path", "")), size=_size(args.get("content")))
+    # As the tool itself reads it: `./a` and `b//c` are judged as the files that they are.
+    path = "/".join(split_path(str(args.get("path", ""))))
+    return CallFacts(path=path, size=_size(args.get("content")))
 
 
 def _code_facts(args: Mapping[str, Any]) -> CallFacts:
@@ -76,6 +79,8 @@ class Tool:
     """It steers the run instead of working: a call is a question to a person."""
     facts: Callable[[Mapping[str, Any]], CallFacts] = _no_facts
     """What the gates' rules may ask about a call. Raises `ToolFailedError` where the call makes no sense."""
+    has_facts: frozenset[str] = frozenset()
+    """The names of those facts that its calls have."""
     reads: Callable[[Mapping[str, Any]], bool] = _never
     """Whether a call of an external tool only reads: nothing is in doubt when it is cut off."""
     check: Callable[[str], Awaitable[Literal["done", "not_done", "unknown"]]] | None = None
@@ -168,18 +173,21 @@ def build_toolbox(
                 timeout_seconds=CODE_SECONDS,
                 off_reason=code_off_reason,
                 facts=_code_facts,
+                has_facts=frozenset({"size"}),
             ),
             Tool(
                 tool=make_read_file(),
                 effect="none",
                 timeout_seconds=FILE_SECONDS,
                 facts=_file_facts,
+                has_facts=frozenset({"path"}),
             ),
             Tool(
                 tool=make_write_file(),
                 effect="workspace",
                 timeout_seconds=FILE_SECONDS,
                 facts=_file_facts,
+                has_facts=frozenset({"path", "size"}),
             ),
             Tool(tool=make_list_files(), effect="none", timeout_seconds=FILE_SECONDS),
             Tool(
@@ -187,6 +195,7 @@ def build_toolbox(
                 effect="external",
                 timeout_seconds=HTTP_SECONDS,
                 facts=_allowed_facts(frozenset(http_allow)),
+                has_facts=frozenset({"method", "host", "path", "size"}),
                 reads=http_reads,
             ),
             Tool(tool=make_ask_user(), effect="none", timeout_seconds=FILE_SECONDS, control=True),

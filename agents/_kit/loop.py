@@ -143,7 +143,11 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         async def run(given: ToolCallRequest) -> Ran:
             return await self._run_tool(given, handler)
 
-        message = await self._acting.answer(request, call, context, run)
+        if _made_before(request) >= MAX_TOOL_CALLS:
+            text = f"All {MAX_TOOL_CALLS} tool calls are used. Answer with what you have."
+            message = _failed(request, text)
+        else:
+            message = await self._acting.answer(request, call, context, run)
         # Kept with the message so that the events can be made again from the checkpoint alone.
         message.additional_kwargs["duration_ms"] = round((perf_counter() - started) * 1000)
         record = make_record(call_id, name, args, message)
@@ -156,22 +160,15 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]],
     ) -> Ran:
         name = request.tool_call["name"]
-        # The calls before this turn, and those of this turn that stand before this one.
-        made = (
-            sum(isinstance(m, ToolMessage) for m in request.state["messages"]) + _locate(request)[1]
-        )
         # A model may invent a name: LangChain answers it with the list of the real ones.
         seconds = self._toolbox.get(name).timeout_seconds if name in self._toolbox.names else None
         took: Literal["done", "failed", "in_doubt"] = "in_doubt"
         try:
-            if made >= MAX_TOOL_CALLS:
-                msg = f"All {MAX_TOOL_CALLS} tool calls are used. Answer with what you have."
-                raise ToolFailedError(msg)  # noqa: TRY301 - every refusal takes the same way
             async with asyncio.timeout(seconds):
                 answer = await handler(request)
             if not isinstance(answer, ToolMessage):
                 msg = f"The tool {name} steers the graph, which a tool of an agent may not."
-                raise ToolFailedError(msg)  # noqa: TRY301 - see above
+                raise ToolFailedError(msg)  # noqa: TRY301 - every refusal takes the same way
             message = answer
             took = "failed" if message.status == "error" else "done"
         except ToolFailedError as error:
@@ -191,6 +188,12 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
             message.content = cut_result(message.content)
             _number_citations(message, request)
         return Ran(message, took)
+
+
+def _made_before(request: ToolCallRequest) -> int:
+    """Return the calls before this turn, and those of this turn that stand before this one."""
+    made = sum(isinstance(m, ToolMessage) for m in request.state["messages"])
+    return made + _locate(request)[1]
 
 
 def _failed(request: ToolCallRequest, text: str) -> ToolMessage:

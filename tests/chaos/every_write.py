@@ -16,9 +16,9 @@ import httpx
 
 from tests.chaos.faults import Plan, When, Write, arm, counted, disarm
 from tests.chaos.places import Places
-from tests.chaos.script import asked_again, script
+from tests.chaos.scenario import OpenScenario, Scenario, work
+from tests.chaos.script import asked_again
 from tests.chaos.site import Client, Outcome, Site
-from tests.e2e.models import Models
 from tests.e2e.processes import Service
 
 TRIES: Final = 3
@@ -52,6 +52,8 @@ class Row:
     attempt: int
     asked_again: int
     faults: tuple[str, ...]
+    in_doubt: int = 0
+    """Actions that the run could not be sure of."""
 
     def line(self) -> str:
         """Return the row as a line."""
@@ -60,7 +62,7 @@ class Row:
         verdict = "ok" if not self.faults else "DIFFERS: " + "; ".join(self.faults)
         return (
             f"{self.database:8} {number:3} {when:6} {seconds} attempt {self.attempt} "
-            f"asked again {self.asked_again}  {verdict}  ({self.what})"
+            f"asked again {self.asked_again} in doubt {self.in_doubt}  {verdict}  ({self.what})"
         )
 
 
@@ -75,10 +77,10 @@ class Reference:
 class Lane:
     """Kills one server after the other in one folder; each next one recovers, then is the next victim."""
 
-    def __init__(self, database: str, site: Site, models: Models) -> None:
+    def __init__(self, database: str, site: Site, scenario: Scenario) -> None:
         self._database = database
         self._site = site
-        self._models = models
+        self._scenario = scenario
         self._server: Service | None = None
         self._reference: Reference | None = None
 
@@ -89,16 +91,18 @@ class Lane:
             client = self._undisturbed("reference")
             run = self._serving().run(client.post(self._serving()))
             writes = counted(self._site.folder, "reference")
-            self._reference = Reference(tuple(writes), self._site.outcome(run))
+            outcome = self._scenario.outcome(self._site, run)
+            self._reference = Reference(tuple(writes), outcome)
         return self._reference
 
     def _undisturbed(self, name: str) -> Client:
-        client = Client(f"{self._database} {name}")
+        client = self._scenario.client(f"{self._database} {name}")
         server = self._serving()
         arm(self._site.folder, Plan(name))
         assert client.reach_end(server), (client.told, server.process.stderr)
         disarm(self._site.folder)
-        assert not client.complaints(self._site), client.complaints(self._site)
+        faults = self._scenario.faults(client, self._site, server)
+        assert not faults, faults
         return client
 
     def strike(self, point: Point) -> Row:
@@ -117,7 +121,7 @@ class Lane:
 
     def _strike_once(self, point: Point, number: int) -> Row | None:
         reference, folder = self.reference(), self._site.folder
-        client = Client(f"{self._database} {point.number} {point.when} {number}")
+        client = self._scenario.client(f"{self._database} {point.number} {point.when} {number}")
         plan = Plan(client.label, point.number, point.when)
         server = self._serving()
         arm(folder, plan)
@@ -135,9 +139,9 @@ class Lane:
             assert client.reach_end(self._serving()), self._serving().process.stderr
         seconds = time.monotonic() - killed_at
         run = self._serving().run(client.post(self._serving()))
-        again = asked_again(self._models, f"[{client.label}]")
-        faults = self._site.outcome(run).differences(reference.outcome)
-        faults += client.complaints(self._site)
+        again = asked_again(self._scenario.models, f"[{client.label}]")
+        faults = self._scenario.outcome(self._site, run).differences(reference.outcome)
+        faults += self._scenario.faults(client, self._site, self._serving())
         if again > MOST_ASKED_AGAIN:
             faults.append(f"{again} model calls were made again")
         return Row(
@@ -148,6 +152,7 @@ class Lane:
             run["attempt"],
             again,
             tuple(faults),
+            sum(action["status"] == "in_doubt" for action in run["actions"]),
         )
 
     def _start_afresh(self) -> None:
@@ -172,29 +177,40 @@ class Strikes:
 
 
 def strike_all(
-    places: Places, databases: Sequence[str], *, every: int, say: Callable[[str], None]
+    places: Places,
+    databases: Sequence[str],
+    *,
+    every: int,
+    say: Callable[[str], None],
+    scenario: OpenScenario = work,
+    of: str = "",
 ) -> list[Strikes]:
-    """Kill at each `every`-th write on each database; two servers at once, as two cores allow."""
+    """Kill at each `every`-th write on each database, with `of` only at those that change this.
+
+    Two servers at once, as two cores allow.
+    """
 
     def strike_one(kind: tuple[str, When]) -> Strikes:
         database, when = kind
-        with closing(Models()) as models:
-            script(models)
-            with closing(places.site(f"{database}-{when}", database, models)) as site:
-                return _strike_lane(Lane(database, site, models), kind, every=every, say=say)
+        with scenario() as played:
+            name = f"{played.name} {database} {when}"
+            site = places.site(name, database, played.models, **played.env)
+            with closing(site):
+                return _strike_lane(Lane(database, site, played), kind, every, of, say)
 
     with ThreadPoolExecutor(2) as threads:
         return list(threads.map(strike_one, product(databases, WHENS)))
 
 
 def _strike_lane(
-    lane: Lane, kind: tuple[str, When], *, every: int, say: Callable[[str], None]
+    lane: Lane, kind: tuple[str, When], every: int, of: str, say: Callable[[str], None]
 ) -> Strikes:
     database, when = kind
     writes = lane.reference().writes
     say(f"{database}: N = {len(writes)} durable writes in the undisturbed run")
     rows = []
-    for number in sorted({*range(1, len(writes) + 1, every), len(writes)}):
+    numbers = [write.number for write in writes if of in write.what]
+    for number in sorted({*numbers[::every], numbers[-1]}):
         rows.append(lane.strike(Point(number, when)))
         say(rows[-1].line())
     return Strikes(database, when, writes, tuple(rows))

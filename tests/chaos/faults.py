@@ -27,14 +27,14 @@ WRITES: Final = "chaos-writes.jsonl"
 DATABASE: Final = "signalbox.db"
 """The product's own file; the index of documents is another one, and can be built again."""
 
-When = Literal["before", "after", "frozen"]
-"""Killed before or after the commit, or stopped before it, to commit when the process is woken."""
+When = Literal["before", "after", "frozen", "frozen after"]
+"""Killed before or after the commit, or stopped there, to go on when the process is woken."""
 
 _WRITE: Final = re.compile(
     r"\s*(?:WITH\b.*?)?(?:INSERT(?: OR \w+)? INTO|(?<!FOR )UPDATE|DELETE FROM)\s+\"?(\w+)",
     re.IGNORECASE | re.DOTALL,
 )
-_EVENT: Final = re.compile(r"(?:agent|message|run|supervisor|tool|usage)\.[a-z_]+")
+_EVENT: Final = re.compile(r"(?:action|agent|approval|message|run|supervisor|tool|usage)\.[a-z_]+")
 _QUOTED_EVENT: Final = re.compile(rf"'({_EVENT.pattern})'")
 _QUEUE: Final = "procrastinate_"
 """The queue's own tables: what it keeps of its workers is no write of a run."""
@@ -48,6 +48,8 @@ class Plan(NamedTuple):
     point: int = 0
     """The number of the write, from 1; 0 only counts."""
     when: When = "before"
+    of: str = ""
+    """Only writes that change this are counted, such as a table."""
 
 
 class Write(NamedTuple):
@@ -98,6 +100,8 @@ class FaultPoints:
         yield
         if when == "after":
             os.kill(os.getpid(), signal.SIGKILL)
+        elif when == "frozen after":
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     def _count(self, what: str) -> When | None:
         with self._lock:
@@ -107,6 +111,8 @@ class FaultPoints:
                 return None
             if plan.name != self._name:
                 self._name, self._number = plan.name, 0
+            if plan.of not in what:
+                return None
             self._number += 1
             with (self._folder / WRITES).open("ab") as file:
                 file.write(orjson.dumps((plan.name, self._number, what)) + b"\n")

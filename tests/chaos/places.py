@@ -38,7 +38,7 @@ class Places:
                 self._postgres.execute("SELECT pg_reload_conf()")
             return self._postgres
 
-    def site(self, name: str, database: str, models: Models) -> Site:
-        """Return a new site on a kind of database."""
+    def site(self, name: str, database: str, models: Models, **env: str) -> Site:
+        """Return a new site on a kind of database; keyword arguments are settings of its processes."""
         url = self.postgres().create() if database == "postgres" else None
-        return Site(self._folder / name, models, database_url=url)
+        return Site(self._folder / name, models, database_url=url, **env)

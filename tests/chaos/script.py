@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal
 
 from tests.e2e.models import Models, agent
@@ -55,6 +55,10 @@ _TURNS: Final[dict[str, tuple[Reply, ...]]] = {
 }
 
 
+Answer = Callable[[ModelRequest], Reply]
+"""What answers a model call."""
+
+
 class Pace(asyncio.Event):
     """A gate that opens for everybody after a while: the time a model takes to think."""
 
@@ -70,20 +74,33 @@ class Pace(asyncio.Event):
 
 def script(models: Models, paces: dict[str, float] | None = None) -> None:
     """Teach a fake model server the run; it answers the same for every task."""
+    teach(
+        models,
+        route=_route,
+        agents=[
+            Rule(when=When(system=agent(name)), reply=_turn(name), gate=name, name=name)
+            for name in AGENTS
+        ],
+        answer="The mean is 145, and the tower is built of Cornish granite [1].",
+        paces=paces,
+    )
+
+
+def teach(
+    models: Models,
+    *,
+    route: Answer,
+    agents: Sequence[Rule],
+    answer: str,
+    paces: Mapping[str, float] | None = None,
+) -> None:
+    """Teach a fake model server a run: what its supervisor decides, its agents say, and its answer."""
     for name, seconds in (PACES if paces is None else paces).items():
         models.server.gates[name] = Pace(seconds)
     models.add(
-        Rule(when=When(schema=True), reply=_route, gate="supervisor", name="route"),
-        *(
-            Rule(when=When(system=agent(name)), reply=_turn(name), gate=name, name=name)
-            for name in AGENTS
-        ),
-        Rule(
-            when=When(system=ANSWER),
-            reply=Reply(text="The mean is 145, and the tower is built of Cornish granite [1]."),
-            gate="supervisor",
-            name="answer",
-        ),
+        Rule(when=When(schema=True), reply=route, gate="supervisor", name="route"),
+        *agents,
+        Rule(when=When(system=ANSWER), reply=Reply(text=answer), gate="supervisor", name="answer"),
     )
 
 
@@ -98,12 +115,14 @@ def _route(request: ModelRequest) -> Reply:
     )
 
 
-def _turn(name: str) -> Callable[[ModelRequest], Reply]:
-    def reply(request: ModelRequest) -> Reply:
-        done: int = sum(message.get("role") == "assistant" for message in request.body["messages"])
-        return _TURNS[name][done]
+def _turn(name: str) -> Answer:
+    return lambda request: _TURNS[name][turn_of(request)]
 
-    return reply
+
+def turn_of(request: ModelRequest) -> int:
+    """Return which of an agent's turns is asked for, from 0 on."""
+    done: int = sum(message.get("role") == "assistant" for message in request.body["messages"])
+    return done
 
 
 class Held:
@@ -113,7 +132,7 @@ class Held:
         self._asked = threading.Event()
         gate = f"{label} {name}"
         self._open = models.gate(gate)
-        self._reply: Callable[[ModelRequest], Reply] = _turn(name)
+        self._reply = _turn(name)
         when = When(system=agent(name), user=re.escape(f"[{label}]"), after_tool=after_tool)
         rule = Rule(when=when, reply=self._answer, times=1, gate=gate, name=name)
         # In front: the first rule that matches answers.

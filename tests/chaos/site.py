@@ -38,7 +38,7 @@ class Outcome:
     result: Any
     """Answer, sources and what each agent contributed."""
     keys: Counter[str]
-    """The keys of its events; all but `run.resumed`."""
+    """The keys of its events; all but those that tell of an attempt."""
     calls: frozenset[str]
     """The model calls that were booked: round, path and turn of each, under whatever attempt."""
     files: dict[str, str]
@@ -62,7 +62,9 @@ class Outcome:
 class Site:
     """A folder with a database; its processes are started, killed and started again."""
 
-    def __init__(self, folder: Path, models: Models, *, database_url: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, models: Models, *, database_url: str | None = None, **env: str
+    ) -> None:
         self.folder = folder
         self._postgres = database_url
         knowledge = folder / "knowledge"
@@ -72,6 +74,7 @@ class Site:
             "PYTHONPATH": str(ROOT),
             "SIGNALBOX_KNOWLEDGE_DIR": str(knowledge),
             "OPENAI_BASE_URL": models.base_url,
+            **env,
         }
         if database_url:
             self._env |= {
@@ -132,7 +135,9 @@ class Site:
     def outcome(self, run: Run) -> Outcome:
         """Return what a finished run left behind."""
         keys = self.rows(
-            "SELECT key FROM events WHERE run_id = :run AND type <> 'run.resumed'", run=run["id"]
+            "SELECT key FROM events WHERE run_id = :run"
+            " AND type NOT IN ('run.resumed', 'run.requires_action')",
+            run=run["id"],
         )
         calls = self.rows("SELECT key FROM usage WHERE run_id = :run", run=run["id"])
         return Outcome(
@@ -207,6 +212,10 @@ class Client:
                 if "seq" in frame:
                     self.told.append(frame)
                     self.told_at.append(time.monotonic())
+                    self.hear(service, frame)
+
+    def hear(self, service: Service, event: Event) -> None:
+        """Do what an event calls for while the stream goes on: nothing, for who only watches."""
 
     def complaints(self, site: Site) -> list[str]:
         """Return what is wrong with what the client was told, and with how often it has its run."""

@@ -9,8 +9,10 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.chaos.actions import at_once, in_turns
 from tests.chaos.every_write import strike_all, summary
 from tests.chaos.places import Places
+from tests.chaos.scenario import OpenScenario
 from tests.chaos.survive import all_killed, postgres_restarted, survive, worker_frozen
 
 pytestmark = [
@@ -20,6 +22,7 @@ pytestmark = [
     pytest.mark.may_block,
 ]
 
+DATABASES = ("sqlite", "postgres")
 EVERY = 5
 
 
@@ -31,10 +34,24 @@ def places() -> Iterator[Places]:
         yield places
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("database", DATABASES)
 def test_a_run_killed_at_a_write_ends_as_if_nothing_had_been(places: Places, database: str) -> None:
     """Killed right before and right after every fifth durable write; the answer and all traces agree."""
     strikes = strike_all(places, [database], every=EVERY, say=click.echo)
+    wrong = [row.line() for each in strikes for row in each.rows if row.faults]
+    assert not wrong, "\n".join([summary(strikes), *wrong])
+
+
+@pytest.mark.parametrize(
+    ("database", "scenario"), [("sqlite", in_turns), ("postgres", at_once)], ids=DATABASES
+)
+def test_no_action_is_made_twice_wherever_its_run_is_killed(
+    places: Places, database: str, scenario: OpenScenario
+) -> None:
+    """Killed right before and right after the ledger's writes; a server has counted what reached it."""
+    strikes = strike_all(
+        places, [database], every=2, of="actions", say=click.echo, scenario=scenario
+    )
     wrong = [row.line() for each in strikes for row in each.rows if row.faults]
     assert not wrong, "\n".join([summary(strikes), *wrong])
 

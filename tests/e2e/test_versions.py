@@ -499,10 +499,10 @@ def create_asking(service: Service) -> str:
 
 
 @pytest.mark.slow
-def test_what_was_approved_does_not_run_where_its_tool_has_changed(
+def test_a_call_is_not_approved_where_its_tool_has_changed(
     deploy: Versions, models: Models, folder: Path
 ) -> None:
-    """The agent reads that the arguments do not fit any more, and the run goes on."""
+    """The person is told that it does not fit any more, and may refuse it; the run goes on."""
     first, second = in_order(deploy(OTHER_SCHEMA), swapped=False)
     program_run(models)
     service = first()
@@ -511,11 +511,15 @@ def test_what_was_approved_does_not_run_where_its_tool_has_changed(
     service.process.kill()
 
     service = second()
-    decide(service, waits(service, run_id), type="approve")
+    approval_id = waits(service, run_id)
+    path = f"/v1/approvals/{approval_id}/decision"
+    refused = service.client.post(path, json={"type": "approve"})
+    assert refused.status_code == 422, refused.text
+    assert "cannot be made now" in refused.json()["detail"]
+    decide(service, approval_id, type="reject", message="it does not fit")
     run = service.ended(run_id)
     assert run["status"] == "completed", run
-    assert "The call was not made" in run["result"]["output"]
-    assert "ran\n" not in run["result"]["output"]
+    assert "A person refused this call: it does not fit" in run["result"]["output"]
     assert_log_is_whole(service, folder, run)
 
 

@@ -269,8 +269,8 @@ async def test_tools_are_listed_with_their_gates(start: Start, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("gates", "says"),
     [
-        ('[{"tool": "fly", "gate": "ask"}]', "'fly', which is no tool; the tools are search_doc"),
-        ('[{"tool": "ask_user", "gate": "auto"}]', "'ask_user', which always asks"),
+        ('[{"tool": "fly", "gate": "ask"}]', "names no tool; the tools are search_doc"),
+        ('[{"tool": "ask_user", "gate": "auto"}]', "a tool that always asks"),
         ('[{"tool": "*", "gate": "maybe"}]', "SIGNALBOX_GATES[0].gate='maybe' cannot be used"),
         ('[{"tool": "*"}]', "SIGNALBOX_GATES[0].gate"),
         ('[{"tool": "*", "gate": "ask", "unless": 1}]', "SIGNALBOX_GATES[0].unless='1' cannot"),

@@ -1,0 +1,95 @@
+"""The policy table, judged call by call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain.errors import ConfigurationError
+from domain.gates import GateRule
+from tools.gates import Gates, make_gates, misunderstanding
+from tools.knowledge import Knowledge
+from tools.registry import Toolbox, build_toolbox
+
+HOST = "billing.example.com:443"
+
+
+@pytest.fixture
+def toolbox(tmp_path: Path) -> Toolbox:
+    knowledge = Knowledge(tmp_path / "i.db", None)
+    return build_toolbox(knowledge=knowledge, code_off_reason=None, http_allow=[HOST])
+
+
+def gates(toolbox: Toolbox, *rules: dict[str, Any]) -> Gates:
+    parsed = [GateRule.model_validate(rule) for rule in rules]
+    return make_gates(parsed, toolbox, env="development")
+
+
+@pytest.mark.parametrize("path", ["reports/a", "./reports/a", "reports//a", ".//reports/./a"])
+def test_no_spelling_of_a_file_passes_its_rule(toolbox: Toolbox, path: str) -> None:
+    table = gates(toolbox, {"tool": "write_file", "when": {"path": "reports/*"}, "gate": "deny"})
+    args = {"path": path, "content": ""}
+    assert table.judge(toolbox.get("write_file"), args, mode="policy").gate == "deny"
+
+
+@pytest.mark.parametrize("host", [HOST, "Billing.Example.com:443", "*.example.com:443"])
+def test_hosts_are_compared_in_small_letters(toolbox: Toolbox, host: str) -> None:
+    table = gates(toolbox, {"tool": "http_request", "when": {"host": host}, "gate": "deny"})
+    args = {"method": "get", "url": "https://BILLING.example.com/v1"}
+    assert table.judge(toolbox.get("http_request"), args, mode="never").gate == "deny"
+
+
+@pytest.mark.parametrize(
+    ("tool", "when"),
+    [
+        ("http_request", {"host": "billing.example.com"}),
+        ("http_request", {"host": "https://billing.example.com:443"}),
+        ("http_request", {"path": "/v1/ä b"}),
+        ("http_request", {"path": "/v1/%c3%a4"}),
+        ("http_request", {"path": "v1/*"}),
+        ("write_file", {"path": "/reports/*"}),
+        ("write_file", {"path": "./reports/*"}),
+        ("run_python", {"path": "*"}),
+        ("read_file", {"size_over": 1}),
+        ("list_files", {"host": HOST}),
+        ("*", {"host": "billing.example.com"}),
+    ],
+)
+def test_a_rule_that_can_never_fit_stops_the_start(
+    toolbox: Toolbox, tool: str, when: dict[str, Any]
+) -> None:
+    """Otherwise one that denies would let everything pass unseen."""
+    with pytest.raises(ConfigurationError, match="SIGNALBOX_GATES cannot be used: rule 1"):
+        gates(toolbox, {"tool": tool, "when": when, "gate": "deny"})
+
+
+@pytest.mark.parametrize("mode", ["policy", "never"])
+def test_who_must_not_decide_cannot_have_nobody_decide(toolbox: Toolbox, mode: Any) -> None:
+    table = gates(toolbox, {"tool": "http_request", "gate": "ask", "by": "other"})
+    args = {"method": "POST", "url": f"https://{HOST}/"}
+    ruling = table.judge(toolbox.get("http_request"), args, mode=mode, remembered={"http_request"})
+    assert (ruling.gate, ruling.by, ruling.mandatory) == ("ask", "other", True)
+
+
+def test_a_question_has_no_terms_of_a_rule_for_everything(toolbox: Toolbox) -> None:
+    table = gates(toolbox, {"tool": "*", "gate": "ask", "by": "other"})
+    ruling = table.judge(toolbox.get("ask_user"), {"question": "?"}, mode="policy")
+    assert (ruling.gate, ruling.by) == ("ask", "any")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"method": "POST", "url": "https://elsewhere.example.com/"},
+        {"method": "POST", "url": f"https://{HOST}/", "note": "approved by security"},
+        {"method": "po\u017ft", "url": f"https://{HOST}/"},
+        {"method": "POST"},
+        {},
+    ],
+)
+def test_a_call_that_cannot_be_made_is_told_so_and_asks_nobody(
+    toolbox: Toolbox, args: dict[str, Any]
+) -> None:
+    assert misunderstanding(toolbox.get("http_request"), args)
