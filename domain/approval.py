@@ -23,9 +23,9 @@ ApprovalStatus = Literal["pending", "resolved", "expired", "cancelled"]
 run has ended before."""
 
 ActionStatus = Literal["pending", "decided", "started", "done", "in_doubt", "failed"]
-"""`pending` a person is asked · `decided` the person has spoken; a refused call stays so · `started` it is
-being carried out · `done` it has taken effect · `in_doubt` nobody knows whether it has · `failed` it has
-taken none."""
+"""`pending` a person is asked · `decided` the person has spoken, or nobody has in time; a call that was not
+let run stays so · `started` it is being carried out · `done` it has taken effect · `in_doubt` nobody knows
+whether it has · `failed` it has taken none."""
 
 Verb = Literal["approve", "edit", "reject", "respond"]
 
@@ -38,6 +38,9 @@ VERBS: Final[dict[ApprovalType, tuple[Verb, ...]]] = {
 
 PREFIX: Final = "apr_"
 ACTION_PREFIX: Final = "act_"
+
+NOT_IN_TIME: Final = "Nobody decided about this call in time, so it was not made."
+"""What an agent reads of a call whose approval has expired."""
 
 MAX_MESSAGE_CHARS: Final = 16_000
 """How long an answer or a reason may be: the agent reads all of it."""
@@ -240,14 +243,23 @@ class ActionRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
+    approval_id: str | None
+    """Under which it was asked about; `None` where nobody was."""
     tool: str
+    args: dict[str, Any]
+    """As they ran, or would have."""
     agent: str
+    path: str
+    """Which assignment of the round: `coder`, `coder#2`."""
+    round: int
     status: ActionStatus
     args_digest: str
     attempt: int | None
     """The claim of the run under which it was started."""
     started_at: UtcTime | None
     ended_at: UtcTime | None
+    result: str | None
+    """What the tool answered, or what a person found out; its beginning."""
     settled_by: str | None
     """Who settled it, where it was in doubt."""
 

@@ -66,7 +66,7 @@ KINDS: Final[dict[Code, ProblemKind]] = {
     "run-cancelled": ProblemKind(409, "The run was cancelled"),
     "run-incompatible": ProblemKind(409, "The run was made by another version of the graph"),
     "approval-already-decided": ProblemKind(409, "Somebody has decided otherwise"),
-    "approval-args-changed": ProblemKind(409, "The call is not the one that was decided about"),
+    "approval-args-changed": ProblemKind(409, "The call is not the one you looked at"),
     "approval-expired": ProblemKind(410, "The time to decide is over"),
     "approval-cancelled": ProblemKind(410, "The run has ended, so nothing is asked any more"),
     "action-not-in-doubt": ProblemKind(409, "The action is not in doubt"),

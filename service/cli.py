@@ -58,15 +58,27 @@ def worker() -> None:
     default="ask",
     help="What to do where a person is asked: ask on the terminal, approve or reject everything.",
 )
+@click.option(
+    "--approvals",
+    type=click.Choice(["policy", "always", "never"]),
+    default="policy",
+    help="When to ask: where the server's gates say so, before whatever changes something, never.",
+)
 def run(
-    task: str, url: str | None, *, quiet: bool, approve: Literal["ask", "auto", "deny"]
+    task: str,
+    url: str | None,
+    *,
+    quiet: bool,
+    approve: Literal["ask", "auto", "deny"],
+    approvals: Literal["policy", "always", "never"],
 ) -> None:
     """Run TASK over HTTP: progress on stderr, the Run as JSON on stdout. Exit 0 only if it completed."""
     settings = _settings()
     from service.commands.run import INTERRUPTED, run_task  # noqa: PLC0415 - after the environment is prepared
 
     try:
-        code = asyncio.run(run_task(settings, task, url=url, quiet=quiet, approve=approve))
+        work = run_task(settings, task, url=url, quiet=quiet, approve=approve, mode=approvals)
+        code = asyncio.run(work)
     except KeyboardInterrupt:  # click would say "Aborted!" and exit 1, as if the run had failed
         code = INTERRUPTED
     sys.exit(code)

@@ -14,7 +14,7 @@ from langchain_core.messages import ToolCall, ToolMessage
 
 from agents._kit.cleaning import plain_text
 from agents._kit.outcomes import IN_DOUBT, AssignmentContext
-from domain.approval import Ask, Verb, action_id, ask_id
+from domain.approval import NOT_IN_TIME, Ask, Verb, action_id, ask_id
 from domain.errors import OwnershipLostError, StoreUnavailableError
 from domain.ledger import ActionCall, ActionLedger
 from domain.ports import RunRef
@@ -128,7 +128,8 @@ class Acting:
             return _refusal(request, f"The policy of this server denies this call of {tool.name}.")
         if ruling.gate == "ask" and call not in context.decisions and not tool.off_reason:
             return _refusal(request, _NOT_APPROVED)
-        if tool.effect == "external":
+        # What a person has let happen must not happen twice either, whatever it changes.
+        if tool.effect == "external" or call in context.decisions:
             return await self._act(tool, request, call, context, run)
         return (await run(request)).message
 
@@ -166,7 +167,7 @@ class Acting:
         self, tool: Tool, request: ToolCallRequest, action: ActionCall, context: AssignmentContext
     ) -> ToolMessage | None:
         """Find out about an action that an earlier segment left; `None` where it may be made (again)."""
-        if tool.reads(action.args):
+        if _only_reads(tool, action):
             await self._ledger.end(action, "failed", _LOST)
             return _refusal(request, _LOST)
         known = await _ask_target(tool, action)
@@ -180,7 +181,7 @@ class Acting:
         return self._doubt(request, action, context, _UNCERTAIN)
 
     async def _cut_off(self, tool: Tool, action: ActionCall, context: AssignmentContext) -> None:
-        if tool.reads(action.args):
+        if _only_reads(tool, action):
             await self._ledger.end(action, "failed", _LOST)
             return
         await self._ledger.end(action, "in_doubt", _UNCERTAIN)
@@ -194,6 +195,11 @@ class Acting:
         message = _refusal(request, text)
         message.additional_kwargs[IN_DOUBT] = doubt
         return message
+
+
+def _only_reads(tool: Tool, action: ActionCall) -> bool:
+    """Return whether nothing can be in doubt where the call is cut off."""
+    return tool.effect == "none" or tool.reads(action.args)
 
 
 def _tell_doubt(action: ActionCall, context: AssignmentContext, why: str) -> dict[str, Any]:
@@ -263,6 +269,8 @@ def _said(request: ToolCallRequest, verb: Verb | None, message: str | None) -> T
     """Return what a person said in the place of a call's result."""
     if verb == "respond":
         return _result(request, message or "", failed=False)
+    if message == NOT_IN_TIME:
+        return _refusal(request, message)
     why = f": {message}" if message else "."
     return _refusal(request, f"A person refused this call{why}")
 

@@ -16,7 +16,7 @@ HELD: Final = "held"
 
 def hold(message: AIMessage, turn: int, asks: Sequence[Ask]) -> AIMessage:
     """Return the message without its calls, which ends the agent's loop; they wait beside it."""
-    return _with(message, {"turn": turn, "calls": message.tool_calls, "asks": list(asks)}, [])
+    return _without_calls(message, {"turn": turn, "calls": message.tool_calls, "asks": list(asks)})
 
 
 def unhold(message: AIMessage) -> AIMessage:
@@ -37,7 +37,7 @@ def pause(assignment: Assignment, messages: Sequence[AnyMessage]) -> PausedWork 
     held: dict[str, Any] | None = last.additional_kwargs.get(HELD) if last else None
     if held is None or not isinstance(last, AIMessage):
         return None
-    kept = _with(last, {name: held[name] for name in ("turn", "calls")}, [])
+    kept = _without_calls(last, {name: held[name] for name in ("turn", "calls")})
     return PausedWork(
         assignment=assignment,
         messages=messages_to_dict([*messages[:-1], kept]),
@@ -45,6 +45,6 @@ def pause(assignment: Assignment, messages: Sequence[AnyMessage]) -> PausedWork 
     )
 
 
-def _with(message: AIMessage, held: dict[str, Any], calls: list[Any]) -> AIMessage:
+def _without_calls(message: AIMessage, held: dict[str, Any]) -> AIMessage:
     extra = {**message.additional_kwargs, HELD: held}
-    return message.model_copy(update={"tool_calls": calls, "additional_kwargs": extra})
+    return message.model_copy(update={"tool_calls": [], "additional_kwargs": extra})

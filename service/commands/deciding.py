@@ -6,6 +6,7 @@ import asyncio
 import json
 import shlex
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final, Literal
@@ -50,17 +51,20 @@ class Person:
             if approval["id"] not in self._closed:
                 await self._decide(approval)
 
-    async def _decide(self, approval: dict[str, Any]) -> None:
+    async def _decide(self, asked: dict[str, Any]) -> None:
+        path = f"/v1/approvals/{asked['id']}"
+        # The event has long arguments cut; whoever decides has to see the whole call.
+        approval: dict[str, Any] = (await self._client.get(path)).json()
         decision = self._decision_told(approval) or await self._ask(approval)
         while decision is not None:
-            path = f"/v1/approvals/{approval['id']}/decision"
-            response = await self._client.post(path, json=decision)
+            body = {**decision, "args_digest": approval["args_digest"]}
+            response = await self._client.post(f"{path}/decision", json=body)
             if response.is_success:
                 return
             problem = response.json()
-            self._progress.say("signalbox", f"{problem['title']}: {problem['detail']}")
+            self._progress.insist(f"{problem['title']}: {problem['detail']}")
             again = response.status_code == 422  # noqa: PLR2004 - what was typed can be mended
-            decision = await self._ask(approval) if again else None
+            decision = await self._ask(approval) if again and self._approve == "ask" else None
 
     def _decision_told(self, approval: dict[str, Any]) -> dict[str, Any] | None:
         if self._approve == "ask":
@@ -71,32 +75,44 @@ class Person:
 
     async def _ask(self, approval: dict[str, Any]) -> dict[str, Any] | None:
         """Return what the person says; `None` where nobody is there, or has decided elsewhere."""
-        self._progress.say(approval["agent"], approval["description"])
+        self._progress.insist(f"{approval['id']}: {approval['description']}")
         if approval["type"] == "action":
             for part in _readable(approval["action"]["args"]):
-                self._progress.say(approval["agent"], f"  {part}")
+                self._progress.insist(f"  {part}")
+        by_curl = f"to decide: {_by_curl(self._client, approval)}"
         if not sys.stdin.isatty():
-            self._progress.say("signalbox", f"to decide: {_by_curl(self._client, approval)}")
+            self._progress.insist(by_curl)
             return None
-        if approval["type"] == "input":
-            answer = await self._read(approval, "type your answer")
-            return {"type": "respond", "message": answer} if answer else None
-        while True:
-            line = await self._read(approval, "approve? type y, or n and a reason")
-            if line is None:
-                return None
+        try:
+            return await self._typed(approval)
+        except EOFError:
+            self._progress.insist(by_curl)
+            return None
+
+    async def _typed(self, approval: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the decision that is typed; raises `EOFError` where the terminal is closed."""
+        question = approval["type"] == "input"
+        prompt = "type your answer" if question else "approve? type y, or n and a reason"
+        while (line := await self._read(approval, prompt)) is not None:
             word, _, rest = line.partition(" ")
-            if word.lower() in {"y", "yes"}:
+            if question and line:
+                return {"type": "respond", "message": line}
+            if not question and word.lower() in {"y", "yes"}:
                 return {"type": "approve"}
-            if word.lower() in {"n", "no"}:
+            if not question and word.lower() in {"n", "no"}:
                 return {"type": "reject", **({"message": rest.strip()} if rest.strip() else {})}
+        return None
 
     async def _read(self, approval: dict[str, Any], prompt: str) -> str | None:
-        """Return a line of the terminal; `None` where it is closed or the question is no longer open.
+        """Return a line of the terminal; `None` where the question is no longer open.
+
+        Raises `EOFError` where the terminal is closed.
 
         Not `input()` in a thread: it would keep the command from ending until somebody presses Enter.
         """
-        self._progress.say("signalbox", prompt)  # a line of its own: agents go on talking
+        # What was typed before the question was shown is no answer to it.
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+        self._progress.insist(prompt)  # a line of its own: agents go on talking
         ready = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_reader(sys.stdin.fileno(), ready.set)
@@ -109,7 +125,9 @@ class Person:
             line = sys.stdin.readline()
         finally:
             loop.remove_reader(sys.stdin.fileno())
-        return line.strip() if line else None
+        if not line:
+            raise EOFError
+        return line.strip()
 
 
 def _readable(args: dict[str, Any]) -> Iterator[str]:

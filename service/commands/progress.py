@@ -64,17 +64,23 @@ class Progress:
         if rest:
             self.say(agent, f"  {rest}")
 
+    def insist(self, text: str) -> None:
+        """Print a line that waits for somebody, also where nothing else is shown."""
+        self._print("signalbox", text)
+
     def say(self, agent: str, text: str) -> None:
         """Print a line in an agent's name."""
-        if self._quiet:
-            return
+        if not self._quiet:
+            self._print(agent, text)
+
+    def _print(self, agent: str, text: str) -> None:
         if agent not in self._agents:
             self._agents.append(agent)
         name = f"{agent:>10}"
         if self._colour:
             colour = COLOURS[self._agents.index(agent) % len(COLOURS)]
             name = f"\x1b[{colour}m{name}\x1b[0m"
-        print(f"{name} | {text}", file=sys.stderr, flush=True)  # noqa: T201 - the command's own output
+        print(f"{name} | {_plain(text)}", file=sys.stderr, flush=True)  # noqa: T201 - the command's own output
 
 
 def _describe(type_: str, data: dict[str, Any]) -> str:
@@ -100,6 +106,11 @@ def _describe(type_: str, data: dict[str, Any]) -> str:
     if type_ == "agent.retrying":
         return f"tries again in {data['delay_seconds']:g} s: {data['reason']}"
     return "done" if type_ == "agent.completed" else ""
+
+
+def _plain(text: str) -> str:
+    """Return the text with its control characters made visible: a model's could hide what it shows."""
+    return "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in text)
 
 
 def _short(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import httpx
 
 from domain.errors import DatabaseInUseError
+from domain.run import ApprovalMode
 from service.bootstrap import open_services, uses_queue
 from service.commands.deciding import Approve, Person
 from service.commands.progress import Progress
@@ -25,7 +26,13 @@ TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
 
 
 async def run_task(
-    settings: Settings, task: str, *, url: str | None, quiet: bool, approve: Approve
+    settings: Settings,
+    task: str,
+    *,
+    url: str | None,
+    quiet: bool,
+    approve: Approve,
+    mode: ApprovalMode = "policy",
 ) -> int:
     """Create a run, show its progress, print it; return the exit code."""
     async with (
@@ -34,7 +41,8 @@ async def run_task(
         httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT, trust_env=False) as client,
     ):
         try:
-            return await _follow(client, task, Progress(quiet=quiet), approve)
+            body = {"task": task.encode("utf-8", "replace").decode(), "approvals": {"mode": mode}}
+            return await _follow(client, body, Progress(quiet=quiet), approve)
         except httpx.HTTPError as error:
             _say(f"The server at {base_url} cannot be reached: {error!r}.")
             return 1
@@ -72,11 +80,9 @@ async def _server(settings: Settings, url: str | None) -> AsyncIterator[str]:
 
 
 async def _follow(
-    client: httpx.AsyncClient, task: str, progress: Progress, approve: Approve
+    client: httpx.AsyncClient, body: dict[str, Any], progress: Progress, approve: Approve
 ) -> int:
-    response = await client.post(
-        "/v1/runs", json={"task": task.encode("utf-8", "replace").decode()}
-    )
+    response = await client.post("/v1/runs", json=body)
     if response.status_code != 202:  # noqa: PLR2004 - accepted
         _say(_problem(response))
         return 1

@@ -80,8 +80,12 @@ class DecisionIn(Strict):
         description="`approve` the call runs as it stands · `edit` it runs with other arguments · "
         "`reject` it does not run, and the agent reads why · `respond` the message is its result."
     )
-    edited_action: ToolAction | None = None
-    message: Message | None = None
+    edited_action: ToolAction | None = Field(
+        default=None, description="With `edit`, and only there: the call that runs instead."
+    )
+    message: Message | None = Field(
+        default=None, description="With `respond` the result; with `reject` why, for the agent."
+    )
     comment: Reason | None = Field(default=None, description="A note for the record.")
     remember: Literal["run"] | None = Field(
         default=None, description="Do not ask about this tool again in this run."
@@ -114,6 +118,12 @@ class DecisionIn(Strict):
 
 class RunDecisionIn(DecisionIn):
     """One of several decisions."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"approval_id": "apr_0193f2c4a1b27c3d8e4f5a6b7c8d9e0f", "type": "approve"}]
+        }
+    )
 
     approval_id: Name
 

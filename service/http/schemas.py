@@ -17,6 +17,7 @@ from pydantic import (
     StringConstraints,
 )
 
+from domain.approval import Approval
 from domain.run import ApprovalMode, MultitaskStrategy, Run
 
 TASK_CHARS: Final = 32_000
@@ -300,3 +301,5 @@ class ProblemOut(BaseModel):
     request_id: str | None = None
     errors: list[PointerOut] | None = None
     run: Run | None = None
+    approval: Approval | None = None
+    """With the codes `approval-…` and `forbidden`: the approval as it stands, with the decision that won."""

@@ -93,6 +93,8 @@ def _step(notice: Notice) -> dict[str, Any] | None:
             "next_agent": None,
             "messages": messages,
         }
+    elif what.type == "run.requires_action":
+        messages = data["required_action"]["approval_ids"]
     elif what.type not in {"run.started", "agent.started"}:
         return None
     return {

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from domain.approval import VERBS as ALLOWED
 from domain.approval import (
+    NOT_IN_TIME,
     ActionRecord,
     ActionStatus,
     Approval,
@@ -23,6 +23,7 @@ from domain.approval import (
     action_id,
     digest_of,
 )
+from domain.approval import VERBS as ALLOWED
 from domain.errors import OwnershipLostError
 from domain.events import EventDraft
 from domain.ledger import ActionCall, Doubt, Standing
@@ -34,6 +35,9 @@ Row = dict[str, Any]
 
 APPROVING: Final = frozenset({"approve", "edit"})
 """The decisions after which a call runs."""
+
+RESULT_CHARS: Final = 2_000
+"""How much of a result the receipt shows."""
 
 CUT_OFF: Final = "The run ended while this was being carried out."
 NOT_MADE: Final = "The run ended before this was carried out."
@@ -184,7 +188,17 @@ def approvals_of(connection: Connection, tenant_id: str, ids: Sequence[str]) -> 
 
 def record_from(row: Row) -> ActionRecord:
     """Return a row as the action it holds."""
-    return ActionRecord.model_validate({**row, "id": action_id(row["id"])})
+    edited = ((row["decision"] or {}).get("edited_action") or {}).get("args")
+    result = row["result"]
+    return ActionRecord.model_validate(
+        {
+            **row,
+            "id": action_id(row["id"]),
+            "approval_id": row["id"] if row["approval"] else None,
+            "args": (row["args"] or {}) if edited is None else edited,
+            "result": None if result is None else result[:RESULT_CHARS],
+        }
+    )
 
 
 def answer_from(row: Row) -> dict[str, Any]:
@@ -196,7 +210,7 @@ def answer_from(row: Row) -> dict[str, Any]:
     if row["type"] == "input":
         text = "Nobody answered in time. Decide by yourself, and say what you assumed."
         return Decision(type="respond", message=text).answer()
-    return Decision(type="reject", message="Nobody decided in time.").answer()
+    return Decision(type="reject", message=NOT_IN_TIME).answer()
 
 
 def decision_row(made: DecisionMade) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from domain.approval import DecisionMade, action_id, changed_arguments
 from domain.errors import CallerError
@@ -18,6 +18,7 @@ from service.store import actions, changes, queries
 from service.store.actions import Row
 from service.store.conflicts import take_key
 from service.store.tables import actions as rows
+from service.store.tables import runs
 from service.store.threads import Turns
 from service.store.waiting import Held, approval_draft, go_on, hold
 
@@ -174,7 +175,16 @@ def settle(
             .values(status=status, result=told, settled_by=by, ended_at=now)
         )
         actions.show(connection, ref)
+        _take_out_of_degraded(connection, ref, shown)
     run = queries.get(connection, ref)
     if run is None:
         raise CallerError("not-found", f"The action {shown[:80]!r} is not there.")
     return run
+
+
+def _take_out_of_degraded(connection: Connection, ref: RunRef, action: str) -> None:
+    """Name an action no longer as something that nobody knows; the answer's text stays as it was written."""
+    of_run = runs.c.id == ref.run_id
+    parts = connection.execute(select(runs.c.degraded).where(of_run)).scalar_one()
+    left = [part for part in parts if action not in part["reason"]]
+    connection.execute(update(runs).where(of_run).values(degraded=left))

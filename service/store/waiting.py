@@ -63,9 +63,9 @@ def wait_for(
         raise OwnershipLostError(msg)
     asked = actions.by_ids(connection, ref.tenant_id, approval_ids)
     _refuse_missing(asked, approval_ids)
-    lapsed = [row for row in asked.values() if row["approval"] == "expired"]
-    if any(row["on_expiry"] == "fail" for row in lapsed):
-        raise undecided(lapsed[0])
+    for row in asked.values():
+        if row["approval"] == "expired" and row["on_expiry"] == "fail":
+            raise undecided(row)
     if not any(row["approval"] == "pending" for row in asked.values()):
         answers = {each: actions.answer_from(asked[each]) for each in approval_ids}
         return Waiting(answers, actions.remembered(connection, ref))

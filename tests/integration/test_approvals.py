@@ -548,3 +548,23 @@ async def test_a_key_stands_for_one_decision(
     assert (await acting_once.ended(run_id))["status"] == "completed"
     assert (await send("a", type="approve", comment="one")).json() == first.json()
     assert target.count("/orders") == 1
+
+
+async def test_an_approved_program_is_in_the_ledger_too(
+    acting: Product, models: FakeModelServer
+) -> None:
+    """What a person has let run is carried out under an attempt, and says what came of it."""
+    call = ("run_python", {"code": "print(6 * 7)"})
+    models.add(
+        *decisions(("coder", "Send it")),
+        turns("Send it", Reply.calls(call), Reply(text="It printed something.")),
+    )
+    run_id = await start_run(acting, approvals={"mode": "always"})
+    await decided(acting, await asked(acting, run_id), type="approve")
+    run = await acting.ended(run_id)
+    assert [action["status"] for action in run["actions"]] == ["done"]
+    receipt = (await acting.client.get(f"/v1/runs/{run_id}/receipt")).json()
+    [action] = receipt["actions"]
+    assert (action["tool"], action["attempt"], action["result"]) == ("run_python", 2, "42\n")
+    assert action["args"] == call[1]
+    assert action["approval_id"] == receipt["approvals"][0]["id"]

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from domain.approval import NOT_IN_TIME
 from tests.fakes.http_target import CountingTarget
 from tests.fakes.model_script import Reply
 from tests.fakes.model_server import FakeModelServer
@@ -90,7 +91,9 @@ async def test_a_person_settles_what_is_in_doubt(
         assert_problem(await settle(acting_once, unknown, outcome="done"), "not-found")
     settled = await settle(acting_once, action["id"], outcome=outcome, result="Looked it up.")
     assert settled.status_code == 200
-    assert settled.json() == {**run, "actions": [{**action, "status": status}]}
+    assert action["id"] in run["degraded"][0]["reason"]
+    left = {"actions": [{**action, "status": status}], "degraded": []}
+    assert settled.json() == {**run, **left}
     again = await settle(acting_once, action["id"], outcome=outcome)
     assert (again.status_code, again.json()) == (200, settled.json())
     other = "not_done" if outcome == "done" else "done"
@@ -102,6 +105,7 @@ async def test_a_person_settles_what_is_in_doubt(
     receipt = (await acting_once.client.get(f"/v1/runs/{run['id']}/receipt")).json()
     [record] = receipt["actions"]
     assert (record["status"], record["settled_by"], record["attempt"]) == (status, "default", 2)
+    assert record["result"] == "Looked it up."
     assert len(target.requests) == 1
 
 
@@ -201,7 +205,7 @@ async def test_what_nobody_decides_in_time_is_refused(
         assert refused["approval"] == approval
     assert (approval["status"], approval["decision"]) == ("expired", None)
     assert (run["status"], [a["status"] for a in run["actions"]]) == ("completed", ["decided"])
-    assert results(models.requests[-2]) == ["A person refused this call: Nobody decided in time."]
+    assert results(models.requests[-2]) == [NOT_IN_TIME]
     assert view.seqs == list(range(1, view.seqs[-1] + 1))
     assert not view.of("approval.resolved")
     assert not target.requests
