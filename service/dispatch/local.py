@@ -57,6 +57,9 @@ class LocalDispatcher:
         self._wake = asyncio.Event()
         self._backlog = True
         """Whether runs may be queued besides those that execute."""
+        self._again = False
+        """Whether a run that executes may be queued too. Apart from the backlog, which is being read anew
+        whenever the table is."""
         self._stopping = False
         self._loop_task: asyncio.Task[None] | None = None
 
@@ -69,7 +72,7 @@ class LocalDispatcher:
         asks = self._limited or self._backlog or self._stopping or not self.alive
         if ref.run_id in self._active:
             # It has waited for a person and been decided before its segment here was quite over.
-            self._backlog = True
+            self._again = True
         elif alone and free > 0 and not asks:
             self._begin(ref)
         else:
@@ -134,7 +137,7 @@ class LocalDispatcher:
     async def _fill(self) -> None:
         """Start as many segments as there are free places."""
         # True while the table is read: a run submitted meanwhile must not take a place given away here.
-        self._backlog = True
+        self._backlog, self._again = True, False
         free = self._max_concurrent - len(self._active)
         if free <= 0:
             return
@@ -174,7 +177,7 @@ class LocalDispatcher:
     def _ended(self, ref: RunRef, task: asyncio.Task[None]) -> None:
         del task
         self._active.pop(ref.run_id, None)
-        if self._backlog or self._left_over:
+        if self._backlog or self._again or self._left_over:
             self._wake.set()
 
     def _retry_later(self, ref: RunRef) -> None:

@@ -50,7 +50,7 @@ def test_no_action_is_made_twice_wherever_its_run_is_killed(
 ) -> None:
     """Killed right before and right after the ledger's writes; a server has counted what reached it."""
     strikes = strike_all(
-        places, [database], every=2, of="actions", say=click.echo, scenario=scenario
+        places, [database], every=3, of="actions", say=click.echo, scenario=scenario
     )
     wrong = [row.line() for each in strikes for row in each.rows if row.faults]
     assert not wrong, "\n".join([summary(strikes), *wrong])
