@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
 from domain.agent import Assignment
-from domain.gates import Decider, OnExpiry
+from domain.gates import OnExpiry, WhoDecides
 from domain.run import Run, UtcTime
 
 ApprovalType = Literal["action", "budget", "input"]
@@ -99,7 +99,7 @@ class Ask(TypedDict):
     args: dict[str, Any]
     description: str
     response_schema: dict[str, Any]
-    by: Decider
+    by: WhoDecides
     expires_seconds: NotRequired[float | None]
     on_expiry: NotRequired[OnExpiry | None]
 
@@ -199,7 +199,7 @@ class Approval(BaseModel):
     created_at: UtcTime
 
     tenant_id: str = Field(exclude=True)
-    decided_by: Decider = Field(default="any", exclude=True)
+    decided_by: WhoDecides = Field(default="any", exclude=True)
     """Internal: who may decide."""
     round: int = Field(default=0, exclude=True)
     path: str = Field(default="", exclude=True)

@@ -12,7 +12,7 @@ from domain.tool import CallFacts
 Gate = Literal["auto", "ask", "deny"]
 """What happens to a call: `auto` it runs · `ask` a person decides first · `deny` it never runs."""
 
-Decider = Literal["any", "other"]
+WhoDecides = Literal["any", "other"]
 """Who may decide: `any` caller · `other` any caller but the one who created the run."""
 
 OnExpiry = Literal["reject", "fail"]
@@ -90,7 +90,7 @@ class GateRule(BaseModel):
     gate: Gate
     mandatory: bool = False
     """No caller lifts the gate: neither `approvals.mode` nor `remember`."""
-    by: Decider = "any"
+    by: WhoDecides = "any"
     expires_seconds: float | None = Field(default=None, gt=0, le=366 * 86_400)
     """How long a person has; the server's setting where not given."""
     on_expiry: OnExpiry | None = None

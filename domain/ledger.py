@@ -68,7 +68,9 @@ class ActionLedger(Protocol):
         ...
 
     async def start_again(self, call: ActionCall) -> None:
-        """Take over an action that was left and is known not to have taken effect."""
+        """Take over an action that was left and, as its target says, has not taken effect.
+
+        The call before may still be on its way: safe only where the target takes a key once."""
         ...
 
     async def end(self, call: ActionCall, status: ActionStatus, result: str) -> None:

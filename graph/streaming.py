@@ -28,8 +28,6 @@ class Segment:
         self._round = 0
         self.final: FinalAnswer | None = None
         """What the graph ended with; `None` until it has."""
-        self.interrupted = False
-        """Whether a node asked a person."""
 
     async def run(
         self,
@@ -68,10 +66,9 @@ class Segment:
             yield from self._read_updates(data)
 
     def _read_updates(self, data: dict[str, Any]) -> Iterator[Item]:
-        for node, update in data.items():
-            if node == "__interrupt__":
-                self.interrupted = True
-            elif isinstance(update, dict):
+        # A question, under `__interrupt__`, is no dict: what is asked is read from the checkpoint.
+        for update in data.values():
+            if isinstance(update, dict):
                 self._round = update.get("round", self._round)
                 self.final = update.get("final", self.final)
                 yield from update_drafts(cast("State", update), self._round)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from agents._kit.models import ModelGateway, ModelSettings
 from agents._kit.registry import Team, find_team
 from domain.errors import ConfigurationError
-from domain.ports import Clock
+from domain.ports import Clock, Dispatcher
 from domain.run import Engine
 from graph.workflow import build_workflow, graph_version
 from service.approvals import EXPIRE_SECONDS, ApprovalService
@@ -146,15 +146,7 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
             team=team,
             rules=rules,
         )
-        approvals = ApprovalService(
-            store=store.approvals,
-            hub=hub,
-            dispatcher=dispatcher,
-            clock=clock,
-            toolbox=toolbox,
-            gates=gates,
-            team=team,
-        )
+        approvals = _make_approvals(store, hub=hub, dispatcher=dispatcher, clock=clock, parts=parts)
         chores.append(Chore(name="expire approvals", seconds=EXPIRE_SECONDS, do=approvals.expire))
         chores += _make_forgetting(settings, store, checkpoints, clock).chores()
         _start_housekeeper(chores, stack)
@@ -182,6 +174,20 @@ class _Parts(NamedTuple):
     gates: Gates
     team: Team
     gateway: ModelGateway
+
+
+def _make_approvals(
+    store: SqlRunStore, *, hub: EventHub, dispatcher: Dispatcher, clock: Clock, parts: _Parts
+) -> ApprovalService:
+    return ApprovalService(
+        store=store.approvals,
+        hub=hub,
+        dispatcher=dispatcher,
+        clock=clock,
+        toolbox=parts.toolbox,
+        gates=parts.gates,
+        team=parts.team,
+    )
 
 
 def _open_parts(settings: Settings) -> _Parts:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from domain.errors import ConfigurationError, ToolFailedError
-from domain.gates import Decider, Gate, GateRule, OnExpiry, When
+from domain.gates import Gate, GateRule, OnExpiry, When, WhoDecides
 from domain.run import ApprovalMode
 from tools.registry import Tool, Toolbox
 
@@ -34,7 +34,7 @@ class Ruling(NamedTuple):
 
     gate: Gate
     mandatory: bool = False
-    by: Decider = "any"
+    by: WhoDecides = "any"
     expires_seconds: float | None = None
     on_expiry: OnExpiry | None = None
 

@@ -109,7 +109,7 @@ class Tool:
         return []
 
     def surplus(self, args: Mapping[str, Any]) -> list[Pointer]:
-        """Return the arguments that the tool does not have. A model's are passed over, a person's are not."""
+        """Return the arguments that the tool does not have."""
         schema = self._schema()
         known = set(args)
         if schema is not None:

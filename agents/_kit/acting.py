@@ -116,13 +116,12 @@ class Acting:
         self, tool: Tool, request: ToolCallRequest, call: str, context: AssignmentContext, run: Run
     ) -> ToolMessage:
         args = request.tool_call["args"]
-        if tool.effect != "none" or tool.control:
+        wrong = misunderstanding(tool, args)
+        if wrong:
+            if tool.effect == "none" and not tool.control:
+                return (await run(request)).message  # it says in its own words what is wrong
             # The same question that decided whether to ask: nothing runs that could not be judged.
-            wrong = misunderstanding(tool, args)
-            if wrong:
-                return _refusal(request, wrong)
-        elif misunderstanding(tool, args):
-            return (await run(request)).message
+            return _refusal(request, wrong)
         ruling = self._judge(tool, args, context)
         if ruling.gate == "deny":
             return _refusal(request, f"The policy of this server denies this call of {tool.name}.")
@@ -259,8 +258,6 @@ async def _ask_target(tool: Tool, action: ActionCall) -> Literal["done", "not_do
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
             return await tool.check(action_id(action.id))
-    except (OwnershipLostError, StoreUnavailableError):
-        raise
     except Exception:  # noqa: BLE001 - a target that cannot be asked has not answered
         return "unknown"
 

@@ -8,7 +8,7 @@ from domain.ports import RunRef
 
 
 class LocalLedger:
-    """`domain.ledger.ActionLedger` in memory."""
+    """`domain.ledger.ActionLedger` in memory. It keeps no approvals: what it is told to start is never `refused`."""
 
     def __init__(self) -> None:
         self._actions: dict[str, tuple[ActionCall, ActionStatus, str]] = {}

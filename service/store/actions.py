@@ -8,22 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from domain.approval import (
     NOT_IN_TIME,
+    VERBS,
     ActionRecord,
     ActionStatus,
     Approval,
     Decision,
-    DecisionMade,
     ToolAction,
     action_id,
     digest_of,
 )
-from domain.approval import VERBS as ALLOWED
 from domain.errors import OwnershipLostError
 from domain.events import EventDraft
 from domain.ledger import ActionCall, Doubt, Standing
@@ -77,8 +76,8 @@ _DOUBTS: Final = (
     .where(*_OF_RUN, actions.c.status == "in_doubt")
     .order_by(actions.c.created_at, actions.c.id)
 )
-_OWNER: Final = (
-    select(runs.c.status, runs.c.attempt)
+_HOLD: Final = (
+    select(runs.c.status, runs.c.attempt, runs.c.caller_id)
     .where(runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
     .with_for_update(key_share=True)
 )
@@ -100,6 +99,29 @@ _END: Final = (
 def name(ref: RunRef) -> dict[str, Any]:
     """Return the parameters that name a run."""
     return {"run": ref.run_id, "tenant": ref.tenant_id}
+
+
+class Held(NamedTuple):
+    """A run whose row is held until the transaction ends."""
+
+    ref: RunRef
+    status: str
+    attempt: int
+    caller_id: str
+
+
+def hold(connection: Connection, ref: RunRef) -> Held | None:
+    """Keep a run as it is until the transaction ends; `None` where it is not there."""
+    row = connection.execute(_HOLD, name(ref)).one_or_none()
+    return None if row is None else Held(ref, row.status, row.attempt, row.caller_id)
+
+
+def own(connection: Connection, ref: RunRef, attempt: int, *, running: bool = True) -> None:
+    """Hold a run for its attempt; raises `OwnershipLostError` where it is another's, or has ended."""
+    held = hold(connection, ref)
+    if held is None or held.attempt != attempt or (running and held.status != "running"):
+        msg = f"attempt {attempt} does not own run {ref.run_id!r} any more"
+        raise OwnershipLostError(msg)
 
 
 def request(connection: Connection, approvals: Sequence[Approval]) -> None:
@@ -174,7 +196,7 @@ def approval_from(row: Row) -> Approval:
             **row,
             "status": row["approval"],
             "action": asked,
-            "allowed_decisions": ALLOWED[row["type"]],
+            "allowed_decisions": VERBS[row["type"]],
             "response_schema": row["response_schema"] or {},
         }
     )
@@ -213,17 +235,12 @@ def answer_from(row: Row) -> dict[str, Any]:
     return Decision(type="reject", message=NOT_IN_TIME).answer()
 
 
-def decision_row(made: DecisionMade) -> dict[str, Any]:
-    """Return a decision as it is stored."""
-    return made.model_dump(mode="json")
-
-
 # The ledger's steps.
 
 
 def start(connection: Connection, call: ActionCall, now: datetime) -> Standing:
     """Commit that an action is being carried out, or say where it stands."""
-    _own(connection, call, running=True)
+    own(connection, call.ref, call.attempt)
     digest = digest_of(call.tool, call.args)
     row = _row(connection, call)
     if row is None:
@@ -244,7 +261,7 @@ def start(connection: Connection, call: ActionCall, now: datetime) -> Standing:
 
 def start_again(connection: Connection, call: ActionCall, now: datetime) -> None:
     """Take over an action that was left and has not taken effect."""
-    _own(connection, call, running=True)
+    own(connection, call.ref, call.attempt)
     _restart(connection, call, now)
 
 
@@ -253,7 +270,7 @@ def end(
 ) -> None:
     """Record how an action ended that this attempt has started, or has found left."""
     # Also of a run that was cancelled meanwhile: what is known now is worth more than the doubt.
-    _own(connection, call, running=False)
+    own(connection, call.ref, call.attempt, running=False)
     values = {
         "run": call.ref.run_id,
         "action": call.id,
@@ -268,14 +285,6 @@ def end(
         left = left.where(actions.c.status == "started", actions.c.attempt < call.attempt)
         connection.execute(left.values(status=status, result=result, ended_at=now))
     show(connection, call.ref)
-
-
-def _own(connection: Connection, call: ActionCall, *, running: bool) -> None:
-    """Hold the run's row; raises `OwnershipLostError` where the attempt has lost the run."""
-    owner = connection.execute(_OWNER, name(call.ref)).one_or_none()
-    if owner is None or owner.attempt != call.attempt or (running and owner.status != "running"):
-        msg = f"attempt {call.attempt} does not own run {call.ref.run_id!r} any more"
-        raise OwnershipLostError(msg)
 
 
 def _approved(row: Row) -> bool:

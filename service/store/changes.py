@@ -141,7 +141,7 @@ def create(
         }
     )
     # The key first: of two requests at once, the second waits here and then sees the first.
-    if key is not None and not take_key(connection, _key_row(run, key)):
+    if key is not None and not take(connection, RunRef(run.tenant_id, run.id), key, run.created_at):
         return _replay(connection, run.tenant_id, key)
     threads.hold_thread(connection, run)
     interrupted = _take_place(connection, run, strategy, turns)
@@ -191,16 +191,18 @@ def _interrupt(connection: Connection, ref: RunRef, by: Run) -> tuple[Run, list[
     return _cancel(connection, ref, cancelled_after(log), draft, by.created_at)
 
 
-def _key_row(run: Run, key: IdempotencyKey) -> dict[str, Any]:
-    return {
-        "tenant_id": run.tenant_id,
+def take(connection: Connection, ref: RunRef, key: IdempotencyKey, now: datetime) -> bool:
+    """Take an idempotency key for a request about a run; `False` where one has taken it before."""
+    record = {
+        "tenant_id": ref.tenant_id,
         "scope": key.scope,
         "key": key.key,
         "digest": key.digest,
-        "run_id": run.id,
-        "created_at": run.created_at,
-        "expired": run.created_at - KEY_LIFE,
+        "run_id": ref.run_id,
+        "created_at": now,
+        "expired": now - KEY_LIFE,
     }
+    return take_key(connection, record)
 
 
 def _replay(connection: Connection, tenant_id: str, key: IdempotencyKey) -> Created:

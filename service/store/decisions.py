@@ -15,12 +15,11 @@ from domain.ports import Decided, IdempotencyKey, RunRef, Verdict
 from domain.problems import Code
 from domain.run import Run
 from service.store import actions, changes, queries
-from service.store.actions import Row
-from service.store.conflicts import take_key
+from service.store.actions import Held, Row, hold
 from service.store.tables import actions as rows
 from service.store.tables import runs
 from service.store.threads import Turns
-from service.store.waiting import Held, approval_draft, go_on, hold
+from service.store.waiting import approval_draft, go_on
 
 
 def decide(
@@ -37,14 +36,14 @@ def decide(
     found = actions.by_ids(connection, tenant_id, ids)
     refs = {RunRef(tenant_id, row["run_id"]) for row in found.values()}
     if len(found) < len(set(ids)) or len(refs) != 1:
-        missing = next((each for each in ids if each not in found), ids[0])
-        raise _not_there(missing, ids.index(missing) if len(ids) > 1 else None)
+        raise _not_there(next((each for each in ids if each not in found), ids[0]))
     ref = refs.pop()
-    if key is not None and not _take(connection, ref, key, now):
+    if key is not None and not changes.take(connection, ref, key, now):
+        changes.check_key(connection, tenant_id, key)
         return Decided(actions.approvals_of(connection, tenant_id, ids), replayed=True)
     held = hold(connection, ref)
     if held is None:
-        raise _not_there(ids[0], None)
+        raise _not_there(ids[0])
     # Read again: what others have decided until now is seen, and nobody decides from here on.
     found = actions.by_ids(connection, tenant_id, ids)
     new = [v for v in verdicts if not _is_replay(found[v.approval_id], v, held, by, now)]
@@ -56,31 +55,9 @@ def decide(
     return Decided(approvals, replayed=False, events=tuple(told), run=run)
 
 
-def _take(connection: Connection, ref: RunRef, key: IdempotencyKey, now: datetime) -> bool:
-    """Take an idempotency key; `False` where the same request took it before."""
-    row = {
-        "tenant_id": ref.tenant_id,
-        "scope": key.scope,
-        "key": key.key,
-        "digest": key.digest,
-        "run_id": ref.run_id,
-        "created_at": now,
-        "expired": now - changes.KEY_LIFE,
-    }
-    if take_key(connection, row):
-        return True
-    changes.check_key(connection, ref.tenant_id, key)
-    return False
-
-
-def _not_there(approval_id: str, index: int | None) -> CallerError:
-    detail = f"The approval {approval_id[:80]!r} is not there"
-    if index is None:
-        return CallerError("not-found", f"{detail}. GET /v1/approvals lists those that are.")
-    pointer = f"/decisions/{index}/approval_id"
-    errors = [{"pointer": pointer, "detail": "is no approval of this run"}]
-    msg = f"{detail} in this run; nothing was decided."
-    return CallerError("not-found", msg, errors=errors)  # type: ignore[arg-type]  # pointers
+def _not_there(approval_id: str) -> CallerError:
+    msg = f"The approval {approval_id[:80]!r} is not there. GET /v1/approvals lists those that are."
+    return CallerError("not-found", msg)
 
 
 def _is_replay(row: Row, verdict: Verdict, held: Held, by: str, now: datetime) -> bool:
@@ -132,7 +109,7 @@ def _record(
         at=now,
         diff=changed_arguments(row["args"] or {}, edited.args) if edited else None,
     )
-    values: dict[str, Any] = {"approval": "resolved", "decision": actions.decision_row(made)}
+    values: dict[str, Any] = {"approval": "resolved", "decision": made.model_dump(mode="json")}
     if row["status"] is not None:
         values["status"] = "decided"
     if edited is not None:
@@ -157,10 +134,12 @@ def settle(
     """Settle an action that is in doubt."""
     shown = action_id(approval_id)
     found = actions.by_ids(connection, tenant_id, [approval_id]).get(approval_id)
+    missing = CallerError("not-found", f"The action {shown[:80]!r} is not there.")
     if found is None or found["status"] is None:
-        raise CallerError("not-found", f"The action {shown[:80]!r} is not there.")
+        raise missing
     ref = RunRef(tenant_id, found["run_id"])
-    hold(connection, ref)
+    if hold(connection, ref) is None:
+        raise missing
     row = actions.by_ids(connection, tenant_id, [approval_id])[approval_id]
     status = "done" if outcome == "done" else "failed"
     if row["status"] != "in_doubt":
@@ -178,7 +157,7 @@ def settle(
         _take_out_of_degraded(connection, ref, shown)
     run = queries.get(connection, ref)
     if run is None:
-        raise CallerError("not-found", f"The action {shown[:80]!r} is not there.")
+        raise missing
     return run
 
 

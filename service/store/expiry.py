@@ -15,9 +15,10 @@ from domain.ports import Decided, RunRef
 from domain.problems import make_problem
 from domain.run import Run
 from service.store import actions, changes, events, threads
+from service.store.actions import Held, hold
 from service.store.tables import actions as rows
 from service.store.threads import Turns
-from service.store.waiting import Held, approval_draft, go_on, hold, undecided
+from service.store.waiting import approval_draft, go_on, undecided
 
 _DUE: Final = (
     select(rows.c.tenant_id, rows.c.run_id)

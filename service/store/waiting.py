@@ -8,42 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal
 
-from sqlalchemy import Connection, bindparam, null, select, update
+from sqlalchemy import Connection, null, update
 
 from agents._kit.outcomes import bounded_args
 from domain.approval import Approval
-from domain.errors import OwnershipLostError, RunFailedError
+from domain.errors import RunFailedError
 from domain.events import Event, EventDraft
 from domain.ports import RunRef, Waiting
 from domain.run import ACTIVE, RequiredAction, Run
 from service.store import actions, events, forgetting, threads, usage
-from service.store.actions import Row
+from service.store.actions import Held, Row
 from service.store.rows import run_from
 from service.store.tables import runs
 from service.store.threads import Turns
-
-_WAITS: Final = (
-    select(runs.c.status, runs.c.attempt, runs.c.caller_id)
-    .where(runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
-    .with_for_update(key_share=True)
-)
-
-
-class Held(NamedTuple):
-    """A run whose row is held until the transaction ends."""
-
-    ref: RunRef
-    status: str
-    attempt: int
-    caller_id: str
-
-
-def hold(connection: Connection, ref: RunRef) -> Held | None:
-    """Keep a run as it is until the transaction ends; `None` where it is not there."""
-    row = connection.execute(_WAITS, actions.name(ref)).one_or_none()
-    return None if row is None else Held(ref, row.status, row.attempt, row.caller_id)
 
 
 def wait_for(
@@ -57,10 +36,7 @@ def wait_for(
 ) -> Waiting:
     """Make a run wait, unless everything it waits for has been decided."""
     threads.hold_caller(connection, ref, turns)
-    held = hold(connection, ref)
-    if held is None or (held.status, held.attempt) != ("running", attempt):
-        msg = f"attempt {attempt} does not own run {ref.run_id!r} any more"
-        raise OwnershipLostError(msg)
+    actions.own(connection, ref, attempt)
     asked = actions.by_ids(connection, ref.tenant_id, approval_ids)
     _refuse_missing(asked, approval_ids)
     for row in asked.values():

@@ -1,12 +1,14 @@
-"""What is in doubt when a run ends is told before the end, once, whoever came to tell of it."""
+"""What is left or in doubt: who may take it up, and that it is told before the end, once, whoever tells of it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from domain.approval import action_id, ask_id
+from domain.errors import OwnershipLostError
 from domain.events import Event, EventDraft
 from domain.ledger import ActionCall
 from domain.ports import RunRef
@@ -90,3 +92,19 @@ async def test_what_is_still_being_carried_out_at_the_end_is_in_doubt(store: Sql
     action = await start(store)
     [doubt] = doubts(await end(store, action.ref))
     assert doubt["detail"] == "The run ended while this was being carried out."
+
+
+async def test_what_was_left_is_taken_over_by_the_newer_attempt_alone(store: SqlRunStore) -> None:
+    left = await start(store)
+    assert await store.claim(left.ref, now=LATER) is not None
+    newer = replace(left, attempt=2)
+    standing = await store.database.write(actions.start, newer, LATER)
+    assert standing.found == "left"
+    with pytest.raises(OwnershipLostError):
+        await store.database.write(actions.start_again, left, LATER)
+    await store.database.write(actions.start_again, newer, LATER)
+    with pytest.raises(OwnershipLostError):
+        await store.database.write(actions.end, left, "in_doubt", WHY, LATER)
+    await store.database.write(actions.end, newer, "done", "Ordered.", LATER)
+    standing = await store.database.write(actions.start, newer, LATER)
+    assert standing == ("ended", "done", "Ordered.")
