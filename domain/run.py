@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from domain.agent import Citation
+from domain.artifact import Artifact, InputFile
 from domain.problems import Problem
 from domain.usage import Usage
 
@@ -89,7 +90,7 @@ class RunResult(BaseModel):
     format: Literal["markdown", "json"] = "markdown"
     structured: Any = None
     citations: list[Citation] = []
-    artifacts: list[dict[str, Any]] = []
+    artifacts: list[Artifact] = []
     validation: dict[str, Any] | None = None
     agents: dict[str, AgentResult] = {}
 
@@ -204,6 +205,10 @@ class RunContext:
     max_rounds: int = 10
     workspace: Path = Path(gettempdir()) / "signalbox" / "workspace"
     """A folder of this run alone; the file tools and code runs see nothing else."""
+    shelf: Path = Path(gettempdir()) / "signalbox" / "artifacts"
+    """The folder in which this run's artifacts are kept, each under its hash."""
+    files: tuple[InputFile, ...] = ()
+    """What came with the task; it lies in the workspace."""
     agents: tuple[str, ...] | None = None
     """The agents this run may use; `None` means every routable one."""
     earlier: str = ""

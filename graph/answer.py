@@ -111,6 +111,7 @@ class AnswerNode:
         prompt = write_prompt(
             state["task"],
             earlier=run_context(runtime).earlier,
+            files=run_context(runtime).files,
             results=write_results([*accepted, *failed]),
         )
         messages = [SystemMessage(PROMPT), HumanMessage(prompt)]

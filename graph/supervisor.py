@@ -97,7 +97,7 @@ class Supervisor:
         specs: tuple[AgentSpec, ...],
         round_: int,
     ) -> Decision:
-        messages = self._messages(state, specs, run_context(runtime).earlier)
+        messages = self._messages(state, specs, run_context(runtime))
         fault = ""
         for question in range(2):
             message = await self._ask(messages, runtime, specs, f"{round_}|{question}")
@@ -161,11 +161,13 @@ class Supervisor:
         return message
 
     def _messages(
-        self, state: State, specs: tuple[AgentSpec, ...], earlier: str
+        self, state: State, specs: tuple[AgentSpec, ...], context: RunContext
     ) -> list[BaseMessage]:
         team = "\n".join(f"- {spec.name}: {spec.description}" for spec in specs)
         results = write_results(state.get("outcomes", []))
-        prompt = write_prompt(state["task"], earlier=earlier, results=results)
+        prompt = write_prompt(
+            state["task"], earlier=context.earlier, files=context.files, results=results
+        )
         return [SystemMessage(PROMPT.format(team=team)), HumanMessage(prompt)]
 
     def _router(self, specs: tuple[AgentSpec, ...]) -> Runnable[Any, Any]:

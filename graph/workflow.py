@@ -28,6 +28,7 @@ from graph.supervisor import Supervisor
 from tools.gates import Gates
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
+from tools.sandbox.unsafe_local import UnsafeLocal
 
 DECISION_SECONDS = 600.0
 """Bound on one decision or final answer, retries included."""
@@ -88,7 +89,7 @@ def build_workflow(
 def local_toolbox() -> Toolbox:
     """Return the tools with an index of the local documents in the system's temporary folder."""
     index = Path(tempfile.gettempdir()) / "signalbox" / "knowledge.db"
-    return build_toolbox(knowledge=Knowledge(index, None), code_off_reason=None)
+    return build_toolbox(knowledge=Knowledge(index, None), sandbox=UnsafeLocal())
 
 
 def recursion_limit(max_rounds: int) -> int:

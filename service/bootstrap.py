@@ -38,6 +38,7 @@ from service.store.watch import SqlRunWatch
 from tools.gates import Gates, make_gates
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
+from tools.sandbox.unsafe_local import UnsafeLocal
 
 if TYPE_CHECKING:
     from service.dispatch.segments import SegmentQueue
@@ -64,7 +65,7 @@ def product_version() -> str:
 def open_toolbox(settings: Settings) -> Toolbox:
     """Return the tools."""
     knowledge = Knowledge(settings.data_dir.resolve() / "knowledge.db", settings.knowledge_dir)
-    return build_toolbox(knowledge=knowledge, code_off_reason=None, http_allow=settings.http_allow)
+    return build_toolbox(knowledge=knowledge, sandbox=UnsafeLocal(), http_allow=settings.http_allow)
 
 
 def open_gates(settings: Settings, toolbox: Toolbox) -> Gates:

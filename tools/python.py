@@ -1,11 +1,8 @@
-"""The tool that runs a Python program in a process of its own."""
+"""The tool that runs a Python program in the sandbox."""
 
 from __future__ import annotations
 
-import signal
-import sys
-from dataclasses import dataclass
-from pathlib import Path
+import asyncio
 from typing import Any, Final
 
 from langchain_core.tools import BaseTool, StructuredTool
@@ -14,32 +11,37 @@ from pydantic import BaseModel, Field
 
 from domain.errors import ToolFailedError
 from domain.run import RunContext
+from domain.sandbox import CodeLimits, CodeResult, Sandbox
+from tools import workspace
 from tools.limits import cut_result
-from tools.process import Command, Finished, run_command
-from tools.workspace import open_workspace
 
 MAX_CODE_CHARS: Final = 50_000
-STDOUT_CHARS: Final = 11_000
-STDERR_CHARS: Final = 4_500
+STDOUT_CHARS: Final = 9_500
+STDERR_CHARS: Final = 2_500
+VALUE_CHARS: Final = 4_000
+FAULT_CHARS: Final = 2_500
+FILES_CHARS: Final = 1_200
 """Together with the headings these stay below the limit of one tool result."""
 
-_LAUNCHER: Final = Path(__file__).with_name("launcher.py")
+_HINTS: Final = {
+    "ModuleNotFoundError": "Only the standard library{libraries} can be imported; nothing can be installed.",
+    "ImportError": "Only the standard library{libraries} can be imported; nothing can be installed.",
+    "FileNotFoundError": "Paths are relative to the workspace; the files there are listed below.",
+    "PermissionError": (
+        "There is no network, no other process, and no file outside the workspace. Do without."
+    ),
+    "BlockingIOError": "There is no network and no other process. Do without.",
+    "MemoryError": "A program may use {memory} MiB of memory. Work in smaller pieces.",
+}
+"""What a model should know to do better, by the name of the exception."""
 
-_DESCRIPTION: Final = (
-    "Run a Python program and return what it prints; a last line that is an expression prints its "
-    "value. The program has its own process, the run's workspace as its folder, a clean "
-    "environment, resource limits and a time-out; this is not a security boundary."
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CodeLimits:
-    """What one program may use."""
-
-    wall_seconds: float = 15.0
-    cpu_seconds: int = 10
-    memory_bytes: int = 1024**3
-    file_bytes: int = 10 * 1024**2
+_STOPPED: Final = {
+    "wall_time": "was stopped after {wall} s",
+    "cpu_time": "was stopped after {cpu} s of processor time",
+    "output": "was stopped because it printed without end",
+    "disk": "was stopped because the workspace is full ({disk} MiB or {entries} files at most)",
+    "file_size": "was stopped because it wrote a file of more than {file} MiB",
+}
 
 
 class RunPythonArgs(BaseModel):
@@ -50,69 +52,100 @@ class RunPythonArgs(BaseModel):
     )
 
 
-def make_run_python(*, off_reason: str | None = None, limits: CodeLimits | None = None) -> BaseTool:
-    """Return the tool `run_python`; with `off_reason` it refuses every call and says why."""
+def make_run_python(sandbox: Sandbox, *, limits: CodeLimits | None = None) -> BaseTool:
+    """Return the tool `run_python`."""
     allowed = limits or CodeLimits()
 
     async def run_python(code: str, runtime: ToolRuntime[RunContext, Any]) -> str:
-        if off_reason is not None:
-            raise ToolFailedError(off_reason)
-        return _report(await _run_code(code, runtime.context.workspace, allowed), allowed)
+        _refuse_unrunnable(code)
+        folder = runtime.context.workspace
+        result = await sandbox.run(code, folder, limits=allowed)
+        listing = None
+        if result.fault or result.limit:
+            listing = await asyncio.to_thread(workspace.list_files, folder)
+        return write_report(result, allowed, sandbox.state.libraries, listing)
 
     return StructuredTool.from_function(
         coroutine=run_python,
         name="run_python",
-        description=_DESCRIPTION,
+        description=_describe(sandbox),
         args_schema=RunPythonArgs,
     )
 
 
-async def _run_code(code: str, workspace: Path, limits: CodeLimits) -> Finished:
+def _describe(sandbox: Sandbox) -> str:
+    libraries = sandbox.state.libraries
+    more = f"Besides the standard library there are {', '.join(libraries)}. " if libraries else ""
+    charts = "Open matplotlib figures are saved as files. " if "matplotlib" in libraries else ""
+    return (
+        "Run a Python program and return what it prints; a last line that is an expression prints its "
+        f"value. {more}{charts}It works in the run's workspace, without network or other processes; files "
+        "that it writes there are kept for the user."
+    )
+
+
+def _refuse_unrunnable(code: str) -> None:
     if len(code) > MAX_CODE_CHARS:
         message = f"The program has {len(code)} characters; at most {MAX_CODE_CHARS} are run."
         raise ToolFailedError(message)
     try:
-        await open_workspace(workspace)
-        return await run_command(_command(code, workspace, limits))
-    except TimeoutError:
-        message = f"The program ran longer than {limits.wall_seconds:g} s and was stopped."
-        raise ToolFailedError(message) from None
+        code.encode("utf-8")
     except UnicodeEncodeError as error:
         message = "The program contains a character that is not valid Unicode text."
         raise ToolFailedError(message) from error
-    except OSError as error:
-        message = f"The program could not be started: {error.strerror}."
-        raise ToolFailedError(message) from error
 
 
-def _command(code: str, workspace: Path, limits: CodeLimits) -> Command:
-    numbers = (limits.cpu_seconds, limits.memory_bytes, limits.file_bytes)
-    return Command(
-        argv=[
-            *(sys.executable, "-I", "-X", "utf8", "-B", str(_LAUNCHER)),
-            *(str(number) for number in numbers),
-        ],
-        folder=workspace,
-        environment={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(workspace)},
-        stdin=code.encode("utf-8"),
-        wall_seconds=limits.wall_seconds,
-    )
+def write_report(
+    result: CodeResult,
+    limits: CodeLimits,
+    libraries: tuple[str, ...] = (),
+    listing: workspace.Listing | None = None,
+) -> str:
+    """Return what came of a program, for the model that wrote it."""
+    stdout = cut_result(result.stdout, STDOUT_CHARS)
+    value = cut_result(result.value, VALUE_CHARS)
+    stderr = cut_result(result.stderr, STDERR_CHARS)
+    parts = [_what_failed(result, limits, libraries)]
+    if not parts[0]:
+        shown = f"{_ended(stdout)}{value}\n" if value else stdout
+        parts = [shown or "(the program printed nothing)"]
+    elif stdout:
+        parts.append(f"--- stdout ---\n{stdout}")
+    if stderr:
+        parts.append(f"--- stderr ---\n{stderr}")
+    if listing is not None:
+        parts.append(f"Files in the workspace: {_files(listing)}")
+    return "".join(_ended(part) for part in parts[:-1]) + parts[-1]
 
 
-def _report(finished: Finished, limits: CodeLimits) -> str:
-    if finished.status == -signal.SIGXCPU:
-        message = (
-            f"The program used more than {limits.cpu_seconds} s of processor time and was stopped."
-        )
-        raise ToolFailedError(message)
-    stdout = cut_result(finished.stdout, STDOUT_CHARS)
-    stderr = cut_result(finished.stderr, STDERR_CHARS)
-    if finished.status != 0:
-        return (
-            f"The program failed (exit status {finished.status}).\n"
-            f"--- stdout ---\n{stdout}\n--- stderr ---\n{stderr}"
-        )
-    shown = stdout or "(the program printed nothing)"
-    if not stderr:
-        return shown
-    return f"{shown}{'' if shown.endswith(chr(10)) else chr(10)}--- stderr ---\n{stderr}"
+def _what_failed(result: CodeResult, limits: CodeLimits, libraries: tuple[str, ...]) -> str:
+    """Return what failed and a hint; empty where nothing did."""
+    mib = 1024**2
+    numbers = {
+        "wall": f"{limits.wall_seconds:g}",
+        "cpu": limits.cpu_seconds,
+        "disk": limits.workspace_bytes // mib,
+        "entries": limits.workspace_entries,
+        "file": limits.file_bytes // mib,
+        "memory": limits.memory_bytes // mib,
+        "libraries": f", {', '.join(libraries)}" if libraries else "",
+    }
+    if result.limit:
+        why = _STOPPED[result.limit].format(**numbers)
+        return f"The program {why}. Make it do less, or do it in parts."
+    if result.fault is None:
+        return ""
+    fault = result.fault
+    text = f"The program failed: {fault.type}{': ' if fault.message else ''}{fault.message}"
+    text = cut_result(f"{text}\n{fault.traceback}".rstrip(), FAULT_CHARS)
+    hint = _HINTS.get(fault.type, "").format(**numbers)
+    return f"{text}\nHint: {hint}" if hint else text
+
+
+def _files(listing: workspace.Listing) -> str:
+    names = [f"{entry.path} ({entry.size} bytes)" for entry in listing.files]
+    return cut_result(", ".join(names), FILES_CHARS) or "none"
+
+
+def _ended(text: str) -> str:
+    return text if not text or text.endswith("\n") else f"{text}\n"

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from domain.errors import ConfigurationError
 from domain.problems import Pointer
+from domain.sandbox import Sandbox
 from domain.tool import CallFacts, Effect
 from tools.addresses import refuse_unlisted
 from tools.control import make_ask_user
@@ -22,7 +23,8 @@ from tools.search import make_search_documents
 from tools.workspace import split_path
 
 FILE_SECONDS: Final = 10.0
-CODE_SECONDS: Final = 20.0
+CODE_SECONDS: Final = 60.0
+"""Longer than a program may take: it may have to wait for others to end."""
 SEARCH_SECONDS: Final = 130.0
 """The first search builds the index, which may take 120 seconds."""
 HTTP_SECONDS: Final = 40.0
@@ -154,12 +156,16 @@ class Toolbox:
 
 
 def build_toolbox(
-    *, knowledge: Knowledge, code_off_reason: str | None, http_allow: Collection[str] = ()
+    *,
+    knowledge: Knowledge,
+    sandbox: Sandbox,
+    http_allow: Collection[str] = (),
 ) -> Toolbox:
     """Return every tool the service ships.
 
-    With `code_off_reason` programs are not run; requests go to the `host:port`s of `http_allow`.
+    Programs run in `sandbox`; requests go to the `host:port`s of `http_allow`.
     """
+    code_off_reason = sandbox.state.off_reason
     return Toolbox(
         [
             Tool(
@@ -168,7 +174,7 @@ def build_toolbox(
                 timeout_seconds=SEARCH_SECONDS,
             ),
             Tool(
-                tool=make_run_python(off_reason=code_off_reason),
+                tool=make_run_python(sandbox),
                 effect="workspace",
                 timeout_seconds=CODE_SECONDS,
                 off_reason=code_off_reason,

@@ -272,13 +272,17 @@ class AgentLoop:
         message_id = f"{assignment['round']}.{assignment['path']}"
         if self.spec.graph:
             # Somebody else's graph reads the last message, and expects plain words there.
-            about = write_prompt(task, earlier=work.earlier, results=results)
+            about = write_prompt(task, earlier=work.earlier, files=work.files, results=results)
             return [
                 HumanMessage(about, id=f"{message_id}.about"),
                 HumanMessage(assignment["task"], id=f"{message_id}.task"),
             ]
         prompt = write_prompt(
-            task, earlier=work.earlier, results=results, assignment=assignment["task"]
+            task,
+            earlier=work.earlier,
+            files=work.files,
+            results=results,
+            assignment=assignment["task"],
         )
         # A stable id: the same input after a crash continues, it is not added a second time.
         return [HumanMessage(prompt, id=message_id)]

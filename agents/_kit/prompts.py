@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from domain.agent import AgentOutcome
+from domain.artifact import InputFile
 
 RESULT_CHARS: Final = 8_000
 """How much of one agent's result the supervisor reads whole; of a longer one, head and tail."""
@@ -39,6 +40,8 @@ class PromptParts(NamedTuple):
     results: list[ResultText]
     assignment: str
     """Empty in the supervisor's prompts."""
+    files: tuple[str, ...] = ()
+    """Names of the files that came with the task."""
 
 
 def head_and_tail(text: str, limit: int) -> str:
@@ -65,13 +68,23 @@ def write_results(outcomes: Sequence[AgentOutcome], *, limit: int = RESULT_CHARS
     return "\n".join(blocks)
 
 
-def write_prompt(task: str, *, earlier: str = "", results: str = "", assignment: str = "") -> str:
-    """Return a prompt: the run's task, then the results so far, then the agent's own assignment.
+def write_prompt(
+    task: str,
+    *,
+    earlier: str = "",
+    files: Sequence[InputFile] = (),
+    results: str = "",
+    assignment: str = "",
+) -> str:
+    """Return a prompt: the run's task, its files, the results so far, then the agent's own assignment.
 
     `earlier` is what was asked and answered before on the same thread; it stands in front.
     """
     parts = [f"<earlier>\n{earlier}\n</earlier>"] if earlier else []
     parts.append(f"<task>\n{task}\n</task>")
+    if files:
+        listed = "\n".join(f"{file['name']} ({file['size']} bytes)" for file in files)
+        parts.append(f"<files>\n{listed}\n</files>")
     if results:
         parts.append(f"<results>\n{results}\n</results>")
     if assignment:
@@ -88,10 +101,15 @@ def read_prompt(text: str) -> PromptParts:
     if start >= 0:
         assignment = text[start + len("\n\n<assignment>\n") :].removesuffix("\n</assignment>")
         text = text[:start]
-    task, _, results = text.partition("\n</task>\n\n<results>\n")
+    task, _, rest = text.partition("\n</task>\n\n")
     task = task.removeprefix("<task>\n").removesuffix("\n</task>")
+    listed = ""
+    if rest.startswith("<files>\n"):
+        listed, _, rest = rest.removeprefix("<files>\n").partition("\n</files>")
+    results = rest.partition("<results>\n")[2]
     found = [
         ResultText(m["agent"], int(m["round"]), m["status"], m["text"])
         for m in _RESULT.finditer(results)
     ]
-    return PromptParts(task, found, assignment)
+    names = tuple(line.rpartition(" (")[0] for line in listed.splitlines())
+    return PromptParts(task, found, assignment, names)

@@ -13,6 +13,7 @@ from domain.agent import Assignment
 from tools.gates import COMMON_RULES, Gates
 from tools.knowledge import Knowledge
 from tools.registry import build_toolbox
+from tools.sandbox.unsafe_local import UnsafeLocal
 
 ADDRESS = "127.0.0.1:1"
 CALL = ToolCall(
@@ -25,7 +26,7 @@ CALL = ToolCall(
 def test_a_tool_that_the_agent_was_not_offered_asks_nobody(tmp_path: Path) -> None:
     """A model may name any tool of the server; a person who approved would have approved nothing."""
     knowledge = Knowledge(tmp_path / "index.db", None)
-    toolbox = build_toolbox(knowledge=knowledge, code_off_reason=None, http_allow=[ADDRESS])
+    toolbox = build_toolbox(knowledge=knowledge, sandbox=UnsafeLocal(), http_allow=[ADDRESS])
     work = AssignmentContext(
         run_id="run_1", assignment=Assignment(agent="analyst", task="", path="analyst", round=1)
     )

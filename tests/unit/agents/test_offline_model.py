@@ -102,11 +102,11 @@ def model(**kwargs: Any) -> OfflineChatModel:
     return OfflineChatModel(specs=TEAM, **kwargs)
 
 
-def prompt(task: str, **parts: str) -> list[BaseMessage]:
+def prompt(task: str, **parts: Any) -> list[BaseMessage]:
     return [SystemMessage("be good"), HumanMessage(write_prompt(task, **parts))]
 
 
-async def work(task: str, tools: list[BaseTool], **parts: str) -> list[BaseMessage]:
+async def work(task: str, tools: list[BaseTool], **parts: Any) -> list[BaseMessage]:
     agent = create_agent(model(), tools, system_prompt="be good")
     human = HumanMessage(write_prompt(task, **{"assignment": task, **parts}))
     state = await agent.ainvoke({"messages": [human]})

@@ -47,8 +47,8 @@ def test_what_was_said_earlier_on_the_thread_is_not_taken_for_the_task() -> None
 
 
 def test_a_bare_task_is_its_own_prompt() -> None:
-    assert read_prompt("just words") == ("just words", [], "")
-    assert read_prompt(write_prompt("words")) == ("words", [], "")
+    assert read_prompt("just words") == ("just words", [], "", ())
+    assert read_prompt(write_prompt("words")) == ("words", [], "", ())
 
 
 def test_a_long_result_keeps_its_head_and_its_tail_and_says_what_is_missing() -> None:

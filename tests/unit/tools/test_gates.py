@@ -12,6 +12,7 @@ from domain.gates import GateRule
 from tools.gates import Gates, make_gates, misunderstanding
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
+from tools.sandbox.unsafe_local import UnsafeLocal
 
 HOST = "billing.example.com:443"
 
@@ -19,7 +20,7 @@ HOST = "billing.example.com:443"
 @pytest.fixture
 def toolbox(tmp_path: Path) -> Toolbox:
     knowledge = Knowledge(tmp_path / "i.db", None)
-    return build_toolbox(knowledge=knowledge, code_off_reason=None, http_allow=[HOST])
+    return build_toolbox(knowledge=knowledge, sandbox=UnsafeLocal(), http_allow=[HOST])
 
 
 def gates(toolbox: Toolbox, *rules: dict[str, Any]) -> Gates:

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from domain.errors import ToolFailedError
-from tools.python import MAX_CODE_CHARS, CodeLimits, make_run_python
+from domain.sandbox import CodeLimits
+from tools.python import MAX_CODE_CHARS, make_run_python
+from tools.sandbox.unsafe_local import UnsafeLocal
 
-RUN = make_run_python()
-SHORT = make_run_python(limits=CodeLimits(wall_seconds=1.0))
+RUN = make_run_python(UnsafeLocal())
+SHORT = make_run_python(UnsafeLocal(), limits=CodeLimits(wall_seconds=1.0))
 
 
 async def test_a_program_prints_and_its_trailing_expression_is_shown(call: Any) -> None:
@@ -97,7 +99,7 @@ async def test_memory_and_file_size_are_limited(call: Any) -> None:
 
 
 async def test_processor_time_is_limited(call: Any) -> None:
-    tool = make_run_python(limits=CodeLimits(cpu_seconds=1))
+    tool = make_run_python(UnsafeLocal(), limits=CodeLimits(cpu_seconds=1))
     with pytest.raises(ToolFailedError, match="more than 1 s of processor time"):
         await call(tool, code="while True: pass")
 

@@ -12,6 +12,8 @@ from domain.errors import ConfigurationError, ToolFailedError
 from domain.run import RunContext
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
+from tools.sandbox.off import NoSandbox
+from tools.sandbox.unsafe_local import UnsafeLocal
 
 EFFECTS = {
     "search_documents": "none",
@@ -26,7 +28,7 @@ EFFECTS = {
 
 @pytest.fixture
 def toolbox(tmp_path: Path) -> Toolbox:
-    return build_toolbox(knowledge=Knowledge(tmp_path / "i.db", None), code_off_reason=None)
+    return build_toolbox(knowledge=Knowledge(tmp_path / "i.db", None), sandbox=UnsafeLocal())
 
 
 def test_every_tool_declares_its_effect(toolbox: Toolbox) -> None:
@@ -90,7 +92,7 @@ async def test_with_a_reason_programs_are_refused_with_that_reason(
     tmp_path: Path, call: Any
 ) -> None:
     reason = "Code cannot be run here."
-    toolbox = build_toolbox(knowledge=Knowledge(tmp_path / "i", None), code_off_reason=reason)
+    toolbox = build_toolbox(knowledge=Knowledge(tmp_path / "i", None), sandbox=NoSandbox(reason))
     assert toolbox.get("run_python").off_reason == reason
     with pytest.raises(ToolFailedError, match=reason):
         await call(toolbox.get("run_python").tool, code="print(1)")

@@ -1,0 +1,40 @@
+"""A file that an agent produced, kept with its run."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from typing_extensions import TypedDict
+
+MAX_ARTIFACTS: Final = 20
+"""Files that one tool call may leave."""
+
+MAX_ARTIFACT_BYTES: Final = 20 * 1024**2
+MAX_CALL_BYTES: Final = 50 * 1024**2
+"""Bytes that the files of one tool call may have together."""
+
+MAX_RUN_BYTES: Final = 256 * 1024**2
+"""Bytes that a run's artifacts may have together, earlier versions of them included."""
+
+
+class Artifact(TypedDict):
+    """A file an agent produced, as events and runs tell of it."""
+
+    name: str
+    """Its path in the workspace; of a file that was written again the last version counts."""
+    media_type: str
+    size: int
+    """Bytes."""
+    sha256: str
+    """64 hexadecimal digits."""
+    agent: str
+    url: str
+    """Where it is downloaded, below the server's address."""
+
+
+class InputFile(TypedDict):
+    """A file that came with a run's task."""
+
+    name: str
+    size: int
+    """Bytes."""
