@@ -13,6 +13,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+# Programs have an interpreter of their own, so that they can read none of the service's packages.
+SANDBOX := $(VENV)/sandbox
+INSTALLED_SANDBOX := $(VENV)/.installed-sandbox
 
 TASK ?= Compute the mean, growth and trend of 120, 135, 150, 149, 171 and, independently, look up what a context manager is in Python
 # The task reaches the program through the environment, untouched: `value` keeps make from expanding
@@ -31,25 +34,25 @@ PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
-install: $(INSTALLED) ## make .venv with the pinned packages (every target does it when needed)
+install: $(INSTALLED) $(INSTALLED_SANDBOX) ## make .venv with the pinned packages (every target does it when needed)
 
-dev: $(INSTALLED_DEV) ## the same with the tools for tests and lint
+dev: $(INSTALLED_DEV) $(INSTALLED_SANDBOX) ## the same with the tools for tests and lint
 
-run: $(INSTALLED) ## answer one task: make run TASK="…"; progress on stderr, the run as JSON on stdout
+run: install ## answer one task: make run TASK="…"; progress on stderr, the run as JSON on stdout
 	@$(BIN)/signalbox run -- "$$TASK"
 
-serve: $(INSTALLED) ## start the API on http://127.0.0.1:8000
+serve: install ## start the API on http://127.0.0.1:8000
 	@$(BIN)/signalbox serve
 
-test: $(INSTALLED_DEV) ## all tests but the slow ones
+test: dev ## all tests but the slow ones
 	@$(PYTEST) -m "not slow"
 
-test-slow: $(INSTALLED_DEV) ## the slow tests: real processes, kills, restarts; then all of HTTP over Postgres
+test-slow: dev ## the slow tests: real processes, kills, restarts; then all of HTTP over Postgres
 	@$(PYTEST) -m slow
 	@$(PYTEST) tests/integration -m "not slow" --over postgres-local
 	@$(PYTEST) tests/integration -m "not slow" --over postgres-queue
 
-test-all: $(INSTALLED_DEV) ## every test
+test-all: dev ## every test
 	@$(PYTEST)
 
 # All of them, so that one run shows everything there is to mend.
@@ -64,14 +67,15 @@ format: $(INSTALLED_DEV) ## mend what ruff can mend
 
 check: lint test ## what to run before a commit
 
-bench: $(INSTALLED_DEV) ## what the service costs beside the bare graph, the queue beside one process, a decision
+bench: dev ## what the service costs beside the bare graph, the queue beside one process, a decision, a program
 	@$(BIN)/python -m bench.overhead
 	@$(BIN)/python -m bench.queue
 	@$(BIN)/python -m bench.decisions
+	@$(BIN)/python -m bench.sandbox
 
 MODE ?= every-write
 
-chaos: $(INSTALLED_DEV) ## kill real processes at every write: make chaos EVERY=5; MODE=actions or survive for other kinds
+chaos: dev ## kill real processes at every write: make chaos EVERY=5; MODE=actions or survive for other kinds
 	@$(BIN)/python -m tests.chaos --mode $(MODE) $(if $(EVERY),--every $(EVERY))
 
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
@@ -80,6 +84,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 lock: $(INSTALLED_DEV) ## pin requirements*.in again; make lock UPGRADE=1 takes the newest
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements.in -o requirements.txt
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-dev.in -o requirements-dev.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-sandbox.in -o requirements-sandbox.txt
 
 env-example: $(INSTALLED) ## write .env.example from service/settings.py
 	@$(BIN)/python -m service.commands.env_example > .env.example
@@ -100,4 +105,13 @@ $(INSTALLED): requirements.txt requirements.in pyproject.toml
 $(INSTALLED_DEV): requirements-dev.txt $(INSTALLED)
 	@echo "Installing requirements-dev.txt" >&2
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt >&2
+	@touch $@
+
+# Without pip of its own: nothing can be installed from inside. The font list takes seconds, so it is made now.
+$(INSTALLED_SANDBOX): requirements-sandbox.txt $(INSTALLED)
+	@echo "Installing requirements-sandbox.txt" >&2
+	@[ -x $(SANDBOX)/bin/python ] || $(BIN)/python -m venv --without-pip $(SANDBOX) >&2
+	@$(BIN)/python -m pip --python $(SANDBOX)/bin/python install --quiet --require-hashes \
+		-r requirements-sandbox.txt >&2
+	@MPLCONFIGDIR=$(SANDBOX)/matplotlib $(SANDBOX)/bin/python -c "import matplotlib.font_manager" >&2
 	@touch $@

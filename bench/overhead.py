@@ -115,11 +115,12 @@ async def measure(
     from service.server import open_socket as bind
     from service.server import serving
     from service.settings import read_settings
+    from tools.sandbox.unsafe_local import UnsafeLocal
 
     settings = read_settings(
         database_url=url, data_dir=folder, OPENAI_BASE_URL=base_url, _env_file=None
     )
-    toolbox = open_toolbox(settings)
+    toolbox = open_toolbox(settings, UnsafeLocal())
     team = open_team(settings, toolbox)
     gateway = open_gateway(settings, team)
     bare = build_workflow(team=team, gateway=gateway, toolbox=toolbox, checkpointer=None)

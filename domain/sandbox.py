@@ -85,6 +85,10 @@ class Sandbox(Protocol):
         """Return which back end this is, as it stands now."""
         ...
 
+    async def load(self) -> None:
+        """Get ready for the first program, so that it need not wait; may do nothing."""
+        ...
+
     async def run(
         self, code: str, workspace: Path, *, limits: CodeLimits = USUAL_LIMITS
     ) -> CodeResult:

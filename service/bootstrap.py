@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +13,7 @@ from agents._kit.registry import Team, find_team
 from domain.errors import ConfigurationError
 from domain.ports import Clock, Dispatcher
 from domain.run import Engine
+from domain.sandbox import Sandbox
 from graph.workflow import build_workflow, graph_version
 from service.approvals import EXPIRE_SECONDS, ApprovalService
 from service.asking import People
@@ -38,7 +40,7 @@ from service.store.watch import SqlRunWatch
 from tools.gates import Gates, make_gates
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
-from tools.sandbox.unsafe_local import UnsafeLocal
+from tools.sandbox.choice import SandboxWishes, open_sandbox
 
 if TYPE_CHECKING:
     from service.dispatch.segments import SegmentQueue
@@ -62,10 +64,20 @@ def product_version() -> str:
         return "0.1.0+source"
 
 
-def open_toolbox(settings: Settings) -> Toolbox:
-    """Return the tools."""
+def sandbox_wishes(settings: Settings) -> SandboxWishes:
+    """Return what the settings say about running programs."""
+    return SandboxWishes(
+        choice=settings.sandbox,
+        python=settings.sandbox_python,
+        socket=settings.sandbox_socket,
+        data=settings.data_dir.resolve(),
+    )
+
+
+def open_toolbox(settings: Settings, sandbox: Sandbox) -> Toolbox:
+    """Return the tools; programs run in `sandbox`."""
     knowledge = Knowledge(settings.data_dir.resolve() / "knowledge.db", settings.knowledge_dir)
-    return build_toolbox(knowledge=knowledge, sandbox=UnsafeLocal(), http_allow=settings.http_allow)
+    return build_toolbox(knowledge=knowledge, sandbox=sandbox, http_allow=settings.http_allow)
 
 
 def open_gates(settings: Settings, toolbox: Toolbox) -> Gates:
@@ -109,15 +121,22 @@ def uses_queue(settings: Settings) -> bool:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIterator[Services]:
+async def open_services(
+    settings: Settings, *, executes: bool = True, warm: bool = False
+) -> AsyncIterator[Services]:
     """Open everything a service needs; leaving the context stops runs at a step's end and closes all.
 
-    `executes`: this process executes runs too, where others could.
+    `executes`: this process executes runs too, where others could. `warm`: it stays for a while, so what
+    programs may want is loaded ahead.
     """
     if not uses_queue(settings) and not executes:
         raise ConfigurationError(NO_QUEUE)
     async with AsyncExitStack() as stack:
-        parts = _open_parts(settings)
+        sandbox = await stack.enter_async_context(open_sandbox(sandbox_wishes(settings)))
+        if warm and executes:
+            loading = asyncio.create_task(sandbox.load(), name="load the sandbox")
+            stack.push_async_callback(_give_up, loading)
+        parts = _open_parts(settings, sandbox)
         toolbox, gates, team, gateway = parts
         stack.push_async_callback(gateway.aclose)
         queue = _make_queue(settings, gateway.engine) if uses_queue(settings) else None
@@ -159,6 +178,7 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
             runs=runs,
             approvals=approvals,
             toolbox=toolbox,
+            sandbox=sandbox,
             gates=gates,
             dispatcher=dispatcher,
             team=team,
@@ -191,8 +211,13 @@ def _make_approvals(
     )
 
 
-def _open_parts(settings: Settings) -> _Parts:
-    toolbox = open_toolbox(settings)
+async def _give_up(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _open_parts(settings: Settings, sandbox: Sandbox) -> _Parts:
+    toolbox = open_toolbox(settings, sandbox)
     gates = open_gates(settings, toolbox)
     team = open_team(settings, toolbox)
     return _Parts(toolbox, gates, team, open_gateway(settings, team))

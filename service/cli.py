@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import sys
+from pathlib import Path
 from typing import Any, Literal
 
 import click
@@ -82,6 +83,22 @@ def run(
     except KeyboardInterrupt:  # click would say "Aborted!" and exit 1, as if the run had failed
         code = INTERRUPTED
     sys.exit(code)
+
+
+@cli.command()
+@click.option(
+    "--socket",
+    "path",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Unix socket to listen at (SIGNALBOX_SANDBOX_SOCKET).",
+)
+def sandbox(path: Path | None) -> None:
+    """Run programs for a server in another container, until SIGTERM or Ctrl-C."""
+    settings = _settings(**({"sandbox_socket": path} if path else {}))
+    from service.commands.sandbox import run_sandbox  # noqa: PLC0415 - after the environment is prepared
+
+    asyncio.run(run_sandbox(settings))
 
 
 @cli.command()

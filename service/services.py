@@ -9,6 +9,7 @@ from typing import Protocol
 from agents._kit.models import ModelGateway
 from agents._kit.registry import Team
 from domain.ports import Dispatcher, RunStore
+from domain.sandbox import Sandbox
 from service.approvals import ApprovalService
 from service.hub import EventHub
 from service.runs import RunService
@@ -38,6 +39,7 @@ class Services:
     runs: RunService
     approvals: ApprovalService
     toolbox: Toolbox
+    sandbox: Sandbox
     gates: Gates
     dispatcher: RunningDispatcher
     team: Team

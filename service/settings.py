@@ -17,6 +17,7 @@ from domain.agent import TIERS, Tier
 from domain.errors import ConfigurationError
 from domain.gates import GateRule, OnExpiry
 from tools.addresses import parse_allow
+from tools.sandbox.choice import Choice
 
 DEFAULT_MODELS: Final[dict[Tier, str]] = {
     "fast": "openai:gpt-4o-mini",
@@ -78,6 +79,15 @@ class Settings(BaseSettings):
     """Which tool calls run, ask a person or are denied: a TOML file with `[[gates]]` tables, or a JSON
     array of such rules; docs/approvals.md shows them. The first rule that fits a call counts, then the
     built-in ones."""
+    sandbox: Choice = "auto"
+    """What runs the programs that a model writes: `auto` a confined process on Linux (`native`), an
+    interpreter that can reach nothing elsewhere (`monty`) · `remote` confined processes in another container
+    · `off` nothing · `unsafe-local` a process that can read what the server can, never in production. Where
+    programs cannot be confined, none are run."""
+    sandbox_python: Path | None = None
+    """Interpreter of programs; unset means the one with NumPy, pandas and Matplotlib that `make` installs."""
+    sandbox_socket: Path | None = None
+    """Unix socket of `signalbox sandbox`, for `remote`."""
     approval_seconds: float = Field(default=30 * 86_400, ge=0, le=366 * 86_400)
     """Seconds that people have to decide; 0 means as long as the run is kept."""
     approval_on_expiry: OnExpiry = "reject"
@@ -152,6 +162,16 @@ class Settings(BaseSettings):
             msg = "name an existing folder"
             raise ValueError(msg)
         return value
+
+    @model_validator(mode="after")
+    def _production_is_confined(self) -> Settings:
+        if self.env == "production" and self.sandbox == "unsafe-local":
+            msg = (
+                "SIGNALBOX_SANDBOX='unsafe-local' is no security boundary and not for production; set it to "
+                "auto, remote or off"
+            )
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _tracing_has_key(self) -> Settings:

@@ -11,13 +11,23 @@ from domain.agent import Assignment
 from domain.approval import PausedWork
 from domain.errors import ConfigurationError, RunFailedError
 from domain.run import RunContext
-from service.bootstrap import open_gates, open_gateway, open_team, open_toolbox
+from service.bootstrap import (
+    open_gates,
+    open_gateway,
+    open_team,
+    open_toolbox,
+    sandbox_wishes,
+)
 from service.settings import Settings
+from tools.registry import Toolbox
+from tools.sandbox.choice import open_sandbox
+from tools.sandbox.off import NoSandbox
 
 
 def list_agents(settings: Settings) -> str:
     """Return a table of the team."""
-    toolbox = open_toolbox(settings)
+    # Only the names of the tools matter here.
+    toolbox = open_toolbox(settings, NoSandbox("Programs are not run by this command."))
     team = open_team(settings, toolbox)
     gateway = open_gateway(settings, team)
     lines = []
@@ -30,7 +40,11 @@ def list_agents(settings: Settings) -> str:
 
 async def test_agent(settings: Settings, name: str, task: str) -> dict[str, Any]:
     """Run one agent without supervisor, store or server; return its outcome."""
-    toolbox = open_toolbox(settings)
+    async with open_sandbox(sandbox_wishes(settings)) as sandbox:
+        return await _test_agent(settings, name, task, open_toolbox(settings, sandbox))
+
+
+async def _test_agent(settings: Settings, name: str, task: str, toolbox: Toolbox) -> dict[str, Any]:
     team = open_team(settings, toolbox)
     spec = team.get(name)
     if spec is None:

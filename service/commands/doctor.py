@@ -10,15 +10,19 @@ from typing import Literal
 
 from domain.agent import TIERS
 from domain.errors import ConfigurationError, DatabaseInUseError
+from domain.sandbox import SandboxState
 from service.bootstrap import (
     open_gates,
     open_gateway,
     open_team,
     open_toolbox,
     product_version,
+    sandbox_wishes,
 )
 from service.settings import Settings, unknown_variables
 from service.store import open_store, shown_url
+from tools.registry import Toolbox
+from tools.sandbox.choice import open_sandbox
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +58,11 @@ async def examine(settings: Settings) -> list[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     findings = [ok("version", f"signalbox {product_version()} on Python {version}")]
     findings += [_variables(), _key("OPENAI_API_KEY", settings)]
-    for check in (_agents, _models, _folder, _code, _gates, _search):
-        findings.append(_guarded(check, settings))
+    async with open_sandbox(sandbox_wishes(settings)) as sandbox:
+        toolbox = open_toolbox(settings, sandbox)
+        findings += [_code(sandbox.state, settings)]
+        for check in (_agents, _models, _folder, _gates, _search):
+            findings.append(_guarded(check, settings, toolbox))
     findings.append(await _database(settings))
     return findings
 
@@ -67,14 +74,13 @@ def _variables() -> Finding:
     return ok("settings", "every SIGNALBOX_ variable is known")
 
 
-def _models(settings: Settings) -> Finding:
+def _models(settings: Settings, toolbox: Toolbox) -> Finding:
     tiers = settings.tiers
     if tiers is None:
         return warn(
             "models",
             "none: the offline planner does the work. Set OPENAI_API_KEY, OPENAI_BASE_URL or SIGNALBOX_MODEL_STANDARD",
         )
-    toolbox = open_toolbox(settings)
     open_gateway(settings, open_team(settings, toolbox))
     return ok("models", ", ".join(f"{tier}={tiers[tier]}" for tier in TIERS))
 
@@ -85,12 +91,13 @@ def _key(name: str, settings: Settings) -> Finding:
     return ok(name, text)
 
 
-def _agents(settings: Settings) -> Finding:
-    team = open_team(settings, open_toolbox(settings))
+def _agents(settings: Settings, toolbox: Toolbox) -> Finding:
+    team = open_team(settings, toolbox)
     return ok("agents", ", ".join(spec.name for spec in team.specs))
 
 
-def _folder(settings: Settings) -> Finding:
+def _folder(settings: Settings, toolbox: Toolbox) -> Finding:
+    del toolbox
     folder = settings.data_dir.resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,18 +110,18 @@ def _folder(settings: Settings) -> Finding:
     return ok("data", str(folder))
 
 
-def _code(settings: Settings) -> Finding:
-    gate = open_gates(settings, open_toolbox(settings)).usual(
-        open_toolbox(settings).get("run_python")
-    )
-    text = "run_python is limited but no security boundary in this version"
-    if gate == "deny":
-        return ok("code", "run_python is denied by SIGNALBOX_GATES")
-    return warn("code", f"{text}; a person approves each program" if gate == "ask" else text)
+def _code(state: SandboxState, settings: Settings) -> Finding:
+    if state.backend == "off":
+        wanted = settings.sandbox == "off"
+        remedy = "" if wanted else " Programs are refused; docs/sandbox.md says what is needed."
+        return warn("sandbox", f"off. {state.detail}{remedy}")
+    libraries = f"; {', '.join(state.libraries)}" if state.libraries else ""
+    text = f"{state.backend}: {state.detail}{libraries}"
+    return warn("sandbox", text) if state.backend == "unsafe-local" else ok("sandbox", text)
 
 
-def _gates(settings: Settings) -> Finding:
-    gates = open_gates(settings, open_toolbox(settings))
+def _gates(settings: Settings, toolbox: Toolbox) -> Finding:
+    gates = open_gates(settings, toolbox)
     if any(rule.by == "other" for rule in gates.rules):
         return warn(
             "gates",
@@ -125,7 +132,8 @@ def _gates(settings: Settings) -> Finding:
     return ok("gates", f"{len(settings.gates)} rules of your own; http_request may reach: {hosts}")
 
 
-def _search(settings: Settings) -> Finding:
+def _search(settings: Settings, toolbox: Toolbox) -> Finding:
+    del toolbox
     where = settings.knowledge_dir or "Python's own documentation and the installed packages"
     if settings.tavily_api_key:
         return warn(
@@ -148,8 +156,10 @@ async def _database(settings: Settings) -> Finding:
     return ok("database", shown_url(settings.database_url))
 
 
-def _guarded(check: Callable[[Settings], Finding], settings: Settings) -> Finding:
+def _guarded(
+    check: Callable[[Settings, Toolbox], Finding], settings: Settings, toolbox: Toolbox
+) -> Finding:
     try:
-        return check(settings)
+        return check(settings, toolbox)
     except ConfigurationError as error:
         return fail(check.__name__.strip("_"), str(error))

@@ -25,7 +25,7 @@ async def run_server(settings: Settings, *, executes: bool = True) -> None:
     """Serve until told to stop; `executes`: this process executes runs too."""
     configure_logs()
     sock = open_socket(settings.host, settings.port)
-    async with open_services(settings, executes=executes) as services:
+    async with open_services(settings, executes=executes, warm=True) as services:
         async with serving(open_app(services), services, sock) as server:
             host, port = sock.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host

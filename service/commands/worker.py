@@ -30,7 +30,7 @@ async def run_worker(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    async with open_services(settings) as services:
+    async with open_services(settings, warm=True) as services:
         click.echo(f"Signalbox worker {services.version} takes runs.", err=True)
         await stopped.wait()
         _log.info("Stopping: runs go on in other workers.", extra={"action": "stopping"})

@@ -106,7 +106,12 @@ async def get_readiness(parts: Parts) -> Response:
     if error:
         checks["database"] = f"does not answer ({type(error).__name__})"
     ready = all(value == "ok" for value in checks.values())
-    response = json_response({"status": "ok" if ready else "down", "checks": checks})
+    body = {
+        "status": "ok" if ready else "down",
+        "checks": checks,
+        "sandbox": parts.sandbox.state._asdict(),
+    }
+    response = json_response(body)
     response.status_code = 200 if ready else 503
     return response
 

@@ -19,6 +19,7 @@ from pydantic import (
 
 from domain.approval import Approval
 from domain.run import ApprovalMode, MultitaskStrategy, Run
+from domain.sandbox import Backend
 
 TASK_CHARS: Final = 32_000
 SAFE_INTEGER: Final = 2**53
@@ -244,11 +245,21 @@ class AgentList(BaseModel):
     has_more: bool = False
 
 
+class SandboxOut(BaseModel):
+    """What runs programs here, and why."""
+
+    backend: Backend
+    detail: str
+    libraries: list[str]
+
+
 class Health(BaseModel):
     """Whether the service, or each part it needs, works."""
 
     status: Literal["ok", "down"]
     checks: dict[str, str] = {}
+    sandbox: SandboxOut | None = None
+    """Not among the checks: without it programs are refused, and everything else works."""
 
 
 class Info(BaseModel):

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,17 @@ LOAD_SECONDS: Final = 60.0
 """How long libraries may take to load; Matplotlib's first start ever looks at every font."""
 
 MESSAGE_BYTES: Final = 64 * 1024
+
+_COMMON: Final = {
+    "PATH": "/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "MPLBACKEND": "Agg",
+    # One thread each: the filter is set by a process with one, and more only compete for the cores.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
 
 _PROGRAM: Final = Path(__file__).parent / "confined" / "fork_server.py"
 
@@ -70,7 +80,7 @@ class ForkServer:
         Raises `ForkServerError`.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
+        ours.setblocking(False)  # noqa: FBT003 - its only argument
         try:
             process = await asyncio.create_subprocess_exec(
                 *(str(python), "-I", "-B", "-X", "utf8", str(_PROGRAM), str(theirs.fileno())),
@@ -202,18 +212,13 @@ class ForkServer:
         return ""
 
 
-def make_environment(folder: Path | None = None) -> dict[str, str]:
-    """Return all that the fork server, or with `folder` a program in it, has for an environment."""
-    home = str(folder) if folder else "/nonexistent"
-    return {
-        "PATH": "/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "HOME": home,
-        "TMPDIR": os.path.join(home, ".tmp") if folder else "/tmp",  # noqa: PTH118, S108 - names only
-        "MPLBACKEND": "Agg",
-        # One thread each: the filter is set by a process with one, and more only compete for the cores.
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "ARROW_DEFAULT_MEMORY_POOL": "system",
-    }
+def server_environment(python: Path) -> dict[str, str]:
+    """Return all that the fork server has for an environment."""
+    # Beside its packages: the list of fonts, which takes seconds to make, is kept from start to start.
+    fonts = python.parent.parent / "matplotlib"
+    return {**_COMMON, "HOME": "/nonexistent", "MPLCONFIGDIR": str(fonts)}
+
+
+def program_environment(workspace: Path) -> dict[str, str]:
+    """Return all that a program has for an environment."""
+    return {**_COMMON, "HOME": str(workspace), "TMPDIR": f"{workspace}/.tmp"}

@@ -17,7 +17,7 @@ from domain.sandbox import USUAL_LIMITS, CodeLimits, CodeResult, SandboxState
 from tools.sandbox import selftest
 from tools.sandbox.confined.lockdown import Rules
 from tools.sandbox.confined.syscalls import NUMBERS
-from tools.sandbox.fork_server import ForkServer, ForkServerError, Ready, make_environment
+from tools.sandbox.fork_server import ForkServer, ForkServerError, Ready, server_environment
 from tools.sandbox.watch import run_watched
 
 PLACE_SECONDS: Final = 30.0
@@ -119,9 +119,7 @@ class NativeSandbox:
         """Return the server; one that has ended is started again."""
         async with self._starting:
             if self._server is None or not self._server.alive:
-                self._server, self._ready = await ForkServer.start(
-                    self._python, make_environment()
-                )
+                self._server, self._ready = await ForkServer.start(self._python, server_environment(self._python))
             return self._server
 
     async def _find_fault(self) -> str:

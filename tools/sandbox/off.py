@@ -14,6 +14,9 @@ class NoSandbox:
     def __init__(self, reason: str) -> None:
         self.state = SandboxState("off", reason)
 
+    async def load(self) -> None:
+        """Do nothing: there is nothing to get ready."""
+
     async def run(
         self, code: str, workspace: Path, *, limits: CodeLimits = USUAL_LIMITS
     ) -> CodeResult:

@@ -20,7 +20,7 @@ from tools.sandbox.fork_server import ForkServerError
 
 LIMITS: Final = CodeLimits(wall_seconds=10.0, cpu_seconds=5)
 
-_PROBE: Final = Path(__file__).with_name("probe.py")
+_PROBE: Final = Path(__file__).parent / "confined" / "probe.py"
 
 Run = Callable[[str, Path], Awaitable[CodeResult]]
 
@@ -64,7 +64,7 @@ def _make_targets(folder: Path) -> _Targets:
             "port": listener.getsockname()[1],
             "service": os.getpid(),
         }
-        code = _PROBE.read_text(encoding="utf-8").replace("AIMS = {}", f"AIMS = {aims!r}")
+        code = _PROBE.read_text(encoding="utf-8").replace("] = {}  #", f"] = {aims!r}  #")
     except BaseException:
         listener.close()
         raise
@@ -88,7 +88,7 @@ async def _attack(run: Run, targets: _Targets) -> str:
     if await asyncio.to_thread((targets.folder / "written.txt").exists):
         succeeded.append("wrote a file outside the workspace")
     with contextlib.suppress(BlockingIOError):
-        targets.listener.setblocking(False)
+        targets.listener.setblocking(False)  # noqa: FBT003 - its only argument
         targets.listener.accept()[0].close()
         succeeded.append("connected to the loopback interface")
     if succeeded:

@@ -25,6 +25,9 @@ class UnsafeLocal:
         "no security boundary",
     )
 
+    async def load(self) -> None:
+        """Do nothing: there is nothing to get ready."""
+
     async def run(
         self, code: str, workspace: Path, *, limits: CodeLimits = USUAL_LIMITS
     ) -> CodeResult:

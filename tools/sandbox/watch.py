@@ -15,8 +15,8 @@ from typing import Any, Final, cast
 from domain.errors import ToolFailedError
 from domain.sandbox import CodeFault, CodeLimits, CodeResult, Limit
 from tools.sandbox.confined.lockdown import Rules
-from tools.sandbox.fork_server import Ended, ForkServer, make_environment
 from tools.sandbox.fill import measure
+from tools.sandbox.fork_server import Ended, ForkServer, program_environment
 
 POLL_SECONDS: Final = 0.1
 """How often the workspace is measured while a program runs, and so how long it may overshoot."""
@@ -42,7 +42,7 @@ async def run_watched(
     descriptors = watch.open()
     try:
         try:
-            number, ended = server.run(rules, make_environment(workspace), descriptors)
+            number, ended = server.run(rules, program_environment(workspace), descriptors)
         finally:
             watch.close_their_ends()
         try:
@@ -78,7 +78,8 @@ async def _attend(
     try:
         while not ended.done():
             pause = min(POLL_SECONDS, max(until - loop.time(), 0))
-            await asyncio.wait({ended, watch.flooded}, timeout=pause, return_when="FIRST_COMPLETED")
+            ends: set[asyncio.Future[Any]] = {ended, watch.flooded}
+            await asyncio.wait(ends, timeout=pause, return_when="FIRST_COMPLETED")
             if ended.done():
                 break
             if watch.flooded.done():

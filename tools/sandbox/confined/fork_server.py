@@ -129,7 +129,8 @@ class _Server:
 
     def serve(self) -> None:
         while True:
-            readable, _, _ = select.select([self._orders, self._ended], [], [])
+            waiting: list[Any] = [self._orders, self._ended]
+            readable, _, _ = select.select(waiting, [], [])
             if self._ended in readable:
                 self._tell_ended()
             if self._orders in readable and not self._obey():

@@ -89,7 +89,7 @@ def _grant(ruleset: int, path: str, rights: int) -> None:
     except OSError:
         return  # what is not there cannot be granted
     try:
-        if not os.path.isdir(path):  # noqa: PTH112 - `pathlib` would only add to the start-up time
+        if not os.path.isdir(path):
             rights &= _OF_FILES
         rule = struct.pack("=Qi", rights, fd)
         beneath = ctypes.c_int(1)

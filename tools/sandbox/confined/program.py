@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import linecache
 import os
 import sys
@@ -59,7 +60,7 @@ def _run(source: str) -> str:
     sys.modules["__main__"] = main
     sys.argv = [FILE_NAME]
     # Last, so that a file of the workspace cannot take the place of a standard module.
-    sys.path.append(os.getcwd())  # noqa: PTH109 - as everywhere in here
+    sys.path.append(os.getcwd())
     charts.install()
     body, last = _compile(source)
     exec(body, main.__dict__)  # noqa: S102 - running the program is what this file is for
@@ -114,14 +115,12 @@ def _trace(error: BaseException) -> str:
         for frame in own[-FRAMES:]
     ]
     if frames and own and frames[-1] is not own[-1]:
-        file = os.path.basename(frames[-1].filename)  # noqa: PTH119 - as everywhere in here
+        file = os.path.basename(frames[-1].filename)
         lines.append(f"  raised in {file}, line {frames[-1].lineno}")
     return "\n".join(lines)
 
 
 def _end_quietly() -> None:
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(BaseException):  # a program may have closed or replaced them
             stream.flush()
-        except BaseException:  # noqa: BLE001, S110, PERF203 - a program may have closed or replaced them
-            pass

@@ -77,7 +77,11 @@ class _Program:
         """Answer a call as `checks` do, which end in a return on every way."""
         if name in self._numbers:
             self.add(_IF_EQUAL, self._numbers[name], otherwise=len(checks._instructions))
-            self._instructions += checks._instructions
+            self.join(checks)
+
+    def join(self, checks: _Program) -> None:
+        """Go on with `checks`."""
+        self._instructions += checks._instructions
 
     def bytes(self) -> bytes:
         return b"".join(self._instructions)
@@ -119,7 +123,7 @@ def _only_stream_pairs() -> _Program:
     unix = 1
     checks.add(_IF_EQUAL, unix, then=1)
     checks.end(_FAIL | errno.EPERM)
-    checks._instructions += streams._instructions
+    checks.join(streams)
     return checks
 
 

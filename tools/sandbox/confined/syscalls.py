@@ -14,6 +14,10 @@ def _numbers(text: str) -> dict[str, int]:
     return {name: int(number) for name, number in pairs}
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 NUMBERS: Final = {
     "x86_64": _numbers(
         """
@@ -115,52 +119,64 @@ memfd_secret:447 process_mrelease:448 futex_waitv:449 fchmodat2:452 map_shadow_s
 AUDIT_ARCH: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """What the kernel calls the architecture of a system call; another one means another table of numbers."""
 
-ALLOWED: Final = """
-access alarm arch_prctl brk capget chdir clock_getres clock_gettime clock_nanosleep close
-close_range copy_file_range creat dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_pwait
-epoll_pwait2 epoll_wait eventfd eventfd2 exit exit_group faccessat faccessat2 fadvise64
-fallocate fchdir fdatasync flock fstat fstatfs fsync ftruncate futex futex_waitv getcpu getcwd
-getdents getdents64 getegid geteuid getgid getgroups getitimer getpeername getpgid getpgrp
-getpid getppid getpriority getrandom getresgid getresuid getrlimit getrusage getsid getsockname
-getsockopt gettid gettimeofday getuid link linkat lseek lstat madvise map_shadow_stack
-membarrier mincore mkdir mkdirat mmap mprotect mremap msync munmap nanosleep newfstatat open
-openat openat2 pause pipe pipe2 poll ppoll pread64 preadv preadv2 pselect6 pwrite64 pwritev
-pwritev2 read readlink readlinkat readv recvfrom recvmsg rename renameat renameat2
-restart_syscall rmdir rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend
-rt_sigtimedwait sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getparam
-sched_getscheduler sched_yield select sendfile sendmsg sendto set_robust_list set_tid_address
-setitimer setrlimit setsockopt shutdown sigaltstack splice stat statfs statx symlink symlinkat
-sync_file_range sysinfo time timer_create timer_delete timer_getoverrun timer_gettime
-timer_settime timerfd_create timerfd_gettime timerfd_settime times umask uname unlink unlinkat
-wait4 waitid write writev
-""".split()
+ALLOWED: Final = _names(
+    """
+    access alarm arch_prctl brk capget chdir clock_getres clock_gettime clock_nanosleep
+    close close_range copy_file_range creat dup dup2 dup3 epoll_create epoll_create1
+    epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2 exit exit_group faccessat
+    faccessat2 fadvise64 fallocate fchdir fdatasync flock fstat fstatfs fsync ftruncate
+    futex futex_waitv getcpu getcwd getdents getdents64 getegid geteuid getgid getgroups
+    getitimer getpeername getpgid getpgrp getpid getppid getpriority getrandom getresgid
+    getresuid getrlimit getrusage getsid getsockname getsockopt gettid gettimeofday getuid
+    link linkat lseek lstat madvise map_shadow_stack membarrier mincore mkdir mkdirat mmap
+    mprotect mremap msync munmap nanosleep newfstatat open openat openat2 pause pipe pipe2
+    poll ppoll pread64 preadv preadv2 pselect6 pwrite64 pwritev pwritev2 read readlink
+    readlinkat readv recvfrom recvmsg rename renameat renameat2 restart_syscall rmdir rseq
+    rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait
+    sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getparam
+    sched_getscheduler sched_yield select sendfile sendmsg sendto set_robust_list
+    set_tid_address setitimer setrlimit setsockopt shutdown sigaltstack splice stat statfs
+    statx symlink symlinkat sync_file_range sysinfo time timer_create timer_delete
+    timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime
+    timerfd_settime times umask uname unlink unlinkat wait4 waitid write writev
+    """
+)
 """What Python, NumPy, pandas, Arrow and Matplotlib need within one process."""
 
-PRETENDED: Final = """
-chmod chown fchmod fchmodat fchmodat2 fchown fchownat futimesat lchown utime utimensat utimes
-""".split()
+PRETENDED: Final = _names(
+    """
+    chmod chown fchmod fchmodat fchmodat2 fchown fchownat futimesat lchown utime utimensat
+    utimes
+    """
+)
 """Answered with success, and nothing done. Landlock does not cover them, so they could make a file of the
 server's unreadable; refused, they would break `shutil.copy2` and `zipfile`."""
 
-UNSUPPORTED: Final = """
-fgetxattr flistxattr fremovexattr fsetxattr getxattr lgetxattr listxattr llistxattr lremovexattr
-lsetxattr removexattr setxattr
-""".split()
+UNSUPPORTED: Final = _names(
+    """
+    fgetxattr flistxattr fremovexattr fsetxattr getxattr lgetxattr listxattr llistxattr
+    lremovexattr lsetxattr removexattr setxattr
+    """
+)
 """Answered as by a file system that has no extended attributes."""
 
-REFUSED: Final = """
-accept accept4 acct add_key adjtimex bind bpf capset chroot clock_adjtime clock_settime connect
-delete_module execve execveat fanotify_init finit_module fork fsconfig fsmount fsopen fspick
-init_module inotify_init inotify_init1 io_uring_enter io_uring_register io_uring_setup ioperm
-iopl ioprio_set kcmp kexec_file_load kexec_load keyctl landlock_add_rule landlock_create_ruleset
-landlock_restrict_self listen lookup_dcookie mbind memfd_create memfd_secret migrate_pages mknod
-mknodat mlock mlock2 mlockall modify_ldt mount mount_setattr move_mount move_pages mq_open
-msgget name_to_handle_at nfsservctl open_by_handle_at open_tree perf_event_open personality
-pidfd_getfd pidfd_open pidfd_send_signal pivot_root process_madvise process_mrelease
-process_vm_readv process_vm_writev ptrace quotactl reboot request_key rt_sigqueueinfo
-rt_tgsigqueueinfo sched_setattr sched_setparam sched_setscheduler seccomp semget set_mempolicy
-setdomainname setfsgid setfsuid setgid setgroups sethostname setns setpgid setpriority setregid
-setresgid setresuid setreuid setsid settimeofday setuid shmat shmctl shmdt shmget socket swapoff
-swapon syslog tee tkill truncate umount2 unshare userfaultfd vfork vhangup vmsplice
-""".split()
+REFUSED: Final = _names(
+    """
+    accept accept4 acct add_key adjtimex bind bpf capset chroot clock_adjtime clock_settime
+    connect delete_module execve execveat fanotify_init finit_module fork fsconfig fsmount
+    fsopen fspick init_module inotify_init inotify_init1 io_uring_enter io_uring_register
+    io_uring_setup ioperm iopl ioprio_set kcmp kexec_file_load kexec_load keyctl
+    landlock_add_rule landlock_create_ruleset landlock_restrict_self listen lookup_dcookie
+    mbind memfd_create memfd_secret migrate_pages mknod mknodat mlock mlock2 mlockall
+    modify_ldt mount mount_setattr move_mount move_pages mq_open msgget name_to_handle_at
+    nfsservctl open_by_handle_at open_tree perf_event_open personality pidfd_getfd
+    pidfd_open pidfd_send_signal pivot_root process_madvise process_mrelease
+    process_vm_readv process_vm_writev ptrace quotactl reboot request_key rt_sigqueueinfo
+    rt_tgsigqueueinfo sched_setattr sched_setparam sched_setscheduler seccomp semget
+    set_mempolicy setdomainname setfsgid setfsuid setgid setgroups sethostname setns setpgid
+    setpriority setregid setresgid setresuid setreuid setsid settimeofday setuid shmat
+    shmctl shmdt shmget socket swapoff swapon syslog tee tkill truncate umount2 unshare
+    userfaultfd vfork vhangup vmsplice
+    """
+)
 """Answered with EPERM, which a program can report. Whatever stands nowhere is answered with ENOSYS."""

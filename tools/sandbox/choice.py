@@ -1,0 +1,64 @@
+"""Picks the back end that runs programs, and refuses rather than run them unconfined."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from domain.errors import ConfigurationError
+from domain.sandbox import Sandbox
+from tools.sandbox.native import NativeSandbox, find_python
+from tools.sandbox.off import NoSandbox
+from tools.sandbox.remote import RemoteSandbox
+from tools.sandbox.unsafe_local import UnsafeLocal
+
+Choice = Literal["auto", "native", "monty", "remote", "off", "unsafe-local"]
+"""`auto` is `native` on Linux and `monty` elsewhere; neither is replaced by anything weaker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxWishes:
+    """What the operator has set."""
+
+    choice: Choice = "auto"
+    python: Path | None = None
+    """The interpreter of programs; `None` means the one that `make install` makes."""
+    socket: Path | None = None
+    """Where the other container listens, for `remote`."""
+    data: Path
+    """The service's folder, which holds the workspaces."""
+
+
+@asynccontextmanager
+async def open_sandbox(wishes: SandboxWishes) -> AsyncIterator[Sandbox]:
+    """Open the back end; one that cannot confine programs here is off, and its `state` says why."""
+    choice = wishes.choice
+    if choice == "auto":
+        choice = "native" if sys.platform == "linux" else "monty"
+    if choice == "native":
+        places = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+        native = NativeSandbox(find_python(wishes.python), wishes.data, places=max(places, 2))
+        try:
+            await native.open()
+            yield native
+        finally:
+            await native.aclose()
+    elif choice == "remote":
+        if wishes.socket is None:
+            msg = "SIGNALBOX_SANDBOX=remote needs SIGNALBOX_SANDBOX_SOCKET, where `signalbox sandbox` listens."
+            raise ConfigurationError(msg)
+        remote = RemoteSandbox(wishes.socket, wishes.data / "workspaces")
+        try:
+            await remote.open()
+            yield remote
+        finally:
+            await remote.aclose()
+    elif choice == "unsafe-local":
+        yield UnsafeLocal()
+    else:
+        yield NoSandbox("Programs are not run here: SIGNALBOX_SANDBOX is off.")
