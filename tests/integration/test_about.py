@@ -93,7 +93,10 @@ async def test_a_ready_service_names_what_it_needs(standing: Product) -> None:
     """Readiness tells of each dependency by name."""
     response = await standing.client.get("/health/ready")
     checks = {"database": "ok", "dispatcher": "ok"}
-    assert (response.status_code, response.json()) == (200, {"status": "ok", "checks": checks})
+    ready = response.json()
+    assert (response.status_code, ready["status"], ready["checks"]) == (200, "ok", checks)
+    assert ready["sandbox"]["backend"] == "native"
+    assert "Landlock" in ready["sandbox"]["detail"]
 
 
 async def test_a_service_without_its_database_is_not_ready(

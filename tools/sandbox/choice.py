@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -42,7 +43,8 @@ async def open_sandbox(wishes: SandboxWishes) -> AsyncIterator[Sandbox]:
         choice = "native" if sys.platform == "linux" else "monty"
     if choice == "native":
         places = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
-        native = NativeSandbox(find_python(wishes.python), wishes.data, places=max(places, 2))
+        python = await asyncio.to_thread(find_python, wishes.python)
+        native = NativeSandbox(python, wishes.data, places=max(places, 2))
         try:
             await native.open()
             yield native

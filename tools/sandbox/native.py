@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import platform
 import re
 import sys
@@ -49,7 +50,7 @@ class NativeSandbox:
     """Runs programs in confined processes of this machine, as many at a time as there are `places`."""
 
     def __init__(self, python: Path, folder: Path, *, places: int) -> None:
-        self._python = python
+        self._python = Path(os.path.abspath(python))  # noqa: PTH100 - a link leads out of its environment
         self._folder = folder
         """The data folder: workspaces are in it, and much that no program may see."""
         self._places = asyncio.Semaphore(places)
@@ -119,7 +120,9 @@ class NativeSandbox:
         """Return the server; one that has ended is started again."""
         async with self._starting:
             if self._server is None or not self._server.alive:
-                self._server, self._ready = await ForkServer.start(self._python, server_environment(self._python))
+                self._server, self._ready = await ForkServer.start(
+                    self._python, server_environment(self._python)
+                )
             return self._server
 
     async def _find_fault(self) -> str:
@@ -135,7 +138,7 @@ class NativeSandbox:
         ready = self._ready
         if ready is None or ready.landlock < 1:
             return "the kernel has no Landlock, or it is forbidden (seccomp profile, lsm= at boot)"
-        fault = _find_wide(ready.paths, self._folder)
+        fault = await asyncio.to_thread(_find_wide, ready.paths, self._folder)
         if fault:
             return fault
 

@@ -80,6 +80,8 @@ async def _attend(
             pause = min(POLL_SECONDS, max(until - loop.time(), 0))
             ends: set[asyncio.Future[Any]] = {ended, watch.flooded}
             await asyncio.wait(ends, timeout=pause, return_when="FIRST_COMPLETED")
+            if sending.done():
+                sending.result()
             if ended.done():
                 break
             if watch.flooded.done():
@@ -145,6 +147,7 @@ class _Watch:
             self._theirs.append(theirs)
             self._listen(ours, stream)
         control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        control.setblocking(False)  # noqa: FBT003 - its only argument
         self._control = control
         self._theirs.append(other.detach())
         self._listen(control.fileno(), self.answer)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from langchain_core.tools import BaseTool
 from langgraph.prebuilt import ToolRuntime
 
 from domain.run import RunContext
+from tools.sandbox.native import NativeSandbox, find_python
 
 Call = Callable[..., Awaitable[ToolMessage]]
 
@@ -50,3 +52,13 @@ def call(workspace: Path) -> Call:
         return message
 
     return call_tool
+
+
+@pytest.fixture
+async def native(tmp_path: Path) -> AsyncIterator[NativeSandbox]:
+    """Open the sandbox of Linux, over the folder in which the run's workspace is."""
+    sandbox = NativeSandbox(await asyncio.to_thread(find_python, None), tmp_path, places=2)
+    await sandbox.open()
+    assert sandbox.state.backend == "native", sandbox.state.detail
+    yield sandbox
+    await sandbox.aclose()

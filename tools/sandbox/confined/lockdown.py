@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import resource
 from typing import Final, TypedDict
 
@@ -66,7 +65,7 @@ def confine(rules: Rules) -> None:
     kernel.control_process(kernel.SET_DUMPABLE, 0)
     die_with_parent()
     restrict_files(rules["readable"], [rules["workspace"], "/dev/null"])
-    kernel.install_filter(assemble(platform.machine(), os.getpid()))
+    kernel.install_filter(assemble(os.uname().machine, os.getpid()))
 
 
 def _limit_resources(rules: Rules) -> None:
