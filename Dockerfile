@@ -1,5 +1,5 @@
-# The image of both shapes: one process with SQLite (`docker compose --profile one up`), or API processes
-# and workers on Postgres (`--profile many`).
+# The image of every shape: one process with SQLite (`docker compose --profile one up`), API processes and
+# workers on Postgres (`--profile many`), and the sandbox beside them, in which programs run.
 FROM python:3.11.14-slim-bookworm
 
 ENV PYTHONUNBUFFERED=1 \
@@ -10,9 +10,15 @@ ENV PYTHONUNBUFFERED=1 \
 
 WORKDIR /app
 
-# The packages change rarely and take long: they come before the code, in a layer of their own.
+# Two environments, so that programs find none of the service's packages. What changes rarely comes first.
+COPY requirements-sandbox.txt ./
+RUN python -m venv --without-pip /opt/sandbox \
+    && python -m pip --python /opt/sandbox/bin/python install --require-hashes -r requirements-sandbox.txt \
+    && /opt/sandbox/bin/python -m compileall -q /opt/sandbox/lib
 COPY requirements.txt ./
-RUN pip install --require-hashes -r requirements.txt
+RUN python -m venv /opt/signalbox \
+    && /opt/signalbox/bin/python -m pip install --require-hashes -r requirements.txt
+ENV PATH=/opt/signalbox/bin:$PATH
 
 # Only what the service is made of; tests, tools of the trade and local data stay outside.
 COPY pyproject.toml requirements.in LICENSE api.py ./
@@ -25,17 +31,20 @@ COPY tools tools
 # Offline: the build backend is pinned in requirements.txt like everything else.
 RUN pip install --no-deps --no-build-isolation --editable .
 
-# An account without rights or shell. A model's code runs under it too, and can read what it can read:
-# SIGNALBOX_ENV=production switches that code off.
+# An account without rights or shell. The folders are there already, so that volumes get its ownership.
 RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin signalbox \
-    && install --directory --owner=signalbox --group=signalbox --mode=0750 /data
+    && install --directory --owner=signalbox --group=signalbox --mode=0750 \
+        /data /data/workspaces /run/sandbox /opt/sandbox/matplotlib
 USER signalbox
+# The list of fonts, which takes seconds to make.
+RUN MPLCONFIGDIR=/opt/sandbox/matplotlib /opt/sandbox/bin/python -c "import matplotlib.font_manager"
 VOLUME /data
 
 ENV SIGNALBOX_HOST=0.0.0.0 \
     SIGNALBOX_PORT=8000 \
     SIGNALBOX_DATA_DIR=/data \
-    SIGNALBOX_DATABASE_URL=sqlite:////data/signalbox.db
+    SIGNALBOX_DATABASE_URL=sqlite:////data/signalbox.db \
+    SIGNALBOX_SANDBOX_PYTHON=/opt/sandbox/bin/python
 EXPOSE 8000
 
 # Any answer but 2xx raises, and the process then exits with 1. The image has no curl.

@@ -21,6 +21,7 @@ from domain.run import RunContext, RunStatus, StopReason
 from graph.context import run_context
 from graph.projection import answer_message_id, retry_draft
 from graph.state import AgentShare, Failure, FinalAnswer, Missing, State
+from tools.registry import Toolbox
 
 PROMPT: Final = """\
 Write the final answer to the task from the agents' results, and from nothing else.
@@ -42,9 +43,10 @@ class Composed(NamedTuple):
 class AnswerNode:
     """Writes the final answer as a message of the supervisor."""
 
-    def __init__(self, gateway: ModelGateway, ledger: ActionLedger) -> None:
+    def __init__(self, gateway: ModelGateway, ledger: ActionLedger, toolbox: Toolbox) -> None:
         self._gateway = gateway
         self._ledger = ledger
+        self._toolbox = toolbox
 
     async def __call__(self, state: State, runtime: Runtime[RunContext]) -> State:
         """Return the run's end: an answer with what is missing, or why there is none."""
@@ -61,6 +63,7 @@ class AnswerNode:
             return {"final": {**final, "failure": failure, "agents": share_by_agent(outcomes)}}
         missing = list(state.get("missing", [])) + missing_agents(outcomes)
         missing += [Missing(agent=doubt.agent, reason=doubt.sentence) for doubt in doubts]
+        missing += missing_tools(accepted, self._toolbox)
         numbered = number_sources(accepted)
         composed, more = await self._compose(state, runtime, numbered, missing)
         final = _end("completed" if stop == "done" else "incomplete", stop, rounds)
@@ -177,6 +180,19 @@ def missing_agents(outcomes: Sequence[AgentOutcome]) -> list[Missing]:
         for name, o in failed_beside.items()
         if o["error"]
     ]
+
+
+def missing_tools(outcomes: Sequence[AgentOutcome], toolbox: Toolbox) -> list[Missing]:
+    """Return the tools that agents called in vain, because they are off on this server."""
+    called = {
+        (outcome["agent"], call["tool"])
+        for outcome in outcomes
+        for turn in outcome["turns"]
+        for call in turn["calls"]
+        if call["tool"] in toolbox.names
+    }
+    off = [(agent, name, toolbox.get(name).off_reason) for agent, name in sorted(called)]
+    return [Missing(agent=agent, reason=f"{name}: {why}") for agent, name, why in off if why]
 
 
 def _retrying(

@@ -28,7 +28,7 @@ from graph.supervisor import Supervisor
 from tools.gates import Gates
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
-from tools.sandbox.unsafe_local import UnsafeLocal
+from tools.sandbox.choice import SandboxOnDemand, SandboxWishes
 
 DECISION_SECONDS = 600.0
 """Bound on one decision or final answer, retries included."""
@@ -79,7 +79,7 @@ def build_workflow(
             metadata={"agent": spec.name},
         )
         graph.add_edge(spec.name, "supervisor")
-    graph.add_node("answer", AnswerNode(gateway, ledger), timeout=DECISION_SECONDS)
+    graph.add_node("answer", AnswerNode(gateway, ledger, toolbox), timeout=DECISION_SECONDS)
     graph.add_edge(START, "supervisor")
     graph.add_edge("answer", END)
     saver = InMemorySaver() if checkpointer == "memory" else checkpointer
@@ -88,8 +88,11 @@ def build_workflow(
 
 def local_toolbox() -> Toolbox:
     """Return the tools with an index of the local documents in the system's temporary folder."""
-    index = Path(tempfile.gettempdir()) / "signalbox" / "knowledge.db"
-    return build_toolbox(knowledge=Knowledge(index, None), sandbox=UnsafeLocal())
+    folder = Path(tempfile.gettempdir()) / "signalbox"
+    return build_toolbox(
+        knowledge=Knowledge(folder / "knowledge.db", None),
+        sandbox=SandboxOnDemand(SandboxWishes(data=folder)),
+    )
 
 
 def recursion_limit(max_rounds: int) -> int:

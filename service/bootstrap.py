@@ -41,6 +41,7 @@ from tools.gates import Gates, make_gates
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
 from tools.sandbox.choice import SandboxWishes, open_sandbox
+from tools.sandbox.hardening import refuse_inspection
 
 if TYPE_CHECKING:
     from service.dispatch.segments import SegmentQueue
@@ -129,6 +130,7 @@ async def open_services(
     `executes`: this process executes runs too, where others could. `warm`: it stays for a while, so what
     programs may want is loaded ahead.
     """
+    refuse_inspection()
     if not uses_queue(settings) and not executes:
         raise ConfigurationError(NO_QUEUE)
     async with AsyncExitStack() as stack:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from domain.errors import ConfigurationError
-from domain.sandbox import Sandbox
+from domain.sandbox import USUAL_LIMITS, CodeLimits, CodeResult, Sandbox, SandboxState
 from tools.sandbox.native import NativeSandbox, find_python
 from tools.sandbox.off import NoSandbox
 from tools.sandbox.remote import RemoteSandbox
@@ -33,6 +33,28 @@ class SandboxWishes:
     """Where the other container listens, for `remote`."""
     data: Path
     """The service's folder, which holds the workspaces."""
+
+
+class SandboxOnDemand:
+    """Opens the back end for each program and closes it again: for a notebook or a script, where a graph is
+    built without anybody who would close what was opened. Each start takes about a tenth of a second."""
+
+    def __init__(self, wishes: SandboxWishes) -> None:
+        self._wishes = wishes
+        self.state = SandboxState(
+            "native" if sys.platform == "linux" else "monty",
+            "what confines programs is started anew for each one",
+        )
+
+    async def load(self) -> None:
+        """Do nothing: nothing stays that could be ready."""
+
+    async def run(
+        self, code: str, workspace: Path, *, limits: CodeLimits = USUAL_LIMITS
+    ) -> CodeResult:
+        """Run a program; refused where nothing here can confine it."""
+        async with open_sandbox(self._wishes) as sandbox:
+            return await sandbox.run(code, workspace, limits=limits)
 
 
 @asynccontextmanager

@@ -145,7 +145,7 @@ class NativeSandbox:
         async def run(code: str, workspace: Path) -> CodeResult:
             return await self._run(code, workspace, selftest.LIMITS)
 
-        return await selftest.find_fault(run, self._folder)
+        return await selftest.find_fault(run, self._folder / "workspaces")
 
     def _rules(self, workspace: Path, limits: CodeLimits) -> Rules:
         ready = self._ready
