@@ -44,7 +44,9 @@ async def test_agent(settings: Settings, name: str, task: str) -> dict[str, Any]
             Assignment(agent=name, task=task, path=name, round=1),
             task=task,
             results="",
-            context=RunContext(workspace=Path(folder)),
+            context=RunContext(
+                workspace=Path(folder, "workspace"), shelf=Path(folder, "artifacts")
+            ),
             config={"configurable": {}},
             write=lambda _: None,
         )
