@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from agents._kit.models import ModelGateway, ModelSettings
@@ -14,6 +15,7 @@ from domain.ports import Clock, Dispatcher
 from domain.run import Engine
 from graph.workflow import build_workflow, graph_version
 from service.approvals import EXPIRE_SECONDS, ApprovalService
+from service.artifacts import ArtifactService
 from service.asking import People
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.dispatch.local import LocalDispatcher
@@ -158,6 +160,7 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
             hub=hub,
             runs=runs,
             approvals=approvals,
+            artifacts=ArtifactService(store.artifacts, _shelves(settings)),
             toolbox=toolbox,
             gates=gates,
             dispatcher=dispatcher,
@@ -166,6 +169,10 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
             graph_version=executor.graph_version,
             version=product_version(),
         )
+
+
+def _shelves(settings: Settings) -> Path:
+    return settings.data_dir.resolve() / "artifacts"
 
 
 class _Parts(NamedTuple):
@@ -231,6 +238,7 @@ def _make_executor(
         workflow=workflow,
         graph_version=graph_version(parts.team, parts.toolbox),
         workspaces=settings.data_dir.resolve() / "workspaces",
+        shelves=_shelves(settings),
         gateway=parts.gateway,
         checkpoints=checkpoints,
     )
@@ -259,7 +267,7 @@ def _make_forgetting(
             events=settings.keep_events_days,
             checkpoints=settings.keep_checkpoints_days,
         ),
-        workspaces=settings.data_dir.resolve() / "workspaces",
+        folders=(settings.data_dir.resolve() / "workspaces", _shelves(settings)),
         memory=checkpoints if isinstance(checkpoints, MemoryCheckpoints) else None,
     )
 

@@ -10,6 +10,7 @@ from agents._kit.models import ModelGateway
 from agents._kit.registry import Team
 from domain.ports import Dispatcher, RunStore
 from service.approvals import ApprovalService
+from service.artifacts import ArtifactService
 from service.hub import EventHub
 from service.runs import RunService
 from service.settings import Settings
@@ -37,6 +38,7 @@ class Services:
     hub: EventHub
     runs: RunService
     approvals: ApprovalService
+    artifacts: ArtifactService
     toolbox: Toolbox
     gates: Gates
     dispatcher: RunningDispatcher
