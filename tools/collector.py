@@ -77,7 +77,11 @@ class Watch:
 
 
 class Collector:
-    """Collects what calls leave, also of calls side by side in one workspace: each file counts for one."""
+    """Collects what calls leave, also of calls side by side in one workspace.
+
+    Whose a file is that appears while several programs run, nobody can tell: it counts for the call that
+    ends first, and again for a later one only where it was changed since.
+    """
 
     def __init__(self) -> None:
         self._places: dict[Path, _Place] = {}
