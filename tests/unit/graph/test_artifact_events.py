@@ -20,11 +20,14 @@ from domain.events import EventDraft
 from domain.ledger import ActionCall
 from domain.ports import RunRef
 from domain.run import RunContext
+from domain.sandbox import USUAL_LIMITS, CodeLimits, CodeResult
 from graph.projection import update_drafts
 from graph.state import State, Workflow
 from graph.streaming import Segment
-from graph.workflow import build_workflow, local_toolbox
-from tools.registry import Toolbox
+from graph.workflow import build_workflow
+from tools.knowledge import Knowledge
+from tools.registry import Toolbox, build_toolbox
+from tools.sandbox.unsafe_local import UnsafeLocal
 
 TOLD = ("tool.started", "artifact.created", "tool.completed")
 
@@ -112,25 +115,27 @@ async def live(workflow: Workflow, folder: Path) -> list[EventDraft]:
     return list({draft.key: draft for draft in drafts}.values())
 
 
-def leaving(workflow_tools: Toolbox) -> Toolbox:
-    """Return the tools, of which `run_python` changes the world and leaves a file besides."""
-    tools = [workflow_tools.get(n) for n in workflow_tools.names if n != "run_python"]
-    program = workflow_tools.get("run_python")
-    plain = cast("Any", program.tool)
+class Leaving(UnsafeLocal):
+    """A sandbox in which every program leaves a chart besides."""
 
-    async def run_python(code: str, runtime: Any) -> Any:
+    async def run(
+        self, code: str, workspace: Path, *, limits: CodeLimits = USUAL_LIMITS
+    ) -> CodeResult:
+        """Run a program in a process of its own."""
         left = "open('chart.png', 'w').write('x')\n"
-        return await plain.coroutine(left + code, runtime)
-
-    return Toolbox(
-        [*tools, replace(program, tool=plain.model_copy(update={"coroutine": run_python}))]
-    )
+        return await super().run(left + code, workspace, limits=limits)
 
 
 @pytest.fixture
-def workflow() -> Workflow:
+def toolbox(tmp_path: Path) -> Toolbox:
+    """Return the tools over that sandbox."""
+    return build_toolbox(knowledge=Knowledge(tmp_path / "index.db", None), sandbox=Leaving())
+
+
+@pytest.fixture
+def workflow(toolbox: Toolbox) -> Workflow:
     """Return a workflow whose programs leave a file."""
-    return build_workflow(toolbox=leaving(local_toolbox()))
+    return build_workflow(toolbox=toolbox)
 
 
 @pytest.fixture
@@ -140,9 +145,8 @@ def ledger() -> LocalLedger:
 
 
 @pytest.fixture
-def acting(ledger: LocalLedger) -> Workflow:
+def acting(toolbox: Toolbox, ledger: LocalLedger) -> Workflow:
     """Return a workflow whose programs leave a file and change the world."""
-    toolbox = leaving(local_toolbox())
     tools = [toolbox.get(name) for name in toolbox.names if name != "run_python"]
     external = replace(toolbox.get("run_python"), effect="external")
     return build_workflow(toolbox=Toolbox([*tools, external]), ledger=ledger)
