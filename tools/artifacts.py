@@ -59,6 +59,9 @@ _MEDIA_TYPES: Final = {
 }
 """What has to be the same on every machine, whatever its own table says."""
 
+_TOO_LARGE: Final = f"larger than {MAX_ARTIFACT_BYTES // MIB} MiB"
+_TOO_MUCH: Final = f"the files of one call may have {MAX_CALL_BYTES // MIB} MiB together"
+
 _COMPRESSED: Final = {"gzip": "application/gzip"}
 _UNKNOWN: Final = "application/octet-stream"
 
@@ -225,20 +228,18 @@ def _opened(workspace: Path, path: str) -> Iterator[int]:
 
 
 def _copy(source: int, name: str, size: int, room: _Room) -> Kept | str:
-    most = min(MAX_ARTIFACT_BYTES, room.call)
-    why = (
-        f"larger than {MAX_ARTIFACT_BYTES // MIB} MiB"
-        if most == MAX_ARTIFACT_BYTES
-        else f"the files of one call may have {MAX_CALL_BYTES // MIB} MiB together"
-    )
-    if size > most:
-        return why
+    if size > MAX_ARTIFACT_BYTES:
+        return _TOO_LARGE
+    if size > room.call:
+        return _TOO_MUCH
     temporary = room.shelf / f".{secrets.token_hex(8)}.part"
     try:
-        written = _write(source, temporary, most)
+        written = _write(source, temporary, MAX_ARTIFACT_BYTES)
         if written is None:
-            return why
+            return _TOO_LARGE
         sha256, size = written
+        if size > room.call:
+            return _TOO_MUCH
         place = room.shelf / sha256
         known = place.exists()
         if not known and size > room.run:

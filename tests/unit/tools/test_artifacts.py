@@ -152,11 +152,13 @@ def test_what_is_over_a_limit_is_named_and_the_rest_is_kept(made: Path, shelf: P
     write(made, "c.bin", 19)
     write(made, "d.bin", 12)
     write(made, "e.bin", 11)
+    write(made, "f-big.bin", 21)
     collected = collect(made, shelf, {})
     assert names(collected) == ["b.bin", "c.bin", "e.bin"]
     assert collected.skipped == [
         "a-big.bin: larger than 20 MiB",
         "d.bin: the files of one call may have 50 MiB together",
+        "f-big.bin: larger than 20 MiB",
     ]
     again = collect(made, shelf, {}, only="a-big.bin")
     assert (again.files, again.skipped) == ([], ["a-big.bin: larger than 20 MiB"])
