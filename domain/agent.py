@@ -7,6 +7,8 @@ from typing import Any, Final, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from domain.artifact import Artifact
+
 Tier = Literal["fast", "standard", "deep"]
 """How much model an agent needs: `fast` for routing, `standard` for most work, `deep` for hard reasoning."""
 
@@ -74,6 +76,8 @@ class ToolCallRecord(TypedDict):
     duration_ms: int | None
     doubt: NotRequired[dict[str, Any]]
     """What the event says where nobody knows whether the call took effect."""
+    artifacts: NotRequired[list[Artifact]]
+    """The files that it left; not there where it left none."""
 
 
 class TurnRecord(TypedDict):

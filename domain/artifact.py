@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import quote
 
 from typing_extensions import TypedDict
 
@@ -30,6 +31,11 @@ class Artifact(TypedDict):
     agent: str
     url: str
     """Where it is downloaded, below the server's address."""
+
+
+def artifact_url(run_id: str, name: str) -> str:
+    """Return where an artifact of a run is downloaded."""
+    return f"/v1/runs/{run_id}/artifacts/{quote(name)}"
 
 
 class InputFile(TypedDict):

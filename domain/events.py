@@ -30,6 +30,7 @@ EventType = Literal[
     "approval.resolved",
     "approval.expired",
     "action.in_doubt",
+    "artifact.created",
     "usage.updated",
 ]
 """The stored event types there are today; `message.delta` and `message.snapshot` are not stored."""

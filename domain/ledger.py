@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from domain.approval import ActionStatus
+from domain.artifact import Artifact
 from domain.ports import RunRef
 
 
@@ -37,6 +38,8 @@ class Standing(NamedTuple):
     status: ActionStatus = "started"
     result: str = ""
     """With `ended`: what the tool had answered."""
+    artifacts: Sequence[Artifact] = ()
+    """With `ended`: the files that the call had left."""
 
 
 class Doubt(NamedTuple):
@@ -73,8 +76,14 @@ class ActionLedger(Protocol):
         The call before may still be on its way: safe only where the target takes a key once."""
         ...
 
-    async def end(self, call: ActionCall, status: ActionStatus, result: str) -> None:
-        """Record how the action ended: `done`, `failed` or `in_doubt`."""
+    async def end(
+        self,
+        call: ActionCall,
+        status: ActionStatus,
+        result: str,
+        artifacts: Sequence[Artifact] = (),
+    ) -> None:
+        """Record how the action ended, `done`, `failed` or `in_doubt`, and the files that it left."""
         ...
 
     async def doubts(self, ref: RunRef) -> list[Doubt]:

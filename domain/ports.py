@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
 from domain.approval import ActionRecord, Approval, Decision
+from domain.artifact import Artifact
 from domain.events import Event, EventDraft
 from domain.run import Ending, MultitaskStrategy, Run, RunStatus
 from domain.usage import ModelCall
@@ -338,6 +339,19 @@ class ApprovalStore(Protocol):
 
     async def records(self, ref: RunRef) -> tuple[list[Approval], list[ActionRecord]]:
         """Return all that was asked and done in a run, in order."""
+        ...
+
+
+class ArtifactStore(Protocol):
+    """What is known of the files that runs have produced, each in its last version; they are written down
+    with the events that tell of them. Every method takes the tenant."""
+
+    async def of_run(self, ref: RunRef) -> list[Artifact]:
+        """Return a run's artifacts by name."""
+        ...
+
+    async def find(self, ref: RunRef, name: str) -> Artifact | None:
+        """Return one artifact, or `None` where the tenant's run has no such one."""
         ...
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from agents._kit.models import ModelGateway, ModelSettings
@@ -16,6 +17,7 @@ from domain.run import Engine
 from domain.sandbox import Sandbox
 from graph.workflow import build_workflow, graph_version
 from service.approvals import EXPIRE_SECONDS, ApprovalService
+from service.artifacts import ArtifactService
 from service.asking import People
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.dispatch.local import LocalDispatcher
@@ -179,6 +181,7 @@ async def open_services(
             hub=hub,
             runs=runs,
             approvals=approvals,
+            artifacts=ArtifactService(store.artifacts, _shelves(settings)),
             toolbox=toolbox,
             sandbox=sandbox,
             gates=gates,
@@ -188,6 +191,10 @@ async def open_services(
             graph_version=executor.graph_version,
             version=product_version(),
         )
+
+
+def _shelves(settings: Settings) -> Path:
+    return settings.data_dir.resolve() / "artifacts"
 
 
 class _Parts(NamedTuple):
@@ -258,6 +265,7 @@ def _make_executor(
         workflow=workflow,
         graph_version=graph_version(parts.team, parts.toolbox),
         workspaces=settings.data_dir.resolve() / "workspaces",
+        shelves=_shelves(settings),
         gateway=parts.gateway,
         checkpoints=checkpoints,
     )
@@ -286,7 +294,7 @@ def _make_forgetting(
             events=settings.keep_events_days,
             checkpoints=settings.keep_checkpoints_days,
         ),
-        workspaces=settings.data_dir.resolve() / "workspaces",
+        folders=(settings.data_dir.resolve() / "workspaces", _shelves(settings)),
         memory=checkpoints if isinstance(checkpoints, MemoryCheckpoints) else None,
     )
 

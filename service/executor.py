@@ -97,6 +97,7 @@ class Executor:
         workflow: Workflow,
         graph_version: str,
         workspaces: Path,
+        shelves: Path,
         gateway: ModelGateway,
         checkpoints: Checkpoints,
     ) -> None:
@@ -108,6 +109,7 @@ class Executor:
         self.graph_version: Final = graph_version
         self._engine = gateway.engine
         self._workspaces = workspaces
+        self._shelves = shelves
         self._relay = gateway.relay
         self._checkpoints = checkpoints
 
@@ -336,6 +338,7 @@ class Executor:
             attempt=run.attempt,
             max_rounds=run.budget.max_rounds,
             workspace=self._workspaces / run.tenant_id / run.id,
+            shelf=self._shelves / run.tenant_id / run.id,
             agents=run.agents,
             earlier=earlier,
             approval_mode=run.approval_mode,

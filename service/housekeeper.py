@@ -34,7 +34,7 @@ RUNS_AT_ONCE: Final = 25
 """Runs, or idempotency records, of one transaction. Trimming a run takes SQLite's writer 1 ms."""
 
 FOLDERS_AT_ONCE: Final = 1_000
-"""Workspaces looked at in one round; the next one goes on behind them."""
+"""Folders of runs looked at in one round below each root; the next one goes on behind them."""
 
 _START: Final = RunRef("", "")
 
@@ -127,16 +127,16 @@ class Forgetting:
         clock: Clock,
         retention: Retention,
         *,
-        workspaces: Path,
+        folders: Sequence[Path],
         memory: MemoryCheckpoints | None = None,
     ) -> None:
         self._keeper = keeper
         self._clock = clock
         self._retention = retention
-        self._workspaces = workspaces
+        self._looked_at = dict.fromkeys(folders, _START)
+        """Below which roots runs have folders of their own, and how far each was looked through."""
         self._memory = memory
         """The checkpoints, where they are not in the database."""
-        self._looked_at = _START
 
     def chores(self) -> list[Chore]:
         """Return the chores that the settings leave to do."""
@@ -147,7 +147,7 @@ class Forgetting:
             ("delete", keep.runs, self._delete),
             # In memory nothing is known of runs of an earlier process, or of another one with the
             # same folder: that a run is not there says nothing.
-            ("sweep workspaces", None if self._memory else keep.runs, self._sweep_workspaces),
+            ("sweep folders", None if self._memory else keep.runs, self._sweep_folders),
         ]
         return [
             Chore(name="trim", seconds=TRIM_SECONDS, do=self._trim),
@@ -178,7 +178,9 @@ class Forgetting:
         done = await self._keeper.delete(before=before, limit=RUNS_AT_ONCE)
         if self._memory:
             self._memory.delete(ref.run_id for ref in done)
-        await self._remove(done)
+        for ref in done:
+            for root in self._looked_at:
+                await _remove(root, ref)
         if done:
             _log.info("Deleted %d old runs.", len(done), extra={"action": "runs_deleted"})
         return bool(done)
@@ -186,32 +188,29 @@ class Forgetting:
     async def _expire_keys(self) -> bool:
         return await self._keeper.expire_keys(now=self._clock.now(), limit=RUNS_AT_ONCE) > 0
 
-    async def _sweep_workspaces(self, before: datetime) -> bool:
+    async def _sweep_folders(self, before: datetime) -> bool:
         """Remove folders whose run was deleted elsewhere, or by a process that died before it had.
 
         Only old ones, whatever became of their runs: the folder may serve another database too.
         """
-        found = await asyncio.to_thread(
-            list_workspaces, self._workspaces, after=self._looked_at, limit=FOLDERS_AT_ONCE
-        )
-        self._looked_at = found[-1] if len(found) == FOLDERS_AT_ONCE else _START
-        gone = await self._keeper.unknown(found)
-        await self._remove(
-            [
-                ref
-                for ref in gone
-                if await asyncio.to_thread(changed_at, self._workspaces, ref) <= before.timestamp()
-            ]
-        )
+        for root, after in self._looked_at.items():
+            found = await asyncio.to_thread(
+                list_workspaces, root, after=after, limit=FOLDERS_AT_ONCE
+            )
+            self._looked_at[root] = found[-1] if len(found) == FOLDERS_AT_ONCE else _START
+            for ref in await self._keeper.unknown(found):
+                if await asyncio.to_thread(changed_at, root, ref) <= before.timestamp():
+                    await _remove(root, ref)
         return False
 
-    async def _remove(self, refs: Sequence[RunRef]) -> None:
-        for ref in refs:
-            try:
-                await asyncio.to_thread(remove_workspace, self._workspaces, ref)
-            except (OSError, RecursionError):
-                fields = {"action": "workspace_not_removed", "run_id": ref.run_id}
-                _log.warning("A workspace could not be removed.", extra=fields, exc_info=True)
+
+async def _remove(root: Path, ref: RunRef) -> None:
+    """Remove a run's folder below a root; that it cannot be costs no other its removal."""
+    try:
+        await asyncio.to_thread(remove_workspace, root, ref)
+    except (OSError, RecursionError):
+        fields = {"action": "folder_not_removed", "run_id": ref.run_id}
+        _log.warning("A run's folder could not be removed.", extra=fields, exc_info=True)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -10,6 +10,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from agents._kit.cleaning import plain_text
 from domain.approval import ActionStatus
+from domain.artifact import Artifact
 from domain.errors import StoreUnavailableError
 from domain.ledger import ActionCall, Doubt, Standing
 from domain.ports import Clock, RunRef
@@ -39,12 +40,16 @@ class SqlActionLedger:
         """Take over an action that is known not to have taken effect."""
         await self._guarded(self._database.write(actions.start_again, call, self._clock.now()))
 
-    async def end(self, call: ActionCall, status: ActionStatus, result: str) -> None:
+    async def end(
+        self,
+        call: ActionCall,
+        status: ActionStatus,
+        result: str,
+        artifacts: Sequence[Artifact] = (),
+    ) -> None:
         """Record how the action ended."""
-        told = plain_text(result)
-        await self._guarded(
-            self._database.write(actions.end, call, status, told, self._clock.now())
-        )
+        ended = Standing("ended", status, plain_text(result), artifacts)
+        await self._guarded(self._database.write(actions.end, call, ended, self._clock.now()))
 
     async def doubts(self, ref: RunRef) -> list[Doubt]:
         """Return the actions of the run that are in doubt."""

@@ -11,6 +11,7 @@ from agents._kit.registry import Team
 from domain.ports import Dispatcher, RunStore
 from domain.sandbox import Sandbox
 from service.approvals import ApprovalService
+from service.artifacts import ArtifactService
 from service.hub import EventHub
 from service.runs import RunService
 from service.settings import Settings
@@ -38,6 +39,7 @@ class Services:
     hub: EventHub
     runs: RunService
     approvals: ApprovalService
+    artifacts: ArtifactService
     toolbox: Toolbox
     sandbox: Sandbox
     gates: Gates

@@ -9,8 +9,10 @@ from langchain_core.tools import BaseTool, InjectedToolArg, StructuredTool
 from langgraph.prebuilt import ToolRuntime
 from pydantic import BaseModel, Field
 
+from domain.artifact import Artifact
 from domain.run import RunContext
 from tools import workspace
+from tools.collector import Collector
 from tools.limits import cut_result
 
 
@@ -49,19 +51,25 @@ def make_read_file() -> BaseTool:
     )
 
 
-def make_write_file() -> BaseTool:
-    """Return the tool `write_file`."""
+def make_write_file(collector: Collector | None = None) -> BaseTool:
+    """Return the tool `write_file`; what it writes is kept with the run."""
+    collects = collector or Collector()
 
-    async def write_file(path: str, content: str, runtime: ToolRuntime[RunContext, Any]) -> str:
-        root = runtime.context.workspace
-        size = await asyncio.to_thread(workspace.write_text, root, path, content)
-        return f"Wrote {size} bytes to {path}."
+    async def write_file(
+        path: str, content: str, runtime: ToolRuntime[RunContext, Any]
+    ) -> tuple[str, dict[str, list[Artifact]]]:
+        context = runtime.context
+        async with collects.watching(context, look_first=False) as watch:
+            size = await asyncio.to_thread(workspace.write_text, context.workspace, path, content)
+            left = await watch.collect(only="/".join(workspace.split_path(path)))
+        return f"Wrote {size} bytes to {path}.\n{left.note}".rstrip(), left.artifact
 
     return StructuredTool.from_function(
         coroutine=write_file,
         name="write_file",
         description="Write a text file in the run's workspace; an existing file is replaced.",
         args_schema=WriteFileArgs,
+        response_format="content_and_artifact",
     )
 
 
@@ -82,12 +90,7 @@ def make_list_files() -> BaseTool:
 
 def _listed(listing: workspace.Listing) -> str:
     shown = listing.files[: workspace.MAX_FILES]
-    lines = [f"{_printable(entry.path)} ({entry.size} bytes)" for entry in shown]
+    lines = [f"{workspace.shown(entry.path)} ({entry.size} bytes)" for entry in shown]
     if not listing.complete or len(shown) < len(listing.files):
         lines.append("(there are more files, which are not listed)")
     return cut_result("\n".join(lines)) or "(the workspace is empty)"
-
-
-def _printable(path: str) -> str:
-    # A program may give a file any name: one with a line end would look like two files.
-    return path if path.isprintable() else ascii(path)

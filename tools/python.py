@@ -9,14 +9,16 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.prebuilt import ToolRuntime
 from pydantic import BaseModel, Field
 
+from domain.artifact import Artifact
 from domain.errors import ToolFailedError
 from domain.run import RunContext
 from domain.sandbox import CodeLimits, CodeResult, Sandbox
 from tools import workspace
+from tools.collector import Collector
 from tools.limits import cut_result
 
 MAX_CODE_CHARS: Final = 50_000
-STDOUT_CHARS: Final = 9_500
+STDOUT_CHARS: Final = 8_000
 STDERR_CHARS: Final = 2_500
 VALUE_CHARS: Final = 4_000
 FAULT_CHARS: Final = 2_500
@@ -52,24 +54,33 @@ class RunPythonArgs(BaseModel):
     )
 
 
-def make_run_python(sandbox: Sandbox, *, limits: CodeLimits | None = None) -> BaseTool:
-    """Return the tool `run_python`."""
+def make_run_python(
+    sandbox: Sandbox, collector: Collector | None = None, *, limits: CodeLimits | None = None
+) -> BaseTool:
+    """Return the tool `run_python`; files that a program leaves are kept with the run."""
     allowed = limits or CodeLimits()
+    collects = collector or Collector()
 
-    async def run_python(code: str, runtime: ToolRuntime[RunContext, Any]) -> str:
+    async def run_python(
+        code: str, runtime: ToolRuntime[RunContext, Any]
+    ) -> tuple[str, dict[str, list[Artifact]]]:
         _refuse_unrunnable(code)
         folder = runtime.context.workspace
-        result = await sandbox.run(code, folder, limits=allowed)
+        async with collects.watching(runtime.context) as watch:
+            result = await sandbox.run(code, folder, limits=allowed)
+            left = await watch.collect()
         listing = None
         if result.fault or result.limit:
             listing = await asyncio.to_thread(workspace.list_files, folder)
-        return write_report(result, allowed, sandbox.state.libraries, listing)
+        report = write_report(result, allowed, sandbox.state.libraries, listing)
+        return (f"{_ended(report)}{left.note}" if left.note else report), left.artifact
 
     return StructuredTool.from_function(
         coroutine=run_python,
         name="run_python",
         description=_describe(sandbox),
         args_schema=RunPythonArgs,
+        response_format="content_and_artifact",
     )
 
 

@@ -14,6 +14,7 @@ from domain.problems import Pointer
 from domain.sandbox import Sandbox
 from domain.tool import CallFacts, Effect
 from tools.addresses import refuse_unlisted
+from tools.collector import Collector
 from tools.control import make_ask_user
 from tools.files import make_list_files, make_read_file, make_write_file
 from tools.http import http_facts, http_reads, make_http_request
@@ -166,6 +167,8 @@ def build_toolbox(
     Programs run in `sandbox`; requests go to the `host:port`s of `http_allow`.
     """
     code_off_reason = sandbox.state.off_reason
+    # One for both: a program may run beside a call that writes a file.
+    collector = Collector()
     return Toolbox(
         [
             Tool(
@@ -174,7 +177,7 @@ def build_toolbox(
                 timeout_seconds=SEARCH_SECONDS,
             ),
             Tool(
-                tool=make_run_python(sandbox),
+                tool=make_run_python(sandbox, collector),
                 effect="workspace",
                 timeout_seconds=CODE_SECONDS,
                 off_reason=code_off_reason,
@@ -189,7 +192,7 @@ def build_toolbox(
                 has_facts=frozenset({"path"}),
             ),
             Tool(
-                tool=make_write_file(),
+                tool=make_write_file(collector),
                 effect="workspace",
                 timeout_seconds=FILE_SECONDS,
                 facts=_file_facts,

@@ -39,6 +39,13 @@ class Listing(NamedTuple):
     complete: bool
 
 
+class FoundFile(NamedTuple):
+    """A regular file that was found, as it was then."""
+
+    path: str
+    status: os.stat_result
+
+
 async def open_workspace(folder: Path) -> None:
     """Create the run's folder if it is not there yet."""
     await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
@@ -64,7 +71,7 @@ def split_path(path: str) -> list[str]:
 def read_text(root: Path, path: str) -> str:
     """Return the text of a file in the workspace."""
     parts = split_path(path)
-    with _explained(path), _parent(root, parts, create=False) as parent:
+    with _explained(path), open_parent(root, parts) as parent:
         # Without O_NONBLOCK, opening a FIFO would wait for a writer for ever.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = os.open(parts[-1], flags, dir_fd=parent)
@@ -87,7 +94,7 @@ def write_text(root: Path, path: str, content: str) -> int:
     with _explained(path):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         _require_room(list_files(root), "/".join(parts), len(data))
-        with _parent(root, parts, create=True) as parent:
+        with open_parent(root, parts, create=True) as parent:
             with contextlib.suppress(FileNotFoundError):
                 _require_plain(os.stat(parts[-1], dir_fd=parent, follow_symlinks=False), path)
             _replace(parent, parts[-1], data)
@@ -98,17 +105,25 @@ def list_files(root: Path) -> Listing:
     """Return the regular files of the workspace by path; links and special files are not listed."""
     if not root.exists():
         return Listing([], complete=True)
+    found = list(walk(root))
+    files = sorted(FileEntry(each.path, each.status.st_size) for each in found if each is not None)
+    return Listing(files, complete=None not in found)
+
+
+def walk(root: Path) -> Iterator[FoundFile | None]:
+    """Yield the regular files below a folder, and `None` for what was not looked at.
+
+    Raises `ToolFailedError` where there is no such folder.
+    """
     with _explained("."):
         fd = os.open(root, _FOLDER)
         try:
-            entries = list(_walk(fd, "", MAX_DEPTH, [MAX_ENTRIES]))
+            yield from _walk(fd, "", MAX_DEPTH, [MAX_ENTRIES])
         finally:
             os.close(fd)
-    files = sorted(entry for entry in entries if entry is not None)
-    return Listing(files, complete=None not in entries)
 
 
-def _walk(fd: int, prefix: str, depth: int, left: list[int]) -> Iterator[FileEntry | None]:
+def _walk(fd: int, prefix: str, depth: int, left: list[int]) -> Iterator[FoundFile | None]:
     """Yield the files below an open folder, and `None` for what was not looked at."""
     with os.scandir(fd) as entries:
         for entry in entries:
@@ -119,20 +134,24 @@ def _walk(fd: int, prefix: str, depth: int, left: list[int]) -> Iterator[FileEnt
             # A program that is still running may take files away meanwhile.
             with contextlib.suppress(FileNotFoundError):
                 if entry.is_file(follow_symlinks=False):
-                    yield FileEntry(
-                        f"{prefix}{entry.name}", entry.stat(follow_symlinks=False).st_size
-                    )
+                    yield FoundFile(f"{prefix}{entry.name}", entry.stat(follow_symlinks=False))
                 elif entry.is_dir(follow_symlinks=False):
                     yield from _walk_below(fd, entry.name, prefix, depth, left)
 
 
 def _walk_below(
     fd: int, name: str, prefix: str, depth: int, left: list[int]
-) -> Iterator[FileEntry | None]:
+) -> Iterator[FoundFile | None]:
     if depth <= 1:
         yield None
         return
-    below = os.open(name, _FOLDER, dir_fd=fd)
+    try:
+        below = os.open(name, _FOLDER, dir_fd=fd)
+    except FileNotFoundError:
+        return
+    except OSError:  # a program has closed it to its owner, or put a link into its place
+        yield None
+        return
     try:
         yield from _walk(below, f"{prefix}{name}/", depth - 1, left)
     finally:
@@ -140,7 +159,7 @@ def _walk_below(
 
 
 @contextlib.contextmanager
-def _parent(root: Path, parts: list[str], *, create: bool) -> Iterator[int]:
+def open_parent(root: Path, parts: list[str], *, create: bool = False) -> Iterator[int]:
     """Open the folder that holds the last component, never following a link."""
     fd = os.open(root, _FOLDER)
     try:
@@ -169,6 +188,12 @@ def _explained(path: str) -> Iterator[None]:
         else:
             message = f"The file {path!r} cannot be used: {error.strerror}."
         raise ToolFailedError(message) from error
+
+
+def shown(path: str) -> str:
+    """Return a path for people and models: a program may give a file any name, and one with a line end
+    would look like two."""
+    return path if path.isprintable() else ascii(path)
 
 
 def _require_plain(status: os.stat_result, path: str) -> None:

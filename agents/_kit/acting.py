@@ -13,7 +13,7 @@ from langchain.agents.middleware.types import ToolCallRequest
 from langchain_core.messages import ToolCall, ToolMessage
 
 from agents._kit.cleaning import plain_text
-from agents._kit.outcomes import IN_DOUBT, AssignmentContext
+from agents._kit.outcomes import IN_DOUBT, AssignmentContext, artifacts_of
 from domain.approval import NOT_IN_TIME, Ask, Verb, action_id, ask_id
 from domain.errors import OwnershipLostError, StoreUnavailableError
 from domain.ledger import ActionCall, ActionLedger
@@ -143,7 +143,9 @@ class Acting:
         if standing.found == "ended":
             if standing.status == "in_doubt":
                 return self._doubt(request, action, context, standing.result)
-            return _result(request, standing.result, failed=standing.status == "failed")
+            message = _result(request, standing.result, failed=standing.status == "failed")
+            message.artifact = {"artifacts": list(standing.artifacts)}
+            return message
         if standing.found == "left":
             left = await self._take_up(tool, request, action, context)
             if left is not None:
@@ -157,7 +159,7 @@ class Acting:
             with suppress(OwnershipLostError, StoreUnavailableError):
                 await asyncio.shield(self._cut_off(tool, action, context))
             raise
-        await self._ledger.end(action, ran.took, ran.message.text)
+        await self._ledger.end(action, ran.took, ran.message.text, artifacts_of(ran.message))
         if ran.took == "in_doubt":
             return self._doubt(request, action, context, ran.message.text)
         return ran.message

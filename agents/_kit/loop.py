@@ -33,11 +33,11 @@ from agents._kit.models import ModelGateway, count_tokens
 from agents._kit.outcomes import (
     AssignmentContext,
     bounded_args,
+    ended_events,
     make_record,
     message_data,
     read_citations,
     read_turns,
-    tool_ended,
     work_context,
 )
 from agents._kit.prompts import write_prompt
@@ -151,7 +151,8 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         # Kept with the message so that the events can be made again from the checkpoint alone.
         message.additional_kwargs["duration_ms"] = round((perf_counter() - started) * 1000)
         record = make_record(call_id, name, args, message)
-        write(context.draft(*tool_ended(record, call)))
+        for event in ended_events(record, call):
+            write(context.draft(*event))
         return message
 
     async def _run_tool(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, NamedTuple
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from pydantic import TypeAdapter, ValidationError
 
 from agents._kit.faults import finish_reason
 from domain.agent import (
@@ -20,6 +22,7 @@ from domain.agent import (
     ToolCallRecord,
     TurnRecord,
 )
+from domain.artifact import Artifact
 from domain.events import EventDraft, EventType
 from domain.run import RunContext
 from tools.limits import cut_result
@@ -29,6 +32,8 @@ SUMMARY_CHARS: Final = 500
 
 ARGS_CHARS: Final = 4_000
 """How much of one argument the event carries."""
+
+_ARTIFACTS: Final = TypeAdapter(list[Artifact])
 
 IN_DOUBT: Final = "in_doubt"
 """Where a message keeps what is told of the action that its call left in doubt."""
@@ -135,7 +140,7 @@ def turn_events(turn: int, record: TurnRecord) -> list[TurnEvent]:
         events.append(TurnEvent("tool.started", started, key))
         if "doubt" in call:
             events.append(TurnEvent("action.in_doubt", call["doubt"], key))
-        events.append(tool_ended(call, key))
+        events += ended_events(call, key)
     return events
 
 
@@ -193,18 +198,47 @@ def make_record(
         duration_ms=message.additional_kwargs.get("duration_ms"),
     )
     doubt = message.additional_kwargs.get(IN_DOUBT)
-    return {**record, "doubt": doubt} if doubt else record
+    if doubt:
+        record["doubt"] = doubt
+    artifacts = artifacts_of(message)
+    if artifacts:
+        record["artifacts"] = artifacts
+    return record
 
 
-def tool_ended(record: ToolCallRecord, call: str) -> TurnEvent:
-    """Return how a tool call ended."""
+def artifacts_of(message: ToolMessage) -> list[Artifact]:
+    """Return the files that a call has left for the user."""
+    left = message.artifact if isinstance(message.artifact, dict) else {}
+    try:
+        return _ARTIFACTS.validate_python(left.get("artifacts", []))
+    except ValidationError:  # a tool of somebody else means another thing by the word
+        return []
+
+
+def ended_events(record: ToolCallRecord, call: str) -> list[TurnEvent]:
+    """Return what is told when a tool call has ended: the files that it left, then how it ended."""
+    # Records of checkpoints that were made before there were artifacts have none.
+    created = [
+        TurnEvent("artifact.created", {"artifact": artifact}, f"{call}.{_mark(artifact)}")
+        for artifact in record.get("artifacts", [])
+    ]
+    return [*created, _tool_ended(record, call)]
+
+
+def _mark(artifact: Artifact) -> str:
+    """Return what tells a call's artifacts apart, by what they are: a call that a crash has repeated may
+    leave other files than those of which the log tells, and these are to be told of too."""
+    return hashlib.sha256(f"{artifact['name']}\n{artifact['sha256']}".encode()).hexdigest()[:12]
+
+
+def _tool_ended(record: ToolCallRecord, call: str) -> TurnEvent:
     data: dict[str, Any] = {"call_id": record["call_id"], "tool": record["tool"]}
     if record["status"] == "failed":
         return TurnEvent("tool.failed", {**data, "detail": record["summary"]}, call)
     ended: dict[str, Any] = {
         "summary": record["summary"],
         "duration_ms": record["duration_ms"],
-        "artifacts": [],
+        "artifacts": record.get("artifacts", []),
     }
     return TurnEvent("tool.completed", {**data, **ended}, call)
 
@@ -229,6 +263,11 @@ def read_turns(
             for position, call in enumerate(message.tool_calls)
             if call["id"] in results
         ]
+        if foreign:
+            for call in calls:
+                call.pop(
+                    "artifacts", None
+                )  # whatever its tools name, nobody has put it on the shelf
         # An outside graph's messages keep their own ids: nobody announced its turns.
         data = message_data(work.message_id(message.id if foreign else turn), message)
         turns.append(

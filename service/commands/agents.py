@@ -58,7 +58,9 @@ async def _test_agent(settings: Settings, name: str, task: str, toolbox: Toolbox
             Assignment(agent=name, task=task, path=name, round=1),
             task=task,
             results="",
-            context=RunContext(workspace=Path(folder)),
+            context=RunContext(
+                workspace=Path(folder, "workspace"), shelf=Path(folder, "artifacts")
+            ),
             config={"configurable": {}},
             write=lambda _: None,
         )

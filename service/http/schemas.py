@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from domain.approval import Approval
+from domain.artifact import Artifact
 from domain.run import ApprovalMode, MultitaskStrategy, Run
 from domain.sandbox import Backend
 
@@ -223,6 +224,14 @@ class EventPage(BaseModel):
     data: list[EventOut]
     next_cursor: str | None
     has_more: bool
+
+
+class ArtifactList(BaseModel):
+    """The files that a run has produced, by name."""
+
+    data: list[Artifact]
+    next_cursor: str | None = None
+    has_more: bool = False
 
 
 class AgentOut(BaseModel):

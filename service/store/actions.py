@@ -16,7 +16,6 @@ from domain.approval import (
     NOT_IN_TIME,
     VERBS,
     ActionRecord,
-    ActionStatus,
     Approval,
     Decision,
     ToolAction,
@@ -92,7 +91,12 @@ _END: Final = (
         # A person who has settled it knows more than the segment that was cut off.
         actions.c.settled_by.is_(None),
     )
-    .values(status=bindparam("came_to"), result=bindparam("told"), ended_at=bindparam("now"))
+    .values(
+        status=bindparam("came_to"),
+        result=bindparam("told"),
+        artifacts=bindparam("kept"),
+        ended_at=bindparam("now"),
+    )
 )
 
 
@@ -254,7 +258,7 @@ def start(connection: Connection, call: ActionCall, now: datetime) -> Standing:
     elif row["status"] == "started":
         return Standing("left")
     else:
-        return Standing("ended", row["status"], row["result"] or "")
+        return Standing("ended", row["status"], row["result"] or "", row["artifacts"] or ())
     show(connection, call.ref)
     return Standing("begun")
 
@@ -265,9 +269,7 @@ def start_again(connection: Connection, call: ActionCall, now: datetime) -> None
     _restart(connection, call, now)
 
 
-def end(
-    connection: Connection, call: ActionCall, status: ActionStatus, result: str, now: datetime
-) -> None:
+def end(connection: Connection, call: ActionCall, ended: Standing, now: datetime) -> None:
     """Record how an action ended that this attempt has started, or has found left."""
     # Also of a run that was cancelled meanwhile: what is known now is worth more than the doubt.
     own(connection, call.ref, call.attempt, running=False)
@@ -275,15 +277,16 @@ def end(
         "run": call.ref.run_id,
         "action": call.id,
         "of_attempt": call.attempt,
-        "came_to": status,
-        "told": result,
+        "came_to": ended.status,
+        "told": ended.result,
+        "kept": list(ended.artifacts) or None,
         "now": now,
     }
     if not connection.execute(_END, values).rowcount:
         # Left by an earlier attempt: the row has that one's number.
         left = update(actions).where(actions.c.id == call.id, actions.c.run_id == call.ref.run_id)
         left = left.where(actions.c.status == "started", actions.c.attempt < call.attempt)
-        connection.execute(left.values(status=status, result=result, ended_at=now))
+        connection.execute(left.values(status=ended.status, result=ended.result, ended_at=now))
     show(connection, call.ref)
 
 

@@ -30,7 +30,7 @@ from domain.ports import Claim, Created, IdempotencyKey, RunRef
 from domain.problems import Code
 from domain.run import TERMINAL, Ending, MultitaskStrategy, Run, RunStatus, sources_of
 from domain.usage import ModelCall, Usage
-from service.store import actions, events, queries, threads, usage
+from service.store import actions, artifacts, events, queries, threads, usage
 from service.store.columns import utc
 from service.store.conflicts import take_key
 from service.store.rows import links, run_from, run_row
@@ -268,6 +268,7 @@ def append(
     new = events.number(drafts, run_id=ref.run_id, last_seq=last_seq, attempt=attempt, now=now)
     events.add(connection, ref.tenant_id, new)
     actions.request(connection, [draft.approval for draft in drafts if draft.approval])
+    artifacts.keep(connection, ref, drafts, now)
     usage.book(connection, ref, calls, now)
     return new
 
@@ -370,6 +371,7 @@ def _end(
     if row["actions"] or row["status"] in {"cancelled", "failed"}:
         row, doubts = _close(connection, ref, before, values["now"])
         before += doubts
+    row = artifacts.tell(connection, ref, row, before, values["now"])
     run = run_from(row, usage.of_run(connection, ref))
     # The last event tells how the run ended, so it is made from the row that says so.
     last = replace(last, data={**last.data, "run": run.model_dump(mode="json")})

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Executable, Table, bindparam, literal_column
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.store.tables import idempotency, usage
+from service.store.tables import artifacts, idempotency, usage
 
 _Insert = Callable[[Table], sqlite.Insert] | Callable[[Table], postgresql.Insert]
 
@@ -20,6 +20,23 @@ _INSERTS: Final[dict[str, _Insert]] = {
 _BOOK: Final[dict[str, Executable]] = {
     dialect: insert(usage).on_conflict_do_nothing(index_elements=[usage.c.run_id, usage.c.key])
     for dialect, insert in _INSERTS.items()
+}
+
+
+def _replace_artifact(insert: _Insert) -> Executable:
+    new = insert(artifacts)
+    return new.on_conflict_do_update(
+        index_elements=[artifacts.c.run_id, artifacts.c.name],
+        set_={
+            column.name: new.excluded[column.name]
+            for column in artifacts.c
+            if not column.primary_key
+        },
+    )
+
+
+_REPLACE_ARTIFACT: Final[dict[str, Executable]] = {
+    dialect: _replace_artifact(insert) for dialect, insert in _INSERTS.items()
 }
 
 
@@ -40,6 +57,11 @@ _TAKE_KEY: Final[dict[str, Executable]] = {
 def book_calls(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """Insert model calls; those that are booked already stay as they are."""
     connection.execute(_BOOK[connection.dialect.name], rows)
+
+
+def replace_artifacts(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """Insert artifacts; each takes the place of an earlier version."""
+    connection.execute(_REPLACE_ARTIFACT[connection.dialect.name], rows)
 
 
 def take_key(connection: Connection, row: dict[str, Any]) -> bool:

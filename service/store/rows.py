@@ -7,7 +7,9 @@ from typing import Any, Final
 
 from sqlalchemy import RowMapping
 
+from domain.artifact import Artifact, artifact_url
 from domain.events import Event, EventDraft
+from domain.ports import RunRef
 from domain.run import Run
 from domain.usage import ModelCall, Usage
 from service.store.columns import utc
@@ -34,6 +36,8 @@ _SAME: Final = (
 _JSON: Final = frozenset(
     {"result", "required_action", "error", "degraded", "actions", "cache", "metadata", "tags"}
 )
+
+_OF_ARTIFACT: Final = ("name", "media_type", "size", "sha256", "agent")
 
 
 def links(run_id: str) -> dict[str, str]:
@@ -82,6 +86,30 @@ def event_of(draft: EventDraft, *, run_id: str, seq: int, attempt: int, now: dat
 def event_row(tenant_id: str, event: Event) -> dict[str, Any]:
     """Return an event as a row."""
     return {"tenant_id": tenant_id, **vars(event)}
+
+
+def artifact_row(ref: RunRef, draft: EventDraft, now: datetime) -> dict[str, Any]:
+    """Return the artifact of which an event tells as a row."""
+    artifact: Artifact = draft.data["artifact"]
+    return {
+        "tenant_id": ref.tenant_id,
+        "run_id": ref.run_id,
+        **{name: artifact[name] for name in _OF_ARTIFACT},
+        "round": draft.round,
+        "created_at": draft.at or now,
+    }
+
+
+def artifact_from(row: RowMapping) -> Artifact:
+    """Return the artifact of a row."""
+    return Artifact(
+        name=row["name"],
+        media_type=row["media_type"],
+        size=row["size"],
+        sha256=row["sha256"],
+        agent=row["agent"],
+        url=artifact_url(row["run_id"], row["name"]),
+    )
 
 
 def call_row(call: ModelCall, *, tenant_id: str, run_id: str, now: datetime) -> dict[str, Any]:

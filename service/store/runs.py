@@ -15,6 +15,7 @@ from domain.run import Ending, MultitaskStrategy, Run
 from domain.usage import ModelCall
 from service.store import changes, events, queries
 from service.store.approvals import SqlApprovalStore
+from service.store.artifacts import SqlArtifactStore
 from service.store.changes import Writer
 from service.store.database import Database
 from service.store.ownership import FileOwner
@@ -45,6 +46,8 @@ class SqlRunStore:
         self._turns = Turns(enqueue=enqueue, max_per_caller=max_per_caller)
         self.approvals: Final = SqlApprovalStore(database, self._turns)
         """What people are asked about these runs."""
+        self.artifacts: Final = SqlArtifactStore(database)
+        """What these runs have produced."""
 
     async def announce(self, url: str) -> None:
         """Leave word beside the file at which address this process serves, for a second one."""

@@ -62,6 +62,8 @@ runs: Final = Table(
     Column("caller_id", String, nullable=False, server_default="default"),
     # When a person is asked; see `domain.run.ApprovalMode`.
     Column("approval_mode", String, nullable=False, server_default="policy"),
+    # How often an artifact of it was written: where that is 0, nobody has to look for any.
+    Column("artifacts", Integer, nullable=False, server_default="0"),
     # How far housekeeping has come with it; see `service.store.housekeeping`.
     Column("tidied", Integer, nullable=False, server_default="0"),
 )
@@ -121,6 +123,23 @@ usage: Final = Table(
 )
 """The finished model calls of a run, one row each."""
 
+artifacts: Final = Table(
+    "artifacts",
+    metadata,
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    # Its path in the workspace, which may be any text but for NUL.
+    Column("name", String, primary_key=True),
+    Column("tenant_id", String, nullable=False),
+    # Under which the shelf has it.
+    Column("sha256", String, nullable=False),
+    Column("media_type", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("agent", String, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+"""The files that a run has produced, each in its last version."""
+
 idempotency: Final = Table(
     "idempotency",
     metadata,
@@ -175,6 +194,8 @@ actions: Final = Table(
     Column("ended_at", UtcDateTime),
     # What the tool answered, for an agent that asks again after a crash.
     Column("result", Text),
+    # The files that it left, for the same reason.
+    Column("artifacts", optional_json()),
     Column("settled_by", String),
 )
 """What tools do to the world, and what people are asked: an approval is such a row before it is started."""

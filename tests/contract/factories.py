@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
+from domain.artifact import Artifact, artifact_url
 from domain.errors import OwnershipLostError
 from domain.events import TERMINAL_TYPES, Event, EventDraft
 from domain.ports import IdempotencyKey, RunRef
@@ -46,6 +47,24 @@ def make_draft(call: object = "", **changes: Any) -> EventDraft:
     """Return a draft whose key differs by `call`."""
     values: dict[str, Any] = {"type": "agent.completed", "data": {"call": str(call)}}
     return EventDraft(**{**values, "call": str(call), **changes})
+
+
+def make_artifact(name: str = "chart.png", *, number: int = 1, **changes: Any) -> Artifact:
+    """Return an artifact of the n-th run."""
+    artifact = Artifact(
+        name=name,
+        media_type="image/png",
+        size=3,
+        sha256="ab" * 32,
+        agent="coder",
+        url=artifact_url(run_id(number), name),
+    )
+    return cast("Artifact", {**artifact, **changes})
+
+
+def artifact_draft(artifact: Artifact, call: object = "0.0") -> EventDraft:
+    """Return the event that tells of an artifact."""
+    return make_draft(call, type="artifact.created", round=1, data={"artifact": artifact})
 
 
 def make_call(key: str, **changes: Any) -> ModelCall:

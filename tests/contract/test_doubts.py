@@ -10,10 +10,10 @@ import pytest
 from domain.approval import action_id, ask_id
 from domain.errors import OwnershipLostError
 from domain.events import Event, EventDraft
-from domain.ledger import ActionCall
+from domain.ledger import ActionCall, Standing
 from domain.ports import RunRef
 from service.store import SqlRunStore, actions
-from tests.contract.factories import LATER, NOW, add_running, last_draft, make_ending
+from tests.contract.factories import LATER, NOW, add_running, last_draft, make_artifact, make_ending
 
 WHY = "no answer came"
 
@@ -43,7 +43,7 @@ async def start(store: SqlRunStore) -> ActionCall:
 
 async def leave(store: SqlRunStore, action: ActionCall) -> None:
     """Record that nobody knows how the action ended."""
-    await store.database.write(actions.end, action, "in_doubt", WHY, NOW)
+    await store.database.write(actions.end, action, Standing("ended", "in_doubt", WHY), NOW)
 
 
 def told_by_agent(action: ActionCall) -> EventDraft:
@@ -104,7 +104,7 @@ async def test_what_was_left_is_taken_over_by_the_newer_attempt_alone(store: Sql
         await store.database.write(actions.start_again, left, LATER)
     await store.database.write(actions.start_again, newer, LATER)
     with pytest.raises(OwnershipLostError):
-        await store.database.write(actions.end, left, "in_doubt", WHY, LATER)
-    await store.database.write(actions.end, newer, "done", "Ordered.", LATER)
-    standing = await store.database.write(actions.start, newer, LATER)
-    assert standing == ("ended", "done", "Ordered.")
+        await store.database.write(actions.end, left, Standing("ended", "in_doubt", WHY), LATER)
+    done = Standing("ended", "done", "Ordered.", [make_artifact()])
+    await store.database.write(actions.end, newer, done, LATER)
+    assert await store.database.write(actions.start, newer, LATER) == done

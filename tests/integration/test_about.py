@@ -23,6 +23,8 @@ PATHS: Final = {
     "/v1/runs": {"get", "post"},
     "/v1/runs/{run_id}": {"get"},
     "/v1/runs/{run_id}/events": {"get"},
+    "/v1/runs/{run_id}/artifacts": {"get"},
+    "/v1/runs/{run_id}/artifacts/{name}": {"get"},
     "/v1/runs/{run_id}/cancel": {"post"},
     "/v1/runs/{run_id}/decisions": {"post"},
     "/v1/runs/{run_id}/receipt": {"get"},

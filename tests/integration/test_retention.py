@@ -42,6 +42,10 @@ class History:
             self.old = await product.finished("What is 12 * 12?")
             self.young = await product.finished("What is 13 * 13?")
             self.log = await product.events(self.old["id"])
+        for run in (self.old, self.young):
+            # Neither has left a file, but this is where one would lie.
+            self.shelf_of(run).mkdir(parents=True)
+            (self.shelf_of(run) / ("0" * 64)).write_text("kept")
         await self.age(self.old, 10)
         await self.age(self.young, 2)
 
@@ -52,8 +56,11 @@ class History:
         async with open_store(self.url) as store:
             await store.database.write(lambda connection: connection.execute(change).close())
 
-    def folder_of(self, run: dict[str, Any]) -> Path:
-        return self._folder / "data" / "workspaces" / "default" / str(run["id"])
+    def folder_of(self, run: dict[str, Any], kind: str = "workspaces") -> Path:
+        return self._folder / "data" / kind / "default" / str(run["id"])
+
+    def shelf_of(self, run: dict[str, Any]) -> Path:
+        return self.folder_of(run, "artifacts")
 
     def steps(self, run: dict[str, Any]) -> int:
         """Return how many checkpoints a run has of its own steps."""
@@ -86,14 +93,15 @@ async def shortened(product: Product, history: History) -> None:
 
 
 async def test_runs_are_kept_for_so_many_days(history: History) -> None:
-    """The run goes with its folder; a younger one stays as it was."""
+    """The run goes with its folders; a younger one stays as it was."""
     for run in (history.old, history.young):
         assert history.folder_of(run).is_dir(), "both runs had computed something"
     async with history.start(keep_runs_days=5) as product:
 
         async def gone() -> bool:
             answer = await product.client.get(f"/v1/runs/{history.old['id']}")
-            return answer.status_code == 404 and not history.folder_of(history.old).exists()
+            folders = (history.folder_of(history.old), history.shelf_of(history.old))
+            return answer.status_code == 404 and not any(each.exists() for each in folders)
 
         await until(gone)
         assert (await product.client.get("/v1/runs")).json()["data"][0]["id"] == (
@@ -103,6 +111,7 @@ async def test_runs_are_kept_for_so_many_days(history: History) -> None:
         assert history.steps(history.old) == 0
         assert history.steps(history.young) > 1
         assert history.folder_of(history.young).is_dir()
+        assert list(history.shelf_of(history.young).iterdir())
 
 
 async def test_events_are_kept_for_so_many_days(history: History) -> None:
@@ -164,16 +173,17 @@ async def test_where_nothing_is_missing_there_is_no_gap(history: History) -> Non
         assert [frame["seq"] for frame in frames] == list(range(1, history.young["last_seq"] + 1))
 
 
+@pytest.mark.parametrize("kind", ["workspaces", "artifacts"])
 async def test_folders_without_a_run_go_when_they_are_as_old_as_a_run_may_be(
-    history: History,
+    history: History, kind: str
 ) -> None:
     """Another machine may have deleted the run; a young folder may be somebody else's."""
-    root = history.folder_of(history.old).parent
+    root = history.folder_of(history.old, kind).parent
     stray, fresh = root / "run_stray", root / "run_fresh"
     for folder in (stray, fresh):
         folder.mkdir()
     ten_days_ago = (datetime.now(UTC) - timedelta(days=10)).timestamp()
-    for folder in (stray, history.folder_of(history.old)):
+    for folder in (stray, history.folder_of(history.old, kind)):
         os.utime(folder, (ten_days_ago, ten_days_ago))
     # Its row is younger than its folder says, and the row counts.
     await history.age(history.old, 0)
@@ -184,4 +194,4 @@ async def test_folders_without_a_run_go_when_they_are_as_old_as_a_run_may_be(
 
         await until(swept)
         assert fresh.is_dir()
-        assert history.folder_of(history.old).is_dir()
+        assert history.folder_of(history.old, kind).is_dir()

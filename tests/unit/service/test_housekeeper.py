@@ -119,10 +119,10 @@ def retention(runs: float, events: float, checkpoints: float) -> Retention:
 @pytest.mark.parametrize(
     ("kept", "names"),
     [
-        (retention(90, 30, 7), {"prune", "clear", "delete", "sweep workspaces"}),
+        (retention(90, 30, 7), {"prune", "clear", "delete", "sweep folders"}),
         (retention(0, 30, 7), {"prune", "clear"}),
-        (retention(90, 0, 7), {"prune", "delete", "sweep workspaces"}),
-        (retention(90, 30, 0), {"clear", "delete", "sweep workspaces"}),
+        (retention(90, 0, 7), {"prune", "delete", "sweep folders"}),
+        (retention(90, 30, 0), {"clear", "delete", "sweep folders"}),
     ],
 )
 async def test_what_is_kept_for_ever_is_no_chore(
@@ -131,12 +131,12 @@ async def test_what_is_kept_for_ever_is_no_chore(
     async with open_store("memory://") as store:
         keeper = SqlRunKeeper(store.database)
         always = {"trim", "expire keys"}
-        forgetting = Forgetting(keeper, SystemClock(), kept, workspaces=tmp_path)
+        forgetting = Forgetting(keeper, SystemClock(), kept, folders=[tmp_path])
         assert {chore.name for chore in forgetting.chores()} == always | names
         forgetting = Forgetting(
-            keeper, SystemClock(), kept, workspaces=tmp_path, memory=MemoryCheckpoints()
+            keeper, SystemClock(), kept, folders=[tmp_path], memory=MemoryCheckpoints()
         )
-        swept = {"sweep workspaces"}
+        swept = {"sweep folders"}
         assert {chore.name for chore in forgetting.chores()} == always | names - swept
 
 
@@ -147,7 +147,7 @@ async def test_every_chore_bears_an_empty_database_and_no_folder(tmp_path: Path)
             SqlRunKeeper(store.database),
             At(now),
             retention(36_500, 36_500, 36_500),
-            workspaces=tmp_path / "none",
+            folders=[tmp_path / "none"],
         )
         dos: list[Callable[[], Awaitable[bool | None]]] = [c.do for c in forgetting.chores()]
         assert [await do() for do in dos] == [False] * 6

@@ -34,6 +34,7 @@ def call(workspace: Path) -> Call:
         attempt=1,
         max_rounds=4,
         workspace=workspace,
+        shelf=workspace.parent / "shelf",
     )
 
     async def call_tool(tool: BaseTool, **args: Any) -> ToolMessage:

@@ -147,3 +147,27 @@ async def test_a_listing_is_bounded_and_names_cannot_forge_lines(
     assert len(lines) == limits.MAX_FILES + 1
     assert lines[0].startswith("'0\\nforged")
     assert "more files" in lines[-1]
+
+
+async def test_what_is_written_is_kept_for_the_user(call: Any, workspace: Path) -> None:
+    message = await call(WRITE, path="./notes//a.md", content="héllo")
+    assert message.content == (
+        "Wrote 6 bytes to ./notes//a.md.\nFiles kept for the user: notes/a.md (6 bytes)"
+    )
+    (artifact,) = message.artifact["artifacts"]
+    digest = artifact.pop("sha256")
+    assert (workspace.parent / "shelf" / digest).read_text() == "héllo"
+    assert artifact == {
+        "name": "notes/a.md",
+        "media_type": "text/markdown",
+        "size": 6,
+        "agent": "",
+        "url": "/v1/runs/run_1/artifacts/notes/a.md",
+    }
+    same = await call(WRITE, path="notes/a.md", content="héllo")
+    assert same.artifact["artifacts"][0]["sha256"] == digest
+    hidden = await call(WRITE, path=".hidden", content="x")
+    assert (hidden.content, hidden.artifact) == (
+        "Wrote 1 bytes to .hidden.",
+        {"artifacts": []},
+    )

@@ -107,7 +107,7 @@ async def test_the_input_is_empty_and_files_land_in_the_workspace(
     run: Run, workspace: Path
 ) -> None:
     code = "import sys\nopen('a.txt', 'w').write('x')\nprint(repr(sys.stdin.read()))"
-    assert await run(code) == "''\n"
+    assert await run(code) == "''\nFiles kept for the user: a.txt (1 bytes)"
     assert (workspace / "a.txt").read_text() == "x"
 
 

@@ -79,12 +79,18 @@ async def test_a_graph_injects_the_context_and_a_model_cannot_replace_it(
     toolbox: Toolbox, workspace: Path
 ) -> None:
     context = RunContext(
-        run_id="r", tenant_id="t", thread_id="h", attempt=1, max_rounds=1, workspace=workspace
+        run_id="r",
+        tenant_id="t",
+        thread_id="h",
+        attempt=1,
+        max_rounds=1,
+        workspace=workspace,
+        shelf=workspace.parent / "shelf",
     )
     args = {"path": "a.txt", "content": "x", "runtime": "mine", "surplus": 1}
     request = AIMessage("", tool_calls=[{"name": "write_file", "args": args, "id": "1"}])
     state = await _graph(toolbox).ainvoke({"messages": [request]}, context=context)
-    assert state["messages"][-1].content == "Wrote 1 bytes to a.txt."
+    assert state["messages"][-1].content.startswith("Wrote 1 bytes to a.txt.\n")
     assert (workspace / "a.txt").read_text() == "x"
 
 
