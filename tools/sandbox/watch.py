@@ -97,6 +97,9 @@ async def _attend(
         ended.result()
     finally:
         sending.cancel()
+    if limit is None and watch.flooded.done():
+        # Nobody reads it any more, which may have ended it before we did.
+        limit = "output"
     if limit is None and (await asyncio.to_thread(measure, workspace)).beyond(limits, before):
         limit = "disk"
     return limit

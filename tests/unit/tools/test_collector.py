@@ -35,6 +35,9 @@ class Scripted:
     def __init__(self, **programs: Program) -> None:
         self._programs = programs
 
+    async def load(self) -> None:
+        """Do nothing."""
+
     async def run(
         self, code: str, workspace: Path, *, limits: CodeLimits = USUAL_LIMITS
     ) -> CodeResult:
