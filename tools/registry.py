@@ -10,6 +10,7 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ValidationError
 
 from domain.errors import ConfigurationError
+from domain.gates import GateRule, When
 from domain.problems import Pointer
 from domain.sandbox import Sandbox
 from domain.tool import CallFacts, Effect
@@ -87,6 +88,8 @@ class Tool:
     """Whether a call of an external tool only reads: nothing is in doubt when it is cut off."""
     check: Callable[[str], Awaitable[Literal["done", "not_done", "unknown"]]] | None = None
     """Asks the target what became of the action with this key; `None` where it cannot be asked."""
+    gates: tuple[GateRule, ...] = ()
+    """Its gates where the operator's rules say nothing; a call that no rule fits runs by itself."""
 
     @property
     def name(self) -> str:
@@ -141,6 +144,11 @@ class Toolbox:
     def names(self) -> tuple[str, ...]:
         """Return the names of all tools, in the order they were given."""
         return tuple(self._tools)
+
+    @property
+    def gates(self) -> tuple[GateRule, ...]:
+        """Return the rules that the tools bring along."""
+        return tuple(rule for tool in self._tools.values() for rule in tool.gates)
 
     def get(self, name: str) -> Tool:
         """Return the tool of that name; refuse an unknown name with the known ones."""
@@ -203,6 +211,10 @@ def build_toolbox(
                 facts=_allowed_facts(frozenset(http_allow)),
                 has_facts=frozenset({"method", "host", "path", "size"}),
                 reads=http_reads,
+                gates=(
+                    GateRule(tool="http_request", when=When(method=("GET", "HEAD")), gate="auto"),
+                    GateRule(tool="http_request", gate="ask"),
+                ),
             ),
             Tool(tool=make_ask_user(), effect="none", timeout_seconds=FILE_SECONDS, control=True),
         ]

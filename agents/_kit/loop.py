@@ -59,7 +59,7 @@ from domain.errors import (
 )
 from domain.ledger import ActionLedger
 from domain.run import RunContext
-from tools.gates import COMMON_RULES, Gates
+from tools.gates import Gates
 from tools.limits import cut_result
 from tools.registry import Toolbox
 
@@ -216,7 +216,7 @@ class AgentLoop:
         self.spec: Final = spec
         self._gateway: Final = gateway
         acting = Acting(
-            toolbox, gates or Gates(COMMON_RULES), ledger or LocalLedger(), tools=spec.tools
+            toolbox, gates or Gates(toolbox.gates), ledger or LocalLedger(), tools=spec.tools
         )
         self._graph: Final[Any] = spec.graph or create_agent(
             gateway.talking(spec.tier),
