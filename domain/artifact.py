@@ -32,6 +32,14 @@ class Artifact(TypedDict):
     """Where it is downloaded, below the server's address."""
 
 
+MAX_INPUT_FILES: Final = 20
+"""Files that may come with a task."""
+
+MAX_INPUT_BYTES: Final = 5 * 1024**2
+MAX_INPUTS_BYTES: Final = 10 * 1024**2
+"""Bytes that the files of one task may have together."""
+
+
 class InputFile(TypedDict):
     """A file that came with a run's task."""
 

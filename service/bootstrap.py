@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from agents._kit.models import ModelGateway, ModelSettings
@@ -129,6 +130,7 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
             engine=gateway.engine,
             graph_version=executor.graph_version,
             max_rounds=settings.max_rounds,
+            workspaces=_workspaces(settings),
         )
         runs = RunService(
             store=store,
@@ -158,6 +160,10 @@ async def open_services(settings: Settings, *, executes: bool = True) -> AsyncIt
             graph_version=executor.graph_version,
             version=product_version(),
         )
+
+
+def _workspaces(settings: Settings) -> Path:
+    return settings.data_dir.resolve() / "workspaces"
 
 
 class _Parts(NamedTuple):
@@ -222,7 +228,7 @@ def _make_executor(
         clock=clock,
         workflow=workflow,
         graph_version=graph_version(parts.team, parts.toolbox),
-        workspaces=settings.data_dir.resolve() / "workspaces",
+        workspaces=_workspaces(settings),
         gateway=parts.gateway,
         checkpoints=checkpoints,
     )
@@ -251,7 +257,7 @@ def _make_forgetting(
             events=settings.keep_events_days,
             checkpoints=settings.keep_checkpoints_days,
         ),
-        workspaces=settings.data_dir.resolve() / "workspaces",
+        workspaces=_workspaces(settings),
         memory=checkpoints if isinstance(checkpoints, MemoryCheckpoints) else None,
     )
 

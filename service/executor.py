@@ -336,6 +336,7 @@ class Executor:
             attempt=run.attempt,
             max_rounds=run.budget.max_rounds,
             workspace=self._workspaces / run.tenant_id / run.id,
+            files=run.files,
             agents=run.agents,
             earlier=earlier,
             approval_mode=run.approval_mode,

@@ -128,6 +128,14 @@ async def get_info(parts: Parts) -> Response:
             "graph_version": parts.graph_version,
             "environment": parts.settings.env,
             "models": {tier: parts.gateway.name(tier) for tier in TIERS},
-            "features": ["runs", "events", "sse", "idempotency", "outside-agents", "approvals"],
+            "features": [
+                "runs",
+                "events",
+                "sse",
+                "idempotency",
+                "outside-agents",
+                "approvals",
+                "files",
+            ],
         }
     )

@@ -25,6 +25,7 @@ from service.http.negotiation import (
 from service.http.openapi import problems
 from service.http.schemas import CancelIn, RunCreate, RunPage
 from service.http.sse import make_filter, stream_run
+from service.http.uploads import read_uploads
 from service.runs import NewRun
 from service.services import Services
 
@@ -84,6 +85,7 @@ async def accept(
         strategy=body.multitask_strategy,
         approval_mode=_approval_mode(body, caller),
         caller_id=caller.id,
+        files=read_uploads(body.files or ()),
         metadata=body.metadata,
         tags=list(dict.fromkeys(body.tags)),
     )

@@ -62,6 +62,8 @@ runs: Final = Table(
     Column("caller_id", String, nullable=False, server_default="default"),
     # When a person is asked; see `domain.run.ApprovalMode`.
     Column("approval_mode", String, nullable=False, server_default="policy"),
+    # Name and size of what came with the task; the bytes lie in the run's workspace.
+    Column("files", optional_json()),
     # How far housekeeping has come with it; see `service.store.housekeeping`.
     Column("tidied", Integer, nullable=False, server_default="0"),
 )
