@@ -61,7 +61,12 @@ def product_version() -> str:
 def open_toolbox(settings: Settings) -> Toolbox:
     """Return the tools."""
     knowledge = Knowledge(settings.data_dir.resolve() / "knowledge.db", settings.knowledge_dir)
-    return build_toolbox(knowledge=knowledge, sandbox=UnsafeLocal(), http_allow=settings.http_allow)
+    return build_toolbox(
+        knowledge=knowledge,
+        sandbox=UnsafeLocal(),
+        http_allow=settings.http_allow,
+        output_dir=settings.output_dir.resolve() if settings.output_dir else None,
+    )
 
 
 def open_gates(settings: Settings, toolbox: Toolbox) -> Gates:

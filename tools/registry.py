@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from langchain_core.tools import BaseTool
@@ -12,18 +13,22 @@ from pydantic import BaseModel, ValidationError
 from domain.errors import ConfigurationError
 from domain.gates import GateRule, When
 from domain.problems import Pointer
+from domain.run import RunContext
 from domain.sandbox import Sandbox
-from domain.tool import CallFacts, Effect
+from domain.tool import CallFacts, Effect, Pinned
 from tools.addresses import refuse_unlisted
 from tools.control import make_ask_user
 from tools.files import make_list_files, make_read_file, make_write_file
 from tools.http import http_facts, http_reads, make_http_request
 from tools.knowledge import Knowledge
+from tools.publish import OFF, OutputFolder, make_publish_file, pin_file
 from tools.python import make_run_python
 from tools.search import make_search_documents
 from tools.workspace import split_path
 
 FILE_SECONDS: Final = 10.0
+PUBLISH_SECONDS: Final = 60.0
+"""Long enough to copy 64 MiB to a slow disk, twice."""
 CODE_SECONDS: Final = 60.0
 """Longer than a program may take: it may have to wait for others to end."""
 SEARCH_SECONDS: Final = 130.0
@@ -70,6 +75,16 @@ def _never(args: Mapping[str, Any]) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pin:
+    """Nails a call down to what it is about when it is made, so that nothing else is decided about."""
+
+    argument: str
+    """The argument it fills in; what a model gives for it counts for nothing."""
+    find: Callable[[Mapping[str, Any], RunContext], Awaitable[Pinned]]
+    """Finds it out, from the other arguments. Raises `ToolFailedError` where the call makes no sense."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tool:
     """A tool as a model calls it, and what the service has to know about it."""
 
@@ -88,6 +103,8 @@ class Tool:
     """Whether a call of an external tool only reads: nothing is in doubt when it is cut off."""
     check: Callable[[str], Awaitable[Literal["done", "not_done", "unknown"]]] | None = None
     """Asks the target what became of the action with this key; `None` where it cannot be asked."""
+    pin: Pin | None = None
+    """With it no call runs, and nobody is asked about one, that does not say what exactly it is about."""
     gates: tuple[GateRule, ...] = ()
     """Its gates where the operator's rules say nothing; a call that no rule fits runs by itself."""
 
@@ -168,10 +185,12 @@ def build_toolbox(
     knowledge: Knowledge,
     sandbox: Sandbox,
     http_allow: Collection[str] = (),
+    output_dir: Path | None = None,
 ) -> Toolbox:
     """Return every tool the service ships.
 
-    Programs run in `sandbox`; requests go to the `host:port`s of `http_allow`.
+    Programs run in `sandbox`; requests go to the `host:port`s of `http_allow`; files are published to
+    `output_dir`.
     """
     code_off_reason = sandbox.state.off_reason
     return Toolbox(
@@ -204,6 +223,7 @@ def build_toolbox(
                 has_facts=frozenset({"path", "size"}),
             ),
             Tool(tool=make_list_files(), effect="none", timeout_seconds=FILE_SECONDS),
+            _publishing(OutputFolder(output_dir) if output_dir else None),
             Tool(
                 tool=make_http_request(http_allow),
                 effect="external",
@@ -218,4 +238,18 @@ def build_toolbox(
             ),
             Tool(tool=make_ask_user(), effect="none", timeout_seconds=FILE_SECONDS, control=True),
         ]
+    )
+
+
+def _publishing(folder: OutputFolder | None) -> Tool:
+    return Tool(
+        tool=make_publish_file(folder),
+        effect="external",
+        timeout_seconds=PUBLISH_SECONDS,
+        off_reason=None if folder else OFF,
+        facts=_file_facts,
+        has_facts=frozenset({"path"}),
+        check=folder.check if folder else None,
+        pin=Pin(argument="sha256", find=pin_file),
+        gates=(GateRule(tool="publish_file", gate="ask"),),
     )

@@ -219,7 +219,7 @@ async def test_each_tool_brings_its_own_gates(start: Start) -> None:
         listing = (await product.client.get("/v1/tools")).json()
     gates = {tool["name"]: tool["gate"] for tool in listing["data"]}
     asking = {name for name, gate in gates.items() if gate != "auto"}
-    assert asking == {"http_request", "ask_user"}
+    assert asking == {"http_request", "publish_file", "ask_user"}
     assert {tool["effect"] for tool in listing["data"] if tool["name"] in asking} == {
         *("external", "none"),
     }
@@ -264,6 +264,7 @@ async def test_tools_are_listed_with_their_gates(start: Start, tmp_path: Path) -
         "read_file": "auto",
         "write_file": "deny",
         "list_files": "auto",
+        "publish_file": "ask",
         "http_request": "rules",
         "ask_user": "ask",
     }
