@@ -18,6 +18,14 @@ MAX_RUN_BYTES: Final = 256 * 1024**2
 """Bytes that a run's artifacts may have together, earlier versions of them included."""
 
 
+MAX_INPUT_FILES: Final = 20
+"""Files that may come with a task."""
+
+MAX_INPUT_BYTES: Final = 5 * 1024**2
+MAX_INPUTS_BYTES: Final = 10 * 1024**2
+"""Bytes that the files of one task may have together."""
+
+
 class Artifact(TypedDict):
     """A file an agent produced, as events and runs tell of it."""
 

@@ -170,6 +170,8 @@ class Run(BaseModel):
     """Internal: which key created the run."""
     approval_mode: ApprovalMode = Field(default="policy", exclude=True)
     """Internal: when a person is asked before a tool call."""
+    files: tuple[InputFile, ...] = Field(default=(), exclude=True)
+    """Internal: what came with the task; it lies in the run's workspace."""
 
     @property
     def terminal(self) -> bool:

@@ -22,3 +22,12 @@ class CallFacts(NamedTuple):
     """The path of the URL, or of the file."""
     size: int | None = None
     """Bytes that are sent or written."""
+
+
+class Pinned(NamedTuple):
+    """What a call is about, found out before a person is asked about it."""
+
+    value: str
+    """Of the argument that nails it down, such as a file's hash."""
+    about: str
+    """What the person reads, such as `report.md (1200 bytes)`."""

@@ -199,6 +199,12 @@ class ApprovalService:
         faults = tool.faults(edited.args) + tool.surplus(edited.args)
         if faults:
             raise _faulty(f"{where}/args", faults)
+        if tool.pin is not None and approval.action and edited.args != approval.action.args:
+            # Whoever decides has looked at this content, and at no other.
+            detail = (
+                "stands for exactly what was asked about; reject it and say what you want instead"
+            )
+            raise _invalid(where, "/args", detail)
         self._check_call(approval, tool, edited.args, f"{where}/args")
 
     def _check_call(

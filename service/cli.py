@@ -65,9 +65,17 @@ def worker() -> None:
     default="policy",
     help="When to ask: where the server's gates say so, before whatever changes something, never.",
 )
+@click.option(
+    "--file",
+    "files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Send a file along, under its own name; may be given up to 20 times.",
+)
 def run(
     task: str,
     url: str | None,
+    files: tuple[Path, ...],
     *,
     quiet: bool,
     approve: Literal["ask", "auto", "deny"],
@@ -75,11 +83,13 @@ def run(
 ) -> None:
     """Run TASK over HTTP: progress on stderr, the Run as JSON on stdout. Exit 0 only if it completed."""
     settings = _settings()
-    from service.commands.run import INTERRUPTED, run_task  # noqa: PLC0415 - after the environment is prepared
+    from service.commands.run import INTERRUPTED, read_files, run_task  # noqa: PLC0415 - after the environment is prepared
 
+    body: dict[str, Any] = {"task": task, "approvals": {"mode": approvals}}
+    if files:
+        body["files"] = read_files(files)
     try:
-        work = run_task(settings, task, url=url, quiet=quiet, approve=approve, mode=approvals)
-        code = asyncio.run(work)
+        code = asyncio.run(run_task(settings, body, url=url, quiet=quiet, approve=approve))
     except KeyboardInterrupt:  # click would say "Aborted!" and exit 1, as if the run had failed
         code = INTERRUPTED
     sys.exit(code)

@@ -339,6 +339,7 @@ class Executor:
             max_rounds=run.budget.max_rounds,
             workspace=self._workspaces / run.tenant_id / run.id,
             shelf=self._shelves / run.tenant_id / run.id,
+            files=run.files,
             agents=run.agents,
             earlier=earlier,
             approval_mode=run.approval_mode,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from agents._kit.registry import Team
-from domain.errors import CallerError
+from domain.artifact import InputFile
+from domain.errors import CallerError, ToolFailedError
 from domain.events import Event, EventDraft
 from domain.partial import MAX_EVENTS_OF_A_RUN, PARTIAL_TYPES, cancelled_after
 from domain.ports import (
@@ -24,6 +27,10 @@ from domain.ports import (
 from domain.run import ApprovalMode, Ending, Engine, MultitaskStrategy, Run, RunBudget
 from service.hub import EventHub, Reader
 from service.notices import Notice
+from service.workspaces import NewFile, fill_workspace, remove_workspace
+
+FULL_AGAIN_SECONDS: Final = 30
+"""When a client may try again whose files could not be kept."""
 
 _NOT_THERE: Final = "is not there. Ids look like run_ followed by 32 hexadecimal digits."
 
@@ -39,6 +46,7 @@ class NewRun:
     strategy: MultitaskStrategy = "enqueue"
     approval_mode: ApprovalMode = "policy"
     caller_id: str = "default"
+    files: tuple[NewFile, ...] = ()
     metadata: dict[str, Any]
     tags: list[str]
 
@@ -50,6 +58,11 @@ class RunRules:
     engine: Engine
     graph_version: str
     max_rounds: int
+    workspaces: Path
+    """Below it, by tenant and run, lie the folders of runs."""
+
+
+_log = logging.getLogger("signalbox.runs")
 
 
 class RunService:
@@ -98,16 +111,58 @@ class RunService:
             agents=new.agents,
             approval_mode=new.approval_mode,
             caller_id=new.caller_id,
+            files=tuple(InputFile(name=f.name, size=len(f.content)) for f in new.files),
         )
-        draft = EventDraft(type="run.created", data={"task": run.task, "thread_id": run.thread_id})
-        created = await self._store.create(
-            run, draft, idempotency=idempotency, strategy=new.strategy
-        )
+        created = await self._commit(run, new, idempotency)
         for ended, events in created.interrupted:
             self._tell_cancelled(ended, events)
         if not created.replayed:
             self._dispatcher.submit(RunRef(tenant_id, run_id), alone=new.thread_id is None)
         return created
+
+    async def _commit(self, run: Run, new: NewRun, idempotency: IdempotencyKey | None) -> Created:
+        """Store a run, or find the one its key has made; its files are on the disk before its row is."""
+        ref = RunRef(run.tenant_id, run.id)
+        draft = EventDraft(type="run.created", data={"task": run.task, "thread_id": run.thread_id})
+        await self._keep_files(ref, new.files)
+        try:
+            created = await self._store.create(
+                run, draft, idempotency=idempotency, strategy=new.strategy
+            )
+        except Exception:
+            # The answer to a commit may be lost: files are removed only where no run has them.
+            if new.files and await self._store.get(ref) is None:
+                await self._remove_files(ref)
+            raise
+        if new.files and created.replayed:
+            await self._remove_files(ref)
+        return created
+
+    async def _keep_files(self, ref: RunRef, files: Sequence[NewFile]) -> None:
+        """Put what came with a task into the run's folder."""
+        if not files:
+            return
+        # A database that is away is found out before anything is written, over and over again.
+        await self._store.ping()
+        try:
+            await asyncio.to_thread(fill_workspace, self._rules.workspaces, ref, files)
+        except (OSError, ToolFailedError) as error:
+            await self._remove_files(ref)
+            fields = {"action": "files_not_kept", "run_id": ref.run_id}
+            _log.warning("The files of a task could not be kept.", extra=fields, exc_info=True)
+            raise CallerError(
+                "overloaded",
+                "The files cannot be kept at the moment; nothing was created. Try again later.",
+                headers={"retry-after": str(FULL_AGAIN_SECONDS)},
+            ) from error
+
+    async def _remove_files(self, ref: RunRef) -> None:
+        """Remove what was kept for a run that there is not; what stays is swept later."""
+        try:
+            await asyncio.to_thread(remove_workspace, self._rules.workspaces, ref)
+        except OSError:
+            fields = {"action": "workspace_not_removed", "run_id": ref.run_id}
+            _log.warning("A workspace could not be removed.", extra=fields, exc_info=True)
 
     async def get(self, tenant_id: str, run_id: str) -> Run:
         """Return a run, or raise `not-found`."""

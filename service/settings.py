@@ -42,8 +42,8 @@ class Settings(BaseSettings):
     )
 
     env: Literal["development", "production"] = "development"
-    """`production` asks a person before what is only safe on your own machine: running a model's code,
-    writing files. A request that changes something asks in both."""
+    """`production` refuses what is only safe on your own machine, such as running a model's code without a
+    sandbox. Which tool calls ask a person is the same in both."""
     database_url: str = "sqlite:///data/signalbox.db"
     """Where runs are kept: `sqlite:///path`, `postgresql://user:password@host/name` or
     `memory://`."""
@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     on, `fail` ends the run."""
     http_allow: Annotated[frozenset[str], NoDecode] = frozenset()
     """Hosts that `http_request` may reach, each as `host:port`, comma-separated; none where not set."""
+    output_dir: Path | None = None
+    """Folder that `publish_file` copies files to, each below the id of its run; where not set it refuses.
+    Workers on several machines share it."""
     max_rounds: int = Field(default=10, ge=1, le=50)
     """Rounds a run may take; a run may ask for fewer."""
     max_concurrent_runs: int = Field(default=16, ge=1, le=1000)
@@ -160,6 +163,14 @@ class Settings(BaseSettings):
     def _is_folder(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_dir():
             msg = "name an existing folder"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("output_dir")
+    @classmethod
+    def _can_be_written(cls, value: Path | None) -> Path | None:
+        if value is not None and not (value.is_dir() and os.access(value, os.W_OK | os.X_OK)):
+            msg = "name an existing folder that this process may write to"
             raise ValueError(msg)
         return value
 

@@ -1,18 +1,49 @@
-"""The folders of runs on this machine: found and removed, without following a link out of them."""
+"""The folders of runs on this machine: filled, found and removed, without following a link out of them."""
 
 from __future__ import annotations
 
 import heapq
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from domain.ports import RunRef
+from tools.workspace import write_bytes
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class NewFile(NamedTuple):
+    """A file for a workspace."""
+
+    name: str
+    """Its path in there, as `tools.workspace.split_path` takes it."""
+    content: bytes
+
+
+def fill_workspace(root: Path, ref: RunRef, files: Sequence[NewFile]) -> None:
+    """Make a run's folder with files in it; when this returns, a power cut takes nothing of them.
+
+    Raises `OSError` or `ToolFailedError`, and may leave a part of them then.
+    """
+    folder = root / ref.tenant_id / ref.run_id
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for file in files:
+        write_bytes(folder, file.name, file.content, durable=True)
+    made = [Path(place) for place, _, _ in os.walk(folder)]
+    for place in (*made, folder.parent, root, root.parent):
+        _sync(place)
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, _FOLDER)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def list_workspaces(root: Path, *, after: RunRef, limit: int) -> list[RunRef]:

@@ -24,7 +24,8 @@ from domain.artifact import (
     MAX_RUN_BYTES,
 )
 from domain.errors import ToolFailedError
-from tools.workspace import FoundFile, open_parent, shown, walk
+from tools.beneath import open_beneath
+from tools.workspace import FoundFile, shown, walk
 
 MAX_NAME_BYTES: Final = 1_000
 """The longest name of an artifact, in UTF-8: it is part of a key, which databases bound."""
@@ -104,7 +105,7 @@ def look(workspace: Path) -> Seen:
     """
     if not os.path.lexists(workspace):
         return {}
-    return {found.path: _trace(found.status) for found in walk(workspace) if found is not None}
+    return {found.path: _trace(found.status) for found in _files(workspace)}
 
 
 def collect(workspace: Path, shelf: Path, before: Seen, *, only: str | None = None) -> Collected:
@@ -163,14 +164,17 @@ def _changed(workspace: Path, before: Seen, only: str | None) -> list[FoundFile]
     return sorted(
         (
             found
-            for found in walk(workspace)
-            if found is not None
-            and only in {None, found.path}
+            for found in _files(workspace)
+            if only in {None, found.path}
             and _shows(found.path)
             and before.get(found.path) != _trace(found.status)
         ),
         key=lambda found: found.path,
     )
+
+
+def _files(workspace: Path) -> Iterator[FoundFile]:
+    return (found for found in walk(workspace) if isinstance(found, FoundFile))
 
 
 def _shows(path: str) -> bool:
@@ -216,11 +220,8 @@ def _keep(workspace: Path, path: str, room: _Room) -> Kept | str:
 
 @contextlib.contextmanager
 def _opened(workspace: Path, path: str) -> Iterator[int]:
-    parts = path.split("/")
-    with open_parent(workspace, parts) as parent:
-        # Without O_NONBLOCK, opening a FIFO that has taken the file's place would wait for a writer.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(parts[-1], flags, dir_fd=parent)
+    with open_beneath(workspace) as folder:
+        fd = folder.open(path.split("/"))
     try:
         yield fd
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from langchain_core.tools import BaseTool, InjectedToolArg, StructuredTool
 from langgraph.prebuilt import ToolRuntime
@@ -14,6 +14,8 @@ from domain.run import RunContext
 from tools import workspace
 from tools.collector import Collector
 from tools.limits import cut_result
+
+MAX_LISTED: Final = 200
 
 
 class ReadFileArgs(BaseModel):
@@ -41,12 +43,12 @@ def make_read_file() -> BaseTool:
 
     async def read_file(path: str, runtime: ToolRuntime[RunContext, Any]) -> str:
         text = await asyncio.to_thread(workspace.read_text, runtime.context.workspace, path)
-        return cut_result(text) or "(the file is empty)"
+        return text or "(the file is empty)"
 
     return StructuredTool.from_function(
         coroutine=read_file,
         name="read_file",
-        description="Read a text file of the run's workspace.",
+        description="Read a text file of the run's workspace; of a long one its beginning.",
         args_schema=ReadFileArgs,
     )
 
@@ -89,8 +91,10 @@ def make_list_files() -> BaseTool:
 
 
 def _listed(listing: workspace.Listing) -> str:
-    shown = listing.files[: workspace.MAX_FILES]
+    shown = listing.files[:MAX_LISTED]
     lines = [f"{workspace.shown(entry.path)} ({entry.size} bytes)" for entry in shown]
     if not listing.complete or len(shown) < len(listing.files):
-        lines.append("(there are more files, which are not listed)")
+        count = len(listing.files) - len(shown)
+        more = f"{count} more files" if listing.complete else "more files"
+        lines.append(f"(there are {more}, which are not listed)")
     return cut_result("\n".join(lines)) or "(the workspace is empty)"

@@ -11,20 +11,6 @@ from domain.gates import Gate, GateRule, OnExpiry, When, WhoDecides
 from domain.run import ApprovalMode
 from tools.registry import Tool, Toolbox
 
-COMMON_RULES: Final = (
-    GateRule(tool="http_request", when=When(method=("GET", "HEAD")), gate="auto"),
-    GateRule(tool="http_request", gate="ask"),
-)
-"""What holds everywhere, behind the operator's own rules."""
-
-PRODUCTION_RULES: Final = (
-    # Programs run as the server's user: a person reads each one, whatever a caller asks for.
-    GateRule(tool="run_python", gate="ask", mandatory=True),
-    GateRule(tool="write_file", gate="ask"),
-    *COMMON_RULES,
-)
-
-
 _HOST_PATTERN: Final = re.compile(r"\*|[^\s/@]+:[0-9*?\[\]!-]+")
 _URL_PATTERN: Final = re.compile(r"[/*](?:[A-Za-z0-9._~:@!$&'()*+,=?/\[\]-]|%[0-9A-F]{2})*")
 
@@ -75,17 +61,6 @@ class Gates:
                 return Ruling(rule.gate, mandatory, rule.by, rule.expires_seconds, rule.on_expiry)
         return Ruling("auto")
 
-    def may_run_unasked(self, name: str) -> bool:
-        """Return whether some call of a tool may run without a person, whatever a caller asks for."""
-        for rule in self.rules:
-            if rule.tool in {"*", name}:
-                may_lift = not rule.mandatory and rule.by == "any"
-                if rule.gate == "auto" or (rule.gate == "ask" and may_lift):
-                    return True
-                if rule.when == When():
-                    return False
-        return True
-
     def usual(self, tool: Tool) -> Gate | Literal["rules"]:
         """Return the gate that every call of a tool has; `rules` where it depends on the call."""
         if tool.control:
@@ -96,17 +71,14 @@ class Gates:
         return "auto"
 
 
-def make_gates(
-    rules: Sequence[GateRule], toolbox: Toolbox, *, env: Literal["development", "production"]
-) -> Gates:
-    """Return the operator's rules with the built-in ones behind them; raises `ConfigurationError`."""
+def make_gates(rules: Sequence[GateRule], toolbox: Toolbox) -> Gates:
+    """Return the operator's rules with the tools' own behind them; raises `ConfigurationError`."""
     for number, rule in enumerate(rules, 1):
         fault = _fault(rule, toolbox)
         if fault:
             msg = f"SIGNALBOX_GATES cannot be used: rule {number}, for {rule.tool!r}, {fault}."
             raise ConfigurationError(msg)
-    built_in = PRODUCTION_RULES if env == "production" else COMMON_RULES
-    return Gates((*rules, *built_in))
+    return Gates((*rules, *toolbox.gates))
 
 
 def _fault(rule: GateRule, toolbox: Toolbox) -> str:

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ValidationError
 
 from domain.errors import ConfigurationError
+from domain.gates import GateRule, When
 from domain.problems import Pointer
+from domain.run import RunContext
 from domain.sandbox import Sandbox
-from domain.tool import CallFacts, Effect
+from domain.tool import CallFacts, Effect, Pinned
 from tools.addresses import refuse_unlisted
 from tools.collector import Collector
 from tools.control import make_ask_user
 from tools.files import make_list_files, make_read_file, make_write_file
 from tools.http import http_facts, http_reads, make_http_request
 from tools.knowledge import Knowledge
+from tools.publish import OFF, OutputFolder, make_publish_file, pin_file
 from tools.python import make_run_python
 from tools.search import make_search_documents
 from tools.workspace import split_path
 
 FILE_SECONDS: Final = 10.0
+PUBLISH_SECONDS: Final = 60.0
+"""Long enough to copy 64 MiB to a slow disk, twice."""
 CODE_SECONDS: Final = 60.0
 """Longer than a program may take: it may have to wait for others to end."""
 SEARCH_SECONDS: Final = 130.0
@@ -70,6 +76,16 @@ def _never(args: Mapping[str, Any]) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pin:
+    """Nails a call down to what it is about when it is made, so that nothing else is decided about."""
+
+    argument: str
+    """The argument it fills in; what a model gives for it counts for nothing."""
+    find: Callable[[Mapping[str, Any], RunContext], Awaitable[Pinned]]
+    """Finds it out, from the other arguments. Raises `ToolFailedError` where the call makes no sense."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tool:
     """A tool as a model calls it, and what the service has to know about it."""
 
@@ -88,6 +104,10 @@ class Tool:
     """Whether a call of an external tool only reads: nothing is in doubt when it is cut off."""
     check: Callable[[str], Awaitable[Literal["done", "not_done", "unknown"]]] | None = None
     """Asks the target what became of the action with this key; `None` where it cannot be asked."""
+    pin: Pin | None = None
+    """With it no call runs, and nobody is asked about one, that does not say what exactly it is about."""
+    gates: tuple[GateRule, ...] = ()
+    """Its gates where the operator's rules say nothing; a call that no rule fits runs by itself."""
 
     @property
     def name(self) -> str:
@@ -143,6 +163,11 @@ class Toolbox:
         """Return the names of all tools, in the order they were given."""
         return tuple(self._tools)
 
+    @property
+    def gates(self) -> tuple[GateRule, ...]:
+        """Return the rules that the tools bring along."""
+        return tuple(rule for tool in self._tools.values() for rule in tool.gates)
+
     def get(self, name: str) -> Tool:
         """Return the tool of that name; refuse an unknown name with the known ones."""
         if name not in self._tools:
@@ -161,10 +186,12 @@ def build_toolbox(
     knowledge: Knowledge,
     sandbox: Sandbox,
     http_allow: Collection[str] = (),
+    output_dir: Path | None = None,
 ) -> Toolbox:
     """Return every tool the service ships.
 
-    Programs run in `sandbox`; requests go to the `host:port`s of `http_allow`.
+    Programs run in `sandbox`; requests go to the `host:port`s of `http_allow`; files are published to
+    `output_dir`.
     """
     code_off_reason = sandbox.state.off_reason
     # One for both: a program may run beside a call that writes a file.
@@ -199,6 +226,7 @@ def build_toolbox(
                 has_facts=frozenset({"path", "size"}),
             ),
             Tool(tool=make_list_files(), effect="none", timeout_seconds=FILE_SECONDS),
+            _publishing(OutputFolder(output_dir) if output_dir else None),
             Tool(
                 tool=make_http_request(http_allow),
                 effect="external",
@@ -206,7 +234,25 @@ def build_toolbox(
                 facts=_allowed_facts(frozenset(http_allow)),
                 has_facts=frozenset({"method", "host", "path", "size"}),
                 reads=http_reads,
+                gates=(
+                    GateRule(tool="http_request", when=When(method=("GET", "HEAD")), gate="auto"),
+                    GateRule(tool="http_request", gate="ask"),
+                ),
             ),
             Tool(tool=make_ask_user(), effect="none", timeout_seconds=FILE_SECONDS, control=True),
         ]
+    )
+
+
+def _publishing(folder: OutputFolder | None) -> Tool:
+    return Tool(
+        tool=make_publish_file(folder),
+        effect="external",
+        timeout_seconds=PUBLISH_SECONDS,
+        off_reason=None if folder else OFF,
+        facts=_file_facts,
+        has_facts=frozenset({"path"}),
+        check=folder.check if folder else None,
+        pin=Pin(argument="sha256", find=pin_file),
+        gates=(GateRule(tool="publish_file", gate="ask"),),
     )

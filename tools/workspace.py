@@ -1,8 +1,9 @@
-"""A run's own folder: every path is walked component by component, so that no link leads out."""
+"""A run's own folder: files in it are read and written beneath it, so that no link leads out."""
 
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import errno
 import os
@@ -10,19 +11,30 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 from domain.errors import ToolFailedError
+from domain.sandbox import USUAL_LIMITS
+from tools.beneath import FOLDER, open_beneath
+from tools.limits import cut_result
 
 MAX_FILE_BYTES: Final = 1024**2
-MAX_FILES: Final = 200
-MAX_WORKSPACE_BYTES: Final = 20 * 1024**2
+"""How much of a file is read as text, and the most that one may be written with."""
+SHOWN_CHARS: Final = 15_000
+"""Of a longer text; together with the note this stays below the limit of one tool result."""
+MAX_FILES: Final = USUAL_LIMITS.workspace_entries
+"""Files and folders; programs are held to the same."""
+MAX_WORKSPACE_BYTES: Final = USUAL_LIMITS.workspace_bytes
 MAX_DEPTH: Final = 16
 MAX_PATH_CHARS: Final = 1_000
+MAX_NAME_BYTES: Final = 255
+"""What file systems take as the name of one file or folder."""
 MAX_ENTRIES: Final = 5_000
 """Files and folders looked at: a program may have made any number of them."""
 
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_TABLES: Final = frozenset(
+    {".csv", ".tsv", ".xls", ".xlsx", ".xlsm", ".ods", ".parquet", ".feather", ".sqlite", ".db"}
+)
 
 
 class FileEntry(NamedTuple):
@@ -37,6 +49,7 @@ class Listing(NamedTuple):
 
     files: list[FileEntry]
     complete: bool
+    folders: frozenset[str] = frozenset()
 
 
 class FoundFile(NamedTuple):
@@ -59,46 +72,73 @@ def split_path(path: str) -> list[str]:
         raise ToolFailedError(message)
     parts = [part for part in path.split("/") if part not in {"", "."}]
     outside = path.startswith(("/", "~")) or ".." in parts or "\\" in path
-    if outside or not parts or len(parts) > MAX_DEPTH:
+    long = any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in parts)
+    if outside or not parts or len(parts) > MAX_DEPTH or long:
         message = (
-            f"The path {path[:80]!r} is refused: give a path relative to the workspace, with '/' "
-            "and without '..'."
+            f"The path {path[:80]!r} is refused: give a path relative to the workspace, with '/', "
+            f"without '..', and with at most {MAX_NAME_BYTES} bytes for each name in it."
         )
         raise ToolFailedError(message)
     return parts
 
 
-def read_text(root: Path, path: str) -> str:
-    """Return the text of a file in the workspace."""
+@contextlib.contextmanager
+def open_file(root: Path, path: str, *, walk: bool = False) -> Iterator[BinaryIO]:
+    """Open a plain file of the workspace for reading. `walk`: without help of the kernel."""
     parts = split_path(path)
-    with _explained(path), open_parent(root, parts) as parent:
-        # Without O_NONBLOCK, opening a FIFO would wait for a writer for ever.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(parts[-1], flags, dir_fd=parent)
-        try:
-            _require_plain(os.fstat(fd), path)
-            with os.fdopen(fd, "rb", closefd=False) as file:
-                data = file.read(MAX_FILE_BYTES + 1)
-        finally:
-            os.close(fd)
-    if len(data) > MAX_FILE_BYTES:
-        message = f"The file {path!r} is larger than {MAX_FILE_BYTES} bytes and cannot be read."
-        raise ToolFailedError(message)
-    return _decoded(data, path)
+    with contextlib.ExitStack() as stack:
+        with _explained(path):
+            folder = stack.enter_context(open_beneath(root, walk=walk))
+            fd = folder.open(parts)
+            stack.callback(os.close, fd)
+            require_plain(os.fstat(fd), path)
+        yield stack.enter_context(os.fdopen(fd, "rb", closefd=False))
 
 
-def write_text(root: Path, path: str, content: str) -> int:
+def read_text(root: Path, path: str, *, walk: bool = False) -> str:
+    """Return the text of a file, of a long one its beginning and how much was left out.
+
+    Refuses what is no text: bytes of any other kind must not reach a prompt.
+    """
+    with open_file(root, path, walk=walk) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) <= MAX_FILE_BYTES:
+        return cut_result(_decoded(data, path, len(data)))
+    size = max(size, len(data))
+    # The cut may have gone through a character, of at most four bytes.
+    text = _decoded(data[:MAX_FILE_BYTES], path, size, whole=False)
+    shown = text[:SHOWN_CHARS]
+    return f"{shown}\n[{size - len(shown.encode())} of {size} bytes left out]"
+
+
+def write_text(root: Path, path: str, content: str, *, walk: bool = False) -> int:
     """Write a file as a whole, or not at all; return its size in bytes."""
-    parts = split_path(path)
     data = _encoded(content)
+    parts = split_path(path)
     with _explained(path):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _require_room(list_files(root), "/".join(parts), len(data))
-        with open_parent(root, parts, create=True) as parent:
-            with contextlib.suppress(FileNotFoundError):
-                _require_plain(os.stat(parts[-1], dir_fd=parent, follow_symlinks=False), path)
-            _replace(parent, parts[-1], data)
+        _require_room(list_files(root), parts, len(data))
+    write_bytes(root, path, data, walk=walk)
     return len(data)
+
+
+def write_bytes(
+    root: Path, path: str, data: bytes, *, walk: bool = False, durable: bool = False
+) -> None:
+    """Write a file as a whole, or not at all, into a folder that is there.
+
+    `durable`: its content is on the disk when this returns; its name is, once its folders are synced.
+    """
+    parts = split_path(path)
+    with _explained(path), open_beneath(root, walk=walk) as folder:
+        parent = folder.open_folder(parts[:-1], create=0o700)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                require_plain(os.stat(parts[-1], dir_fd=parent, follow_symlinks=False), path)
+            _replace(parent, parts[-1], data, durable=durable)
+        finally:
+            os.close(parent)
 
 
 def list_files(root: Path) -> Listing:
@@ -106,33 +146,36 @@ def list_files(root: Path) -> Listing:
     if not root.exists():
         return Listing([], complete=True)
     found = list(walk(root))
-    files = sorted(FileEntry(each.path, each.status.st_size) for each in found if each is not None)
-    return Listing(files, complete=None not in found)
+    files = sorted(
+        FileEntry(each.path, each.status.st_size) for each in found if isinstance(each, FoundFile)
+    )
+    folders = frozenset(each for each in found if isinstance(each, str))
+    return Listing(files, complete=None not in found, folders=folders)
 
 
-def walk(root: Path) -> Iterator[FoundFile | None]:
-    """Yield the regular files below a folder, and `None` for what was not looked at.
+def walk(root: Path) -> Iterator[FoundFile | str | None]:
+    """Yield the regular files below a folder, the paths of its folders, `None` for what was not looked at.
 
     Raises `ToolFailedError` where there is no such folder.
     """
     with _explained("."):
-        fd = os.open(root, _FOLDER)
+        fd = os.open(root, FOLDER)
         try:
             yield from _walk(fd, "", MAX_DEPTH, [MAX_ENTRIES])
         finally:
             os.close(fd)
 
 
-def _walk(fd: int, prefix: str, depth: int, left: list[int]) -> Iterator[FoundFile | None]:
-    """Yield the files below an open folder, and `None` for what was not looked at."""
+def _walk(fd: int, prefix: str, depth: int, left: list[int]) -> Iterator[FoundFile | str | None]:
+    """Yield what `walk` does, of an open folder."""
     with os.scandir(fd) as entries:
         for entry in entries:
             left[0] -= 1
             if left[0] < 0:
                 yield None
                 return
-            # A program that is still running may take files away meanwhile.
-            with contextlib.suppress(FileNotFoundError):
+            # A program that is still running may take files away meanwhile, or put links in their place.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 if entry.is_file(follow_symlinks=False):
                     yield FoundFile(f"{prefix}{entry.name}", entry.stat(follow_symlinks=False))
                 elif entry.is_dir(follow_symlinks=False):
@@ -141,38 +184,22 @@ def _walk(fd: int, prefix: str, depth: int, left: list[int]) -> Iterator[FoundFi
 
 def _walk_below(
     fd: int, name: str, prefix: str, depth: int, left: list[int]
-) -> Iterator[FoundFile | None]:
+) -> Iterator[FoundFile | str | None]:
     if depth <= 1:
         yield None
         return
     try:
-        below = os.open(name, _FOLDER, dir_fd=fd)
+        below = os.open(name, FOLDER, dir_fd=fd)
     except FileNotFoundError:
         return
     except OSError:  # a program has closed it to its owner, or put a link into its place
         yield None
         return
     try:
+        yield f"{prefix}{name}"
         yield from _walk(below, f"{prefix}{name}/", depth - 1, left)
     finally:
         os.close(below)
-
-
-@contextlib.contextmanager
-def open_parent(root: Path, parts: list[str], *, create: bool = False) -> Iterator[int]:
-    """Open the folder that holds the last component, never following a link."""
-    fd = os.open(root, _FOLDER)
-    try:
-        for part in parts[:-1]:
-            if create:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(part, 0o700, dir_fd=fd)
-            below = os.open(part, _FOLDER, dir_fd=fd)
-            os.close(fd)
-            fd = below
-        yield fd
-    finally:
-        os.close(fd)
 
 
 @contextlib.contextmanager
@@ -196,30 +223,37 @@ def shown(path: str) -> str:
     return path if path.isprintable() else ascii(path)
 
 
-def _require_plain(status: os.stat_result, path: str) -> None:
+def require_plain(status: os.stat_result, path: str) -> None:
+    """Refuse, in a sentence that names the path, whatever is no regular file with one name only."""
     # A second name may belong to a file outside, which a write-through or a read would reach.
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        message = f"{path!r} is not a plain file (it is a folder, a link or a device)."
+        message = f"{path!r} is not a plain file (it is a folder, a link, a device, or has a second name)."
         raise ToolFailedError(message)
 
 
-def _require_room(listing: Listing, path: str, size: int) -> None:
+def _require_room(listing: Listing, parts: list[str], size: int) -> None:
+    path = "/".join(parts)
     others = [entry for entry in listing.files if entry.path != path]
-    if not listing.complete or len(others) >= MAX_FILES:
-        message = f"The workspace is full: it may hold {MAX_FILES} files."
+    above = {"/".join(parts[:depth]) for depth in range(1, len(parts))}
+    entries = len(others) + len(listing.folders | above)
+    if not listing.complete or entries >= MAX_FILES:
+        message = f"The workspace is full: it may hold {MAX_FILES} files and folders."
         raise ToolFailedError(message)
     if sum(entry.size for entry in others) + size > MAX_WORKSPACE_BYTES:
         message = f"The workspace is full: it may hold {MAX_WORKSPACE_BYTES} bytes."
         raise ToolFailedError(message)
 
 
-def _replace(parent: int, name: str, data: bytes) -> None:
+def _replace(parent: int, name: str, data: bytes, *, durable: bool) -> None:
     temporary = f".{secrets.token_hex(8)}.part"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600, dir_fd=parent)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(fd)
         os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
     except OSError:
         os.unlink(temporary, dir_fd=parent)
@@ -238,12 +272,15 @@ def _encoded(content: str) -> bytes:
     return data
 
 
-def _decoded(data: bytes, path: str) -> str:
+def _decoded(data: bytes, path: str, size: int, *, whole: bool = True) -> str:
+    """Return the text that some bytes are; `whole` says whether they end where the file does."""
     try:
-        text = data.decode("utf-8")
+        text = codecs.getincrementaldecoder("utf-8")().decode(data, final=whole)
     except UnicodeDecodeError:
         text = "\0"
-    if "\0" in text:
-        message = f"The file {path!r} is binary; only text files can be read."
-        raise ToolFailedError(message)
-    return text
+    if "\0" not in text:
+        return text
+    table = Path(path).suffix.lower() in _TABLES
+    remedy = " It may be a table: describe_table or run_python can read it." if table else ""
+    message = f"The file {path!r} is binary ({size} bytes); only text in UTF-8 is read.{remedy}"
+    raise ToolFailedError(message)

@@ -10,14 +10,15 @@ from dataclasses import replace
 from typing import Any, Final, Literal, NamedTuple
 
 from langchain.agents.middleware.types import ToolCallRequest
-from langchain_core.messages import ToolCall, ToolMessage
+from langchain_core.messages import AIMessage, ToolCall, ToolMessage
 
 from agents._kit.cleaning import plain_text
 from agents._kit.outcomes import IN_DOUBT, AssignmentContext, artifacts_of
 from domain.approval import NOT_IN_TIME, Ask, Verb, action_id, ask_id
-from domain.errors import OwnershipLostError, StoreUnavailableError
+from domain.errors import OwnershipLostError, StoreUnavailableError, ToolFailedError
 from domain.ledger import ActionCall, ActionLedger
 from domain.ports import RunRef
+from domain.tool import Pinned
 from tools.control import ASK_USER
 from tools.decisions import action_schema, answer_schema
 from tools.gates import Gates, Ruling, misunderstanding
@@ -41,6 +42,9 @@ _UNCERTAIN: Final = (
 _UNTOLD: Final = "The call took effect, but what it answered was lost when the server stopped."
 _NOT_APPROVED: Final = (
     "The call was not made: it needs a person's approval as it stands now. Make it again to ask."
+)
+_NOT_PINNED: Final = (
+    "The call was not made: what it is about was not there when you asked for it. Make it again."
 )
 
 
@@ -67,8 +71,35 @@ class Acting:
         self._gates = gates
         self._ledger = ledger
 
+    async def pin(
+        self, message: AIMessage, *, room: int, context: AssignmentContext
+    ) -> tuple[AIMessage, dict[int, str]]:
+        """Nail a turn's calls down to what they are about, of `room` that may still be made.
+
+        Returns the message with them, and by their positions what to tell the person who is asked."""
+        calls: list[ToolCall] = []
+        about: dict[int, str] = {}
+        for position, call in enumerate(message.tool_calls):
+            tool = self._find(call["name"])
+            if tool is not None and tool.pin is not None:
+                args = {n: v for n, v in call["args"].items() if n != tool.pin.argument}
+                found = await _pinned(tool, args, context) if position < room else ""
+                if isinstance(found, Pinned):
+                    args[tool.pin.argument] = found.value
+                    about[position] = found.about
+                call = {**call, "args": args}  # noqa: PLW2901 - the same call, nailed down
+            calls.append(call)
+        changed = calls != message.tool_calls
+        return (message.model_copy(update={"tool_calls": calls}) if changed else message), about
+
     def asks(
-        self, calls: Sequence[ToolCall], turn: int, *, room: int, context: AssignmentContext
+        self,
+        calls: Sequence[ToolCall],
+        turn: int,
+        *,
+        room: int,
+        context: AssignmentContext,
+        about: Mapping[int, str] | None = None,
     ) -> list[Ask]:
         """Return the questions that a turn's calls put to a person; `room` calls may still be made."""
         asks: list[Ask] = []
@@ -77,9 +108,14 @@ class Acting:
             # What is refused anyway, or not to be understood, asks nobody.
             if tool is None or tool.off_reason or misunderstanding(tool, call["args"]):
                 continue
+            if tool.pin is not None and tool.pin.argument not in call["args"]:
+                continue
             ruling = self._judge(tool, call["args"], context)
             if ruling.gate == "ask":
-                asks.append(_ask(tool, call["args"], f"{turn}.{position}", ruling, context))
+                ask = _ask(tool, call["args"], f"{turn}.{position}", ruling, context)
+                if about and position in about:
+                    ask["description"] += f": {about[position]}"
+                asks.append(ask)
         return asks
 
     async def answer(
@@ -122,6 +158,11 @@ class Acting:
                 return (await run(request)).message  # it says in its own words what is wrong
             # The same question that decided whether to ask: nothing runs that could not be judged.
             return _refusal(request, wrong)
+        if tool.off_reason and call not in context.decisions:
+            return (await run(request)).message  # it says why, and nothing happens
+        if tool.pin is not None and tool.pin.argument not in args:
+            found = await _pinned(tool, args, context)
+            return _refusal(request, found if isinstance(found, str) else _NOT_PINNED)
         ruling = self._judge(tool, args, context)
         if ruling.gate == "deny":
             return _refusal(request, f"The policy of this server denies this call of {tool.name}.")
@@ -252,6 +293,20 @@ def _action(request: ToolCallRequest, call: str, context: AssignmentContext) -> 
         # LangGraph's own record of the steps that led here, by namespace.
         steps=dict(configurable.get("checkpoint_map", {})),
     )
+
+
+async def _pinned(tool: Tool, args: Mapping[str, Any], context: AssignmentContext) -> Pinned | str:
+    """Return what a call is about, or for the model why that cannot be found out."""
+    wrong = misunderstanding(tool, args)
+    if tool.pin is None or tool.off_reason or wrong:
+        return wrong or tool.off_reason or _NOT_PINNED
+    try:
+        async with asyncio.timeout(tool.timeout_seconds):
+            return await tool.pin.find(args, context)
+    except ToolFailedError as error:
+        return error.detail
+    except Exception as error:  # noqa: BLE001 - a tool's fault must not end the agent
+        return f"The call was not made: {tool.name} failed ({type(error).__name__}) to look at it."
 
 
 async def _ask_target(tool: Tool, action: ActionCall) -> Literal["done", "not_done", "unknown"]:

@@ -59,7 +59,7 @@ from domain.errors import (
 )
 from domain.ledger import ActionLedger
 from domain.run import RunContext
-from tools.gates import COMMON_RULES, Gates
+from tools.gates import Gates
 from tools.limits import cut_result
 from tools.registry import Toolbox
 
@@ -116,10 +116,10 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         spec, run_id = self._spec, context.run_id
         write(self._gateway.book(key, spec.name, spec.tier, message, run_id=run_id))
         write(context.draft("message.completed", message_data(message_id, message), str(turn)))
-        made = sum(isinstance(m, ToolMessage) for m in request.state["messages"])
-        asks = self._acting.asks(
-            message.tool_calls, turn, room=MAX_TOOL_CALLS - made, context=context
-        )
+        room = MAX_TOOL_CALLS - sum(isinstance(m, ToolMessage) for m in request.state["messages"])
+        message, about = await self._acting.pin(message, room=room, context=context)
+        calls = message.tool_calls
+        asks = self._acting.asks(calls, turn, room=room, context=context, about=about)
         if asks:
             message = hold(message, turn, asks)
         return replace(responses[-1], result=[message, *responses[-1].result[1:]])
@@ -217,7 +217,7 @@ class AgentLoop:
         self.spec: Final = spec
         self._gateway: Final = gateway
         acting = Acting(
-            toolbox, gates or Gates(COMMON_RULES), ledger or LocalLedger(), tools=spec.tools
+            toolbox, gates or Gates(toolbox.gates), ledger or LocalLedger(), tools=spec.tools
         )
         self._graph: Final[Any] = spec.graph or create_agent(
             gateway.talking(spec.tier),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
-from domain.errors import DatabaseInUseError
-from domain.run import ApprovalMode
+from domain.artifact import MAX_INPUT_BYTES
+from domain.errors import ConfigurationError, DatabaseInUseError
 from service.bootstrap import open_services, uses_queue
 from service.commands.deciding import Approve, Person
 from service.commands.progress import Progress
@@ -25,23 +27,42 @@ TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
 """The server pings every ten seconds, so a silent minute means that it is gone."""
 
 
+def read_files(paths: Sequence[Path]) -> list[dict[str, str]]:
+    """Return files as the body of a run has them; raises `ConfigurationError` where one cannot be sent."""
+    return [
+        {"name": path.name, "content_base64": base64.b64encode(_read_file(path)).decode()}
+        for path in paths
+    ]
+
+
+def _read_file(path: Path) -> bytes:
+    """Return what a file has. One that is too large is not read: it may be of any size."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_INPUT_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(f"--file {path}: it cannot be read ({error.strerror}).") from error
+    if len(data) > MAX_INPUT_BYTES:
+        raise ConfigurationError(f"--file {path}: it has more than {MAX_INPUT_BYTES} bytes.")
+    return data
+
+
 async def run_task(
     settings: Settings,
-    task: str,
+    body: dict[str, Any],
     *,
     url: str | None,
     quiet: bool,
     approve: Approve,
-    mode: ApprovalMode = "policy",
 ) -> int:
-    """Create a run, show its progress, print it; return the exit code."""
+    """Create the run that a body asks for, show its progress, print it; return the exit code."""
     async with (
         _server(settings, url) as base_url,
         # No proxies from the environment: the server is on this machine or named by the user.
         httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT, trust_env=False) as client,
     ):
         try:
-            body = {"task": task.encode("utf-8", "replace").decode(), "approvals": {"mode": mode}}
+            body = {**body, "task": body["task"].encode("utf-8", "replace").decode()}
             return await _follow(client, body, Progress(quiet=quiet), approve)
         except httpx.HTTPError as error:
             _say(f"The server at {base_url} cannot be reached: {error!r}.")

@@ -141,6 +141,7 @@ async def get_info(parts: Parts) -> Response:
                 "outside-agents",
                 "approvals",
                 "artifacts",
+                "files",
             ],
         }
     )

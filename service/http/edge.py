@@ -16,6 +16,9 @@ from service.http.errors import problem_response
 MAX_BODY_BYTES: Final = 1_048_576
 """The largest body: a task of 32 000 characters needs at most 128 kB, plus metadata."""
 
+MAX_CREATE_BYTES: Final = 16 * 1_048_576
+"""The largest body that creates a run: its files have up to 10 MiB, and base64 makes 14 of them."""
+
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -47,25 +50,33 @@ class Edge:
         if refused:
             await _answer(scope, receive, send_with_id, *refused)
             return
-        await self._app(scope, _Bounded(receive), send_with_id)
+        await self._app(scope, _Bounded(receive, _limit(scope)), send_with_id)
 
 
-_TOO_LARGE: Final = f"The body is larger than {MAX_BODY_BYTES} bytes. Send less."
+def _limit(scope: Scope) -> int:
+    """Return how many bytes the body of a request may have."""
+    creates = (scope["method"], scope["path"]) == ("POST", "/v1/runs")
+    return MAX_CREATE_BYTES if creates else MAX_BODY_BYTES
+
+
+def _too_large(limit: int) -> str:
+    return f"The body is larger than {limit} bytes. Send less."
 
 
 class _Bounded:
     """Passes a body on up to the limit, also where no length was announced."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, limit: int) -> None:
         self._receive = receive
+        self._limit = limit
         self._bytes = 0
 
     async def __call__(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request":
             self._bytes += len(message.get("body", b""))
-            if self._bytes > MAX_BODY_BYTES:
-                raise CallerError("payload-too-large", _TOO_LARGE)
+            if self._bytes > self._limit:
+                raise CallerError("payload-too-large", _too_large(self._limit))
         return message
 
 
@@ -78,8 +89,9 @@ def _refuse(scope: Scope, headers: dict[bytes, bytes]) -> tuple[Code, str] | Non
     if "\x00" in scope["path"]:
         return "not-found", "No resource has a NUL character in its name."
     length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length) > MAX_BODY_BYTES:
-        return "payload-too-large", _TOO_LARGE
+    limit = _limit(scope)
+    if length.isdigit() and int(length) > limit:
+        return "payload-too-large", _too_large(limit)
     if scope["method"] not in {"POST", "PATCH", "PUT"} or (
         not int(length or b"0") and b"transfer-encoding" not in headers
     ):

@@ -25,6 +25,7 @@ from service.http.negotiation import (
 from service.http.openapi import problems
 from service.http.schemas import CancelIn, RunCreate, RunPage
 from service.http.sse import make_filter, stream_run
+from service.http.uploads import read_uploads
 from service.runs import NewRun
 from service.services import Services
 
@@ -43,7 +44,7 @@ Wait = Annotated[
     status_code=202,
     responses={
         200: {"model": Run, "description": "The run has ended"},
-        **problems(400, 403, 404, 406, 409, 413, 415, 422, 500, 502, 504),
+        **problems(400, 403, 404, 406, 409, 413, 415, 422, 500, 502, 503, 504),
     },
 )
 async def create_run(
@@ -84,6 +85,7 @@ async def accept(
         strategy=body.multitask_strategy,
         approval_mode=_approval_mode(body, caller),
         caller_id=caller.id,
+        files=read_uploads(body.files or ()),
         metadata=body.metadata,
         tags=list(dict.fromkeys(body.tags)),
     )

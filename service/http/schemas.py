@@ -18,9 +18,11 @@ from pydantic import (
 )
 
 from domain.approval import Approval
-from domain.artifact import Artifact
+from domain.artifact import MAX_INPUT_FILES, Artifact
+from domain.errors import ToolFailedError
 from domain.run import ApprovalMode, MultitaskStrategy, Run
 from domain.sandbox import Backend
+from tools.workspace import MAX_PATH_CHARS, split_path
 
 TASK_CHARS: Final = 32_000
 SAFE_INTEGER: Final = 2**53
@@ -72,9 +74,26 @@ def _fits_in_json(value: object) -> object:
     return value
 
 
+def _as_workspace_path(name: str) -> str:
+    """Return a file's name as the workspace has it; raises `ValueError`."""
+    try:
+        parts = split_path(name)
+    except ToolFailedError as error:
+        raise ValueError(error.detail.removesuffix(".")) from None
+    if any(part.startswith(".") for part in parts):
+        msg = f"the name {name[:80]!r} has a part that begins with a dot, which would hide the file"
+        raise ValueError(msg)
+    return "/".join(parts)
+
+
 Said = Annotated[Task, AfterValidator(says_something)]
 Name = Annotated[
     str, StringConstraints(strict=True, min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")
+]
+FileName = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=MAX_PATH_CHARS),
+    AfterValidator(_as_workspace_path),
 ]
 FiniteFloat = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Reason = Annotated[
@@ -128,8 +147,11 @@ class WebhookIn(Strict):
 class FileIn(Strict):
     """A file for the run's workspace."""
 
-    name: Name
-    content_base64: StrictStr
+    name: FileName = Field(description="A path in the workspace, such as `data/sales.csv`.")
+    content_base64: StrictStr = Field(
+        description="Its bytes in base64 with padding, without line ends; at most 5 MiB decoded, 10 MiB "
+        "for all files together."
+    )
 
 
 class CacheIn(Strict):
@@ -163,13 +185,13 @@ class RunCreate(Strict):
     multitask_strategy: MultitaskStrategy = Field(default="enqueue", description=STRATEGIES)
     webhook: WebhookIn | None = None
     cache: StrictBool | CacheIn | None = None
-    files: list[FileIn] | None = Field(default=None, max_length=50)
+    files: list[FileIn] | None = Field(default=None, max_length=MAX_INPUT_FILES)
     metadata: dict[Name, Scalar] = Field(default={}, max_length=50)
     tags: list[Name] = Field(default=[], max_length=20)
 
     def not_built(self) -> list[str]:
         """Return the pointers of fields that are valid but not available in this version."""
-        fields = ("output_schema", "webhook", "files")
+        fields = ("output_schema", "webhook")
         found = [f"/{name}" for name in fields if getattr(self, name) is not None]
         limits = ("max_cost_usd", "max_tokens", "max_seconds", "per_agent")
         found += [

@@ -52,6 +52,7 @@ def run_row(run: Run) -> dict[str, Any]:
         **run.model_dump(mode="json", include=set(_JSON)),
         "max_rounds": run.budget.max_rounds,
         "agents": None if run.agents is None else list(run.agents),
+        "files": list(run.files) or None,
     }
 
 
@@ -63,6 +64,7 @@ def run_from(row: RowMapping, usage: Usage) -> Run:
             "budget": {"max_rounds": row["max_rounds"]},
             "usage": usage,
             "links": links(row["id"]),
+            "files": row["files"] or (),
         }
     )
 

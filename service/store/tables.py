@@ -64,6 +64,8 @@ runs: Final = Table(
     Column("approval_mode", String, nullable=False, server_default="policy"),
     # How often an artifact of it was written: where that is 0, nobody has to look for any.
     Column("artifacts", Integer, nullable=False, server_default="0"),
+    # Name and size of what came with the task; the bytes lie in the run's workspace.
+    Column("files", optional_json()),
     # How far housekeeping has come with it; see `service.store.housekeeping`.
     Column("tidied", Integer, nullable=False, server_default="0"),
 )

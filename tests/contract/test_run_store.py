@@ -79,6 +79,7 @@ async def test_a_created_run_comes_back_with_every_field_as_it_was(store: SqlRun
         metadata={"a": 1, "b": None, "c": True, "d": 0.5, "e": "x"},
         tags=["night", "day", "night"],
         agents=("coder",),
+        files=({"name": "data/é.csv", "size": 0}, {"name": "b", "size": 2**31}),
     )
     created = await store.create(run, CREATED)
     assert not created.replayed

@@ -143,7 +143,6 @@ def refused_fields() -> list[str]:
 VALID = {
     "output_schema": {"type": "object"},
     "webhook": {"url": "https://example.com/hook"},
-    "files": [{"name": "a.txt", "content_base64": "YQ=="}],
     "budget.max_cost_usd": "1.50",
     "budget.max_tokens": 100,
     "budget.max_seconds": 1.5,

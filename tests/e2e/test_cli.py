@@ -65,6 +65,41 @@ def test_a_failed_run_is_printed_and_exits_1(signalbox: StartProcess, models: Mo
     assert "Traceback" not in process.stderr
 
 
+def test_files_are_sent_along_under_their_own_names(signalbox: StartProcess, folder: Path) -> None:
+    """From wherever they are; the agents find them in the run's workspace."""
+    (folder / "in").mkdir()
+    (folder / "in" / "trains.csv").write_text("month,trains\nmay,12\n")
+    (folder / "other.txt").write_text("other")
+    files = ("--file", "in/trains.csv", "--file", str(folder / "other.txt"))
+    process = signalbox("run", "--quiet", "Read the file trains.csv", *files)
+    assert process.ended() == 0, process.stderr
+    assert "may,12" in one_run(process)["result"]["output"]
+
+
+@pytest.mark.parametrize(
+    ("files", "says", "code"),
+    [
+        (["no.csv"], "--file no.csv: it cannot be read (No such file or directory).", 2),
+        (["."], "--file .: it cannot be read (Is a directory).", 2),
+        (["large"], "--file large: it has more than 5242880 bytes.", 2),
+        (["a.csv", "b/a.csv"], "files/1/name: 'a.csv' is the name of two files", 1),
+        ([".env"], "files/0/name: the name '.env' has a part that begins with a dot", 1),
+    ],
+)
+def test_a_file_that_cannot_be_sent_is_one_line(
+    signalbox: StartProcess, folder: Path, files: list[str], says: str, code: int
+) -> None:
+    (folder / "b").mkdir()
+    for name in ("a.csv", "b/a.csv", ".env"):
+        (folder / name).write_text("")
+    (folder / "large").write_bytes(b"a" * (5 * 1024**2 + 1))
+    process = signalbox("run", "Read it", *(part for name in files for part in ("--file", name)))
+    assert process.ended() == code
+    assert len(process.stderr.splitlines()) == 1, process.stderr
+    assert says in process.stderr
+    assert process.stdout == ""
+
+
 def test_quiet_says_nothing_but_the_run(signalbox: StartProcess) -> None:
     """With --quiet stderr stays empty."""
     process = signalbox("run", "--quiet", "What is 6 * 7?")

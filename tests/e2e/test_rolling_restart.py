@@ -84,8 +84,8 @@ MIGRATION: Final = '''\
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
@@ -324,7 +324,7 @@ def other(tmp_path: Path) -> Version:
 def expanded(tmp_path: Path) -> Version:
     """Return a version that needs a column and a table more, with the migration that makes them."""
     root = write_version(tmp_path / "expanded", EXPANDED)
-    (root / "service/store/migrations/versions/0004_moods.py").write_text(MIGRATION)
+    (root / "service/store/migrations/versions/0006_moods.py").write_text(MIGRATION)
     return Version(root)
 
 
@@ -606,7 +606,7 @@ def test_processes_of_two_versions_share_tables_that_were_expanded(
             assert "run `signalbox db upgrade`" in fleet.begin(expanded, *command).refused()
         upgrading = fleet.begin(expanded, "db", "upgrade")
         assert upgrading.ended() == 0, upgrading.stderr
-        assert "runs: 0003 upgraded to 0004" in upgrading.stdout
+        assert "runs: 0005 upgraded to 0006" in upgrading.stdout
         before[0].release()
 
         late = fleet.work(this)

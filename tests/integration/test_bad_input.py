@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -39,6 +40,7 @@ async def empty(standing: Product) -> AsyncIterator[Product]:
     page = (await standing.client.get("/v1/runs")).json()
     # Empty, unless an earlier test failed: one fault must not fail all that follow.
     assert [run["id"] for run in page["data"]] == [run["id"] for run in before]
+    assert not list((standing.services.settings.data_dir / "workspaces").glob("*/*"))
 
 
 class Bad(NamedTuple):
@@ -198,12 +200,81 @@ OTHER_FIELDS: Final = [
     field("budget", []),
 ]
 
+MEBIBYTES_5: Final = base64.b64encode(b"a" * 5 * MEGABYTE).decode()
+
+
+def files(*given: tuple[object, object], pointer: str, label: str) -> Bad:
+    """Return a body with files, of which one is wrong."""
+    listed = [{"name": name, "content_base64": content} for name, content in given]
+    return field("files", listed, pointer, label=label)
+
+
+def misnamed(name: object) -> Bad:
+    """Return a body in which the second of two files has a name that is refused."""
+    label = f"the name {str(name)[:20]!r}"
+    return files(("good.csv", "YQ=="), (name, "YQ=="), pointer="/files/1/name", label=label)
+
+
+BAD_NAMES: Final = [
+    *("", ".", "./", "/etc/passwd", "../a", "a/../b", "a/..", "~/a", "~", "a\\b", "C:\\a"),
+    *("a\x00", "a\nb", "a\u2028b", "a" * 1_001, "a" * 256, "\u00e4" * 128, "a/" * 16 + "a"),
+    *(".env", "a/.git/config", ".a/b", "./.env", 1, None, ["a"]),
+]
+
+BAD_BASE64: Final = [
+    "YQ",
+    "YQ=",
+    "=",
+    "YQ==\n",
+    "Y Q==",
+    " YQ==",
+    "YQ==YQ==",
+    "-_-_",
+    "é",
+    "Y*Q=",
+    1,
+]
+
+FILES: Final = [
+    field("files", "a"),
+    field("files", {}),
+    field("files", ["a"], "/files/0"),
+    field("files", [{}], "/files/0/name"),
+    field("files", [{"name": "a"}], "/files/0/content_base64"),
+    *(misnamed(name) for name in BAD_NAMES),
+    *(
+        files(("b", ""), ("a", text), pointer="/files/1/content_base64", label=f"base64 {text!r}")
+        for text in BAD_BASE64
+    ),
+    Bad(
+        "files=a surrogate",
+        b'{"task": "a", "files": [{"name": "a\\ud800", "content_base64": ""}]}',
+        pointer="/files/0/name",
+    ),
+    files(("a", ""), ("b", ""), ("a", ""), pointer="/files/2/name", label="one name twice"),
+    files(("a/b", ""), ("./a//b", ""), pointer="/files/1/name", label="one name in two spellings"),
+    files(("a", ""), ("a/b", ""), pointer="/files/0/name", label="a file that is a folder"),
+    files(("a/b/c", ""), ("a/b", ""), pointer="/files/1/name", label="a folder that is a file"),
+    files(*((str(n), "") for n in range(21)), pointer="/files", label="21 files"),
+    files(
+        ("b", ""),
+        ("a", base64.b64encode(b"a" * (5 * MEGABYTE + 1)).decode()),
+        pointer="/files/1/content_base64",
+        label="5 MiB and a byte",
+    ),
+    files(
+        ("a", MEBIBYTES_5),
+        ("b", MEBIBYTES_5),
+        ("c", "YQ=="),
+        pointer="/files",
+        label="10 MiB and a byte together",
+    ),
+]
+
 NOT_BUILT: Final = [
     field("output_schema", {"type": "object"}),
     field("output_schema", {}),
     field("webhook", {"url": "https://example.com/hook"}),
-    field("files", [{"name": "a.txt", "content_base64": "YQ=="}]),
-    field("files", []),
     field("budget", {"max_cost_usd": "1.50"}, "/budget/max_cost_usd"),
     field("budget", {"max_rounds": 3, "max_tokens": 100}, "/budget/max_tokens"),
     field("budget", {"max_seconds": 1.5}, "/budget/max_seconds"),
@@ -219,9 +290,6 @@ NOT_BUILT_AND_WRONG: Final = [
     field("webhook", {"url": "ftp://example.com"}, "/webhook/url"),
     field("webhook", {"url": "here"}, "/webhook/url"),
     field("webhook", {"url": "https://example.com", "events": "all"}, "/webhook/events"),
-    field("files", [{}], "/files/0/name"),
-    field("files", [{"name": 1, "content_base64": ""}], "/files/0/name"),
-    field("files", "a"),
     field("budget", {"max_cost_usd": 0}, "/budget/max_cost_usd"),
     field("budget", {"max_cost_usd": "much"}, "/budget/max_cost_usd"),
     field("budget", {"max_cost_usd": "NaN"}, "/budget/max_cost_usd"),
@@ -239,6 +307,7 @@ BODIES: Final = [
     *ROUNDS,
     *METADATA,
     *OTHER_FIELDS,
+    *FILES,
     *NOT_BUILT,
     *NOT_BUILT_AND_WRONG,
 ]
@@ -315,12 +384,20 @@ async def _pieces(size: int) -> AsyncIterator[bytes]:
         yield b"a" * 65_536
 
 
-@pytest.mark.parametrize("path", ["/v1/runs", "/api/workflow", f"/v1/runs/{UNKNOWN}/cancel"])
-async def test_a_body_over_one_mebibyte_is_refused(empty: Product, path: str) -> None:
-    """The size is bounded whether or not the body's length is announced."""
-    announced = await empty.client.post(path, content=b" " * (MEGABYTE + 1), headers=JSON)
-    assert_problem(announced, "payload-too-large")
-    chunked = await empty.client.post(path, content=_pieces(MEGABYTE + 1), headers=JSON)
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [
+        ("/v1/runs", 16 * MEGABYTE),
+        ("/api/workflow", MEGABYTE),
+        (f"/v1/runs/{UNKNOWN}/cancel", MEGABYTE),
+        (f"/v1/runs/{UNKNOWN}/decisions", MEGABYTE),
+    ],
+)
+async def test_a_body_over_its_limit_is_refused(empty: Product, path: str, limit: int) -> None:
+    """Whether or not its length is announced; only what may bring files may be larger than 1 MiB."""
+    announced = await empty.client.post(path, content=b" " * (limit + 1), headers=JSON)
+    assert str(limit) in assert_problem(announced, "payload-too-large")["detail"]
+    chunked = await empty.client.post(path, content=_pieces(limit + 1), headers=JSON)
     assert chunked.request.headers["transfer-encoding"] == "chunked"
     assert_problem(chunked, "payload-too-large")
 

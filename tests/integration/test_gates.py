@@ -182,12 +182,16 @@ async def test_a_mandatory_gate_is_lifted_by_nobody(
     assert [target.count("/note"), target.count("/pay")] == [4, 2]
 
 
-async def test_production_asks_before_programs_and_files(
+async def test_an_operator_has_programs_and_files_asked_about(
     start: Start, models: FakeModelServer
 ) -> None:
     """Programs even where the caller wants to be asked nothing."""
+    rules = [
+        {"tool": "run_python", "gate": "ask", "mandatory": True},
+        {"tool": "write_file", "gate": "ask"},
+    ]
     models.add(*one_turn(PRINT, WRITE, ("list_files", {})))
-    async with start(models=models, env="production") as product:
+    async with start(models=models, gates=json.dumps(rules)) as product:
         run_id = await start_run(product)
         await waiting(product, run_id)
         found = await pending(product, run_id)
@@ -207,6 +211,18 @@ async def test_production_asks_before_programs_and_files(
         tools = (await product.client.get("/v1/tools")).json()["data"]
     gates = {tool["name"]: tool["gate"] for tool in tools}
     assert (gates["run_python"], gates["write_file"]) == ("ask", "ask")
+
+
+async def test_each_tool_brings_its_own_gates(start: Start) -> None:
+    """The same ones wherever the server runs: what only touches the run's own folder asks nobody."""
+    async with start() as product:
+        listing = (await product.client.get("/v1/tools")).json()
+    gates = {tool["name"]: tool["gate"] for tool in listing["data"]}
+    asking = {name for name, gate in gates.items() if gate != "auto"}
+    assert asking == {"http_request", "publish_file", "ask_user"}
+    assert {tool["effect"] for tool in listing["data"] if tool["name"] in asking} == {
+        *("external", "none"),
+    }
 
 
 async def test_a_host_that_is_not_listed_asks_nobody(
@@ -248,6 +264,7 @@ async def test_tools_are_listed_with_their_gates(start: Start, tmp_path: Path) -
         "read_file": "auto",
         "write_file": "deny",
         "list_files": "auto",
+        "publish_file": "ask",
         "http_request": "rules",
         "ask_user": "ask",
     }
@@ -297,12 +314,6 @@ async def test_a_bad_rule_stops_the_start_with_one_line(
     assert "SIGNALBOX_GATES" in str(stopped.value)
     assert says in str(stopped.value)
     assert "\n" not in str(stopped.value)
-
-
-async def test_production_does_not_start_with_programs_that_run_unasked(tmp_path: Path) -> None:
-    rules = [{"tool": "run_python", "gate": "auto"}]
-    with pytest.raises(ConfigurationError, match="run_python run unasked in production"):
-        await open_and_close(tmp_path, env="production", gates=json.dumps(rules))
 
 
 async def test_a_rule_says_who_decides_and_how_long_it_has(

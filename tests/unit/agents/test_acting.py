@@ -10,7 +10,7 @@ from agents._kit.acting import Acting
 from agents._kit.local_ledger import LocalLedger
 from agents._kit.outcomes import IN_DOUBT, AssignmentContext, message_drafts
 from domain.agent import Assignment
-from tools.gates import COMMON_RULES, Gates
+from tools.gates import Gates
 from tools.knowledge import Knowledge
 from tools.registry import build_toolbox
 from tools.sandbox.unsafe_local import UnsafeLocal
@@ -31,7 +31,7 @@ def test_a_tool_that_the_agent_was_not_offered_asks_nobody(tmp_path: Path) -> No
         run_id="run_1", assignment=Assignment(agent="analyst", task="", path="analyst", round=1)
     )
     for tools, asked in ((("read_file",), 0), (("read_file", "http_request"), 1)):
-        acting = Acting(toolbox, Gates(COMMON_RULES), LocalLedger(), tools=tools)
+        acting = Acting(toolbox, Gates(toolbox.gates), LocalLedger(), tools=tools)
         asks = acting.asks([CALL], 0, room=9, context=work)
         assert len(asks) == asked
 

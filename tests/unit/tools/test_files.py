@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from domain.errors import ToolFailedError
+from domain.tool import MAX_RESULT_CHARS
 from tools import workspace as limits
-from tools.files import make_list_files, make_read_file, make_write_file
+from tools.files import MAX_LISTED, make_list_files, make_read_file, make_write_file
 
 READ, WRITE, LIST = make_read_file(), make_write_file(), make_list_files()
 
@@ -92,23 +93,63 @@ async def test_a_folder_is_not_a_file(call: Any) -> None:
         await call(WRITE, path="folder/a/b", content="x")
 
 
-async def test_a_huge_file_is_refused_and_a_long_one_is_cut(workspace: Path, call: Any) -> None:
+async def test_a_long_file_is_cut_with_how_much_was_left_out(workspace: Path, call: Any) -> None:
     workspace.mkdir(parents=True)
-    (workspace / "huge").write_bytes(b"x" * (limits.MAX_FILE_BYTES + 1))
     (workspace / "long").write_bytes(b"x" * 100_000)
-    with pytest.raises(ToolFailedError, match="larger than"):
-        await call(READ, path="huge")
-    assert "characters left out" in (await call(READ, path="long")).content
+    text = (await call(READ, path="long")).content
+    assert MAX_RESULT_CHARS - 5 < len(text) <= MAX_RESULT_CHARS
+    shown = text.count("x")
+    assert text == f"{'x' * shown}\n[{100_000 - shown} characters left out]"
+
+
+@pytest.mark.parametrize("character", ["x", "\u00e4", "\U0001f682"])
+@pytest.mark.parametrize("before", range(4))
+async def test_of_a_huge_file_the_beginning_is_read(
+    workspace: Path, call: Any, character: str, before: int
+) -> None:
+    """Wherever the cut goes through; a model can see what a table's columns are called."""
+    workspace.mkdir(parents=True)
+    data = b"y" * before + character.encode() * (limits.MAX_FILE_BYTES + 1)
+    (workspace / "huge").write_bytes(data)
+    text = (await call(READ, path="huge")).content
+    shown, _, note = text.rpartition("\n")
+    assert data.startswith(shown.encode())
+    assert len(shown) == limits.SHOWN_CHARS
+    assert note == f"[{len(data) - len(shown.encode())} of {len(data)} bytes left out]"
+    assert len(text) <= MAX_RESULT_CHARS
+
+
+async def test_no_file_is_written_that_could_not_be_read_as_a_whole(
+    workspace: Path, call: Any
+) -> None:
     with pytest.raises(ToolFailedError, match="a file may have"):
         await call(WRITE, path="new", content="x" * (limits.MAX_FILE_BYTES + 1))
     assert not (workspace / "new").exists()
 
 
-@pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"a\0b"])
-async def test_a_binary_file_is_refused(data: bytes, workspace: Path, call: Any) -> None:
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"a\0b", b"ok\xc3"])
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("a.bin", ""), ("a.XLSX", "run_python"), ("b/a.csv", "describe_table")]
+)
+async def test_a_binary_file_never_reaches_a_prompt(
+    data: bytes, name: str, remedy: str, workspace: Path, call: Any
+) -> None:
+    """The refusal names the size and, for a table, the tools that can read it."""
+    (workspace / "b").mkdir(parents=True)
+    (workspace / name).write_bytes(data)
+    with pytest.raises(
+        ToolFailedError, match=rf"binary \({len(data)} bytes\).*{remedy}"
+    ) as refused:
+        await call(READ, path=name)
+    assert ("table" in refused.value.detail) == bool(remedy)
+
+
+async def test_a_huge_binary_file_is_refused_with_its_whole_size(
+    workspace: Path, call: Any
+) -> None:
     workspace.mkdir(parents=True)
-    (workspace / "a.bin").write_bytes(data)
-    with pytest.raises(ToolFailedError, match="binary"):
+    (workspace / "a.bin").write_bytes(b"\xff" * (2 * limits.MAX_FILE_BYTES))
+    with pytest.raises(ToolFailedError, match=rf"binary \({2 * limits.MAX_FILE_BYTES} bytes\)"):
         await call(READ, path="a.bin")
 
 
@@ -120,12 +161,19 @@ async def test_content_that_is_not_text_is_refused(call: Any) -> None:
 async def test_a_full_workspace_takes_no_new_file_but_keeps_taking_changes(
     workspace: Path, call: Any
 ) -> None:
+    """Folders count too, as they do for programs."""
     workspace.mkdir(parents=True)
-    for number in range(limits.MAX_FILES):
-        (workspace / f"{number:03}").write_text("x")
+    for number in range(limits.MAX_FILES // 2):
+        (workspace / f"{number:04}").write_text("x")
+        (workspace / f"folder{number:04}").mkdir()
+    for path in ("one-more", "folder0001/one-more"):
+        with pytest.raises(ToolFailedError, match="full"):
+            await call(WRITE, path=path, content="x")
+    (workspace / "folder0000").rmdir()
+    await call(WRITE, path="0000", content="changed")
     with pytest.raises(ToolFailedError, match="full"):
-        await call(WRITE, path="one-more", content="x")
-    await call(WRITE, path="000", content="changed")
+        await call(WRITE, path="new/one-more", content="x")
+    await call(WRITE, path="folder0001/one-more", content="x")
 
 
 async def test_a_workspace_takes_no_more_bytes_than_its_limit(workspace: Path, call: Any) -> None:
@@ -141,12 +189,12 @@ async def test_a_listing_is_bounded_and_names_cannot_forge_lines(
 ) -> None:
     workspace.mkdir(parents=True)
     (workspace / "0\nforged.txt (1 bytes)").write_text("x")
-    for number in range(limits.MAX_FILES + 5):
+    for number in range(MAX_LISTED + 5):
         (workspace / f"f{number:03}").write_text("x")
     lines = (await call(LIST)).content.splitlines()
-    assert len(lines) == limits.MAX_FILES + 1
+    assert len(lines) == MAX_LISTED + 1
     assert lines[0].startswith("'0\\nforged")
-    assert "more files" in lines[-1]
+    assert lines[-1] == "(there are 6 more files, which are not listed)"
 
 
 async def test_what_is_written_is_kept_for_the_user(call: Any, workspace: Path) -> None:

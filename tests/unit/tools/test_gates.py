@@ -25,7 +25,7 @@ def toolbox(tmp_path: Path) -> Toolbox:
 
 def gates(toolbox: Toolbox, *rules: dict[str, Any]) -> Gates:
     parsed = [GateRule.model_validate(rule) for rule in rules]
-    return make_gates(parsed, toolbox, env="development")
+    return make_gates(parsed, toolbox)
 
 
 @pytest.mark.parametrize("path", ["reports/a", "./reports/a", "reports//a", ".//reports/./a"])

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from langchain_core.messages import AIMessage
@@ -9,7 +9,10 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 
 from domain.errors import ConfigurationError, ToolFailedError
+from domain.gates import When
 from domain.run import RunContext
+from domain.tool import Effect
+from tools.gates import make_gates
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
 from tools.sandbox.off import NoSandbox
@@ -21,6 +24,7 @@ EFFECTS = {
     "read_file": "none",
     "write_file": "workspace",
     "list_files": "none",
+    "publish_file": "external",
     "http_request": "external",
     "ask_user": "none",
 }
@@ -57,6 +61,7 @@ def test_the_model_sees_described_arguments_and_no_runtime(toolbox: Toolbox) -> 
         "read_file": {"path"},
         "write_file": {"path", "content"},
         "list_files": set(),
+        "publish_file": {"path", "sha256"},
         "http_request": {"method", "url", "headers", "body"},
         "ask_user": {"question"},
     }
@@ -66,6 +71,26 @@ def test_the_model_sees_described_arguments_and_no_runtime(toolbox: Toolbox) -> 
         assert set(schema["properties"]) == expected[name]
         assert all(one["description"] for one in schema["properties"].values())
         assert "\n" not in tool.description
+
+
+def test_each_tool_declares_what_the_service_has_to_know(toolbox: Toolbox) -> None:
+    """What changes the world asks, unless a call of it only reads; what does not asks nobody."""
+    gates = make_gates([], toolbox)
+    for tool in toolbox.select(toolbox.names):
+        assert tool.tool.description.endswith(".")
+        assert tool.timeout_seconds > 0
+        assert tool.effect in get_args(Effect)
+        assert {rule.tool for rule in tool.gates} <= {tool.name}
+        usual = gates.usual(tool)
+        if tool.effect == "external":
+            assert usual in {"ask", "rules"}
+            assert tool.gates[-1].when == When()
+            assert tool.gates[-1].gate == "ask"
+        else:
+            assert usual == ("ask" if tool.control else "auto")
+        if tool.pin is not None:
+            properties: dict[str, Any] = tool.tool.tool_call_schema.model_json_schema()  # type: ignore[union-attr]  # never a dict here
+            assert tool.pin.argument not in properties["required"]
 
 
 def _graph(toolbox: Toolbox) -> Any:
