@@ -54,6 +54,9 @@ def make_describe_table(sandbox: Sandbox) -> BaseTool:
     """Return the tool `describe_table`."""
 
     async def describe_table(path: str, runtime: ToolRuntime[RunContext, Any]) -> str:
+        reason = tables_off_reason(sandbox)
+        if reason:
+            raise ToolFailedError(reason)
         folder = runtime.context.workspace
         name = await asyncio.to_thread(_find, folder, path)
         program = await asyncio.to_thread(write_program, name)

@@ -77,7 +77,7 @@ def draw_series(text: str, libraries: Collection[str]) -> str:
         return ""
     if chart_kind(text) == "histogram":
         head = _SERIES.format(
-            draw='bars = axes.hist(values, bins="auto", edgecolor="white")',
+            draw='bars = axes.hist(values, bins=min(30, max(5, len(values) // 5)), edgecolor="white")',
             title=r"Distribution of {len(values)} values",
             x="value",
             y="count",

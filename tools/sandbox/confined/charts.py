@@ -295,7 +295,8 @@ def _value(value: Any) -> Any:
     if isinstance(value, dt.datetime | dt.date):
         return value.isoformat().removesuffix("T00:00:00")
     if type(value).__name__ == "datetime64":
-        return str(value)[:29].partition("T00:00:00")[0]
+        whole, dot, fraction = str(value).partition(".")
+        return f"{whole}{dot}{fraction}" if fraction.strip("0") else whole.removesuffix("T00:00:00")
     if isinstance(value, bool | int):
         return value
     try:
