@@ -38,7 +38,7 @@ _FIGURES: Final[tuple[tuple[Figure, str], ...]] = (
     ("std", r"\bstd\b|\bstandard deviation|\bspread\b|\bdeviation"),
 )
 _OVER_TIME: Final = re.compile(
-    r"\btrend|\bgrow(?:th|s|ing|n)?\b|\bgrew\b|\bover time\b|\bdevelop(?:s|ed|ment)?\b"
+    r"\btrend|\bgrow(?:th|s|ing|n)?\b|\bgrew\b|\bover time\b|\bdevelop\w{0,5}\b"
     r"|\bchanged?\b|\bslope\b|\bforecast|\bpredict|\bextrapolat|\brising\b|\bfalling\b",
     re.IGNORECASE,
 )
@@ -70,7 +70,7 @@ _MONEY: Final = re.compile(
 _IDENTIFIER: Final = re.compile(r"\b(?:id|uuid|index|nr|no|zip|postcode|phone)\b")
 _BEYOND: Final = re.compile(
     r"\b(?:explain(?: why)?|why|interpret\w{0,6}|recommend\w{0,8}|conclu\w{1,6}|advi[sc]e|suggest\w{0,6}|anomal\w{1,5}"
-    r"|outliers?|cluster\w{0,6}|regression|p-values?|t-tests?|significan\w{1,3}|season\w{1,6}|percentiles?|quartiles?"
+    r"|outliers?|cluster\w{0,6}|regression|p-values?|t-tests?|significant\w{0,2}|significance|season\w{1,6}|percentiles?|quartiles?"
     r"|pivot\w{0,3}|joins?|merged?|translate|clean(?:ed|ing)?|heat\s?maps?|dashboard|box\s?plots?|three-dimensional)\b",
     re.IGNORECASE,
 )

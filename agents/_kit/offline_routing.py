@@ -14,7 +14,7 @@ from agents._kit.hints import (
     refuses_agent,
 )
 from agents._kit.offline_arithmetic import find_expressions
-from agents._kit.offline_clauses import SCAN_CHARS, Clause, split_task
+from agents._kit.offline_clauses import SCAN_CHARS, Clause, only_comments, split_task
 from agents._kit.offline_code import find_code, is_python
 from agents._kit.offline_numbers import find_series
 from agents._kit.offline_statistics import asks_figure
@@ -139,6 +139,8 @@ def _must_wait(clause: Clause, spec: AgentSpec, last: Part) -> bool:
 
 def _belongs(clause: Clause, spec: AgentSpec, last: Part) -> bool:
     """Return whether the clause is better left with the one before it."""
+    if only_comments(clause.text):
+        return True
     if FALLBACK_TOOL in spec.tools and _COMMENTS.match(clause.text):
         # "… and explain them" wants words about a result, and no search can bring those.
         return _POINTS_BACK.search(clause.text) is not None

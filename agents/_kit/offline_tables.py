@@ -56,7 +56,8 @@ _LOOKING_UP: Final = re.compile(
 _ABOUT_DATA: Final = re.compile(
     r"\b(?:this|these|it|data|data\s?sets?|files?|tables?|sheets?|spreadsheets?|attach\w{0,5}|columns?|rows?)\b"
     rf"|{ASKED}|\b(?:mean|averag|median|sum|total|min|max|highest|lowest|most|least|best|worst|how many|count)"
-    r"|\b(?:trend|grow|over time|correlat|forecast|predict|analy[sz]|summar|statistic|describ|figures|per|by)",
+    r"|\b(?:trend|grow|over time|correlat|forecast|predict|analy[sz]|summary|summari[sz]e|statistic)"
+    r"|\b(?:describe|figures|per|by)\b",
     re.IGNORECASE,
 )
 _TABLE_WEIGHT: Final = 3.0

@@ -16,7 +16,7 @@ from agents._kit.offline_answers import (
 )
 from agents._kit.offline_arithmetic import find_expressions, write_arithmetic
 from agents._kit.offline_charts import asks_chart
-from agents._kit.offline_clauses import split_task
+from agents._kit.offline_clauses import Clause, only_comments, split_task
 from agents._kit.offline_code import find_code, is_python, read_pasted
 from agents._kit.offline_numbers import find_range, find_series, find_unread
 from agents._kit.offline_programs import Program
@@ -224,8 +224,11 @@ def _own_part(desk: Desk) -> str:
     clauses = split_task(text, [spec.name for spec in desk.specs])
     if not clauses[1:] or not desk.specs:
         return text
-    own = []
-    for clause in clauses:
+    own: list[Clause] = []
+    for number, clause in enumerate(clauses):
+        if only_comments(clause.text) and own and clauses[number - 1] is own[-1]:
+            own.append(clause)
+            continue
         best = weigh_for_tables(clause.text, desk.specs, desk.prompt.files)[0]
         # What every agent has besides its own tools tells nothing about who it is.
         if best.weight == 0 or {*best.spec.tools, ASK_USER} == {*desk.tools, ASK_USER}:
