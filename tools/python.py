@@ -37,6 +37,16 @@ _HINTS: Final = {
 }
 """What a model should know to do better, by the name of the exception."""
 
+_BESIDES: Final = "Besides the standard library there are "
+
+_NARROW: Final = {
+    "monty": (
+        "The interpreter is a small one: plain functions and data, of the standard library little more than "
+        "math, json, re, csv and datetime, no generators and no classes that inherit. "
+    )
+}
+"""What the programs of a back end have to do without."""
+
 _STOPPED: Final = {
     "wall_time": "was stopped after {wall} s",
     "cpu_time": "was stopped after {cpu} s of processor time",
@@ -86,13 +96,20 @@ def make_run_python(
 
 def _describe(sandbox: Sandbox) -> str:
     libraries = sandbox.state.libraries
-    more = f"Besides the standard library there are {', '.join(libraries)}. " if libraries else ""
+    more = f"{_BESIDES}{', '.join(libraries)}. " if libraries else ""
+    more += _NARROW.get(sandbox.state.backend, "")
     charts = "Open matplotlib figures are saved as files. " if "matplotlib" in libraries else ""
     return (
         "Run a Python program and return what it prints; a last line that is an expression prints its "
         f"value. {more}{charts}It works in the run's workspace, without network or other processes; files "
         "that it writes there are kept for the user."
     )
+
+
+def read_libraries(description: str) -> tuple[str, ...]:
+    """Return the libraries that a description of `run_python` names."""
+    listed = description.partition(_BESIDES)[2].partition(". ")[0]
+    return tuple(listed.split(", ")) if listed else ()
 
 
 def _refuse_unrunnable(code: str) -> None:

@@ -25,6 +25,7 @@ from tools.knowledge import Knowledge
 from tools.publish import OFF, OutputFolder, make_publish_file, pin_file
 from tools.python import make_run_python
 from tools.search import make_search_documents
+from tools.tables import make_describe_table, tables_off_reason
 from tools.workspace import split_path
 
 FILE_SECONDS: Final = 10.0
@@ -210,6 +211,14 @@ def build_toolbox(
                 off_reason=code_off_reason,
                 facts=_code_facts,
                 has_facts=frozenset({"size"}),
+            ),
+            Tool(
+                tool=make_describe_table(sandbox),
+                effect="none",
+                timeout_seconds=CODE_SECONDS,
+                off_reason=tables_off_reason(sandbox),
+                facts=_file_facts,
+                has_facts=frozenset({"path"}),
             ),
             Tool(
                 tool=make_read_file(),

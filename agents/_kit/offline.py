@@ -33,10 +33,11 @@ from typing_extensions import override
 
 from agents._kit.offline_answers import NEEDS_MODEL, compose_answer
 from agents._kit.offline_routing import decide_route
-from agents._kit.offline_work import Call, Desk, Reply, read_output, reply
+from agents._kit.offline_work import RUN, Call, Desk, Reply, read_output, reply
 from agents._kit.prompts import PromptParts, read_prompt
 from domain.agent import AgentSpec
 from domain.routing import Route
+from tools.python import read_libraries
 
 MODEL_NAME: Final = "offline-planner"
 PROVIDER: Final = "offline"
@@ -167,7 +168,9 @@ class OfflineChatModel(BaseChatModel):
         if tools:
             results = [m for m in messages[start + 1 :] if isinstance(m, ToolMessage)]
             outputs = [read_output(m.text, failed=m.status == "error") for m in results]
-            return reply(Desk(prompt, _arguments_of(tools), outputs, self.specs))
+            return reply(
+                Desk(prompt, _arguments_of(tools), outputs, self.specs, _libraries_of(tools))
+            )
         if prompt.assignment or not prompt.results:
             return Reply(NEEDS_MODEL)
         return Reply(compose_answer(prompt.results))
@@ -184,7 +187,8 @@ class OfflineChatModel(BaseChatModel):
         if "\n<results>\n" in text and not prompt.results:
             # Results that cannot be told apart are results all the same: going on would never end.
             return Route(reason="There are results.", assignments=[]).model_dump_json()
-        return decide_route(prompt.task, prompt.results, specs).model_dump_json()
+        route = decide_route(prompt.task, prompt.results, specs, prompt.files)
+        return route.model_dump_json()
 
     def _chunks(
         self, messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]
@@ -234,6 +238,12 @@ def _arguments_of(tools: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
         for function in functions
         if "name" in function
     }
+
+
+def _libraries_of(tools: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    functions = [tool.get("function", {}) for tool in tools]
+    described = [f.get("description", "") for f in functions if f.get("name") == RUN]
+    return read_libraries(described[0]) if described else ()
 
 
 def _tool_calls(call: Call | None, messages: Sequence[BaseMessage]) -> list[Any]:

@@ -24,6 +24,14 @@ def explain_limit(what: str) -> str:
     return f"Not done: {what}. That needs a language model, and none is configured. {REMEDY}"
 
 
+def explain_missing(what: str, library: str) -> str:
+    """Return the sentence that says what the sandbox of this server lacks for something."""
+    return (
+        f"Not done: {what}. That needs {library}, which programs cannot import on this server: its "
+        "sandbox is one without libraries (see SIGNALBOX_SANDBOX)."
+    )
+
+
 def explain_unread(part: str) -> str:
     """Return the sentence that says which part of a list of numbers was not understood."""
     return (

@@ -76,6 +76,18 @@ _MORE_VERBS: Final = (
 _ASKS: Final = re.compile(rf"{_POLITE}(?:{_VERBS}|{_MORE_VERBS})\b", re.IGNORECASE)
 
 
+_COMMENT: Final = re.compile(
+    r"(?:then )?(?:explain|interpret|comment|discuss)(?: (?:why|how|on|it|this|that|them|these|the (?:results?"
+    r"|charts?|figures?|numbers?|trends?))){0,3}[.?! ]{0,5}",
+    re.IGNORECASE,
+)
+
+
+def only_comments(text: str) -> bool:
+    """Return whether a clause wants words about what the one before it brings, and nothing else."""
+    return _COMMENT.fullmatch(text) is not None
+
+
 def split_task(task: str, names: Sequence[str] = ()) -> list[Clause]:
     """Return the clauses of a task, at least one; `names` are the agents it may speak to."""
     if len(task) > SCAN_CHARS:

@@ -12,13 +12,13 @@ from agents._kit.hints import (
     names_agent,
     pick_agent,
     refuses_agent,
-    weigh_agents,
 )
 from agents._kit.offline_arithmetic import find_expressions
-from agents._kit.offline_clauses import SCAN_CHARS, Clause, split_task
+from agents._kit.offline_clauses import SCAN_CHARS, Clause, only_comments, split_task
 from agents._kit.offline_code import find_code, is_python
 from agents._kit.offline_numbers import find_series
 from agents._kit.offline_statistics import asks_figure
+from agents._kit.offline_tables import DESCRIBE, mentions_table, tables_of, weigh_for_tables
 from agents._kit.prompts import ResultText
 from domain.agent import AgentSpec
 from domain.routing import Route, RouteAssignment
@@ -51,9 +51,17 @@ class Part(NamedTuple):
     """Whether anything in the text suggests the agent."""
 
 
-def decide_route(task: str, results: Sequence[ResultText], specs: Sequence[AgentSpec]) -> Route:
-    """Return who works next; nobody once every part of the task has a result or has failed."""
-    parts = divide_task(task, specs)
+def decide_route(
+    task: str,
+    results: Sequence[ResultText],
+    specs: Sequence[AgentSpec],
+    files: Sequence[str] = (),
+) -> Route:
+    """Return who works next; nobody once every part of the task has a result or has failed.
+
+    `files` are the names of what came with the task.
+    """
+    parts = divide_task(task, specs, files)
     done = len({result.round for result in results})
     due = [part for part in parts if part.round == done]
     if not due:
@@ -63,17 +71,24 @@ def decide_route(task: str, results: Sequence[ResultText], specs: Sequence[Agent
     return Route(reason=_say_why(due, waiting=waiting), assignments=assignments)
 
 
-def divide_task(task: str, specs: Sequence[AgentSpec]) -> list[Part]:
+def divide_task(task: str, specs: Sequence[AgentSpec], files: Sequence[str] = ()) -> list[Part]:
     """Return the parts of a task, in order; one part unless it plainly has several."""
     specs = [spec for spec in specs if not refuses_agent(task, spec)] or specs
     clauses = split_task(task, [spec.name for spec in specs]) if _is_prose(task) else []
     parts: list[Part] = []
     for clause in clauses:
-        _add_clause(parts, clause, specs)
+        _add_clause(parts, clause, specs, files)
     if parts[1:]:
-        return [_add_numbers(part, task) for part in parts]
-    best = _weigh_best(task, specs)
-    return [Part(task.strip(), best.spec if best.weight else pick_agent(task, specs), 0)]
+        return [_add_numbers(part, task, files) for part in parts]
+    best = _weigh_best(task, specs, files)
+    spec = best.spec if best.weight else _pick(task, specs, files)
+    return [Part(task.strip(), spec, 0)]
+
+
+def _pick(text: str, specs: Sequence[AgentSpec], files: Sequence[str]) -> AgentSpec:
+    """Return who takes what suggests nobody: with a table, whoever can look into it."""
+    able = [spec for spec in specs if DESCRIBE in spec.tools] if tables_of(files) else []
+    return able[0] if able else pick_agent(text, specs)
 
 
 def _is_prose(task: str) -> bool:
@@ -84,10 +99,12 @@ def _is_prose(task: str) -> bool:
     return pasted is None or "`" in task
 
 
-def _add_clause(parts: list[Part], clause: Clause, specs: Sequence[AgentSpec]) -> None:
-    best = _weigh_best(clause.text, specs)
+def _add_clause(
+    parts: list[Part], clause: Clause, specs: Sequence[AgentSpec], files: Sequence[str]
+) -> None:
+    best = _weigh_best(clause.text, specs, files)
     if not parts:
-        spec = best.spec if best.weight else pick_agent(clause.text, specs)
+        spec = best.spec if best.weight else _pick(clause.text, specs, files)
         parts.append(Part(clause.text, spec, 0, best.weight > 0))
         return
     last = parts[-1]
@@ -105,9 +122,9 @@ def _add_clause(parts: list[Part], clause: Clause, specs: Sequence[AgentSpec]) -
         parts.append(Part(clause.text, best.spec, round_))
 
 
-def _weigh_best(text: str, specs: Sequence[AgentSpec]) -> Weighed:
+def _weigh_best(text: str, specs: Sequence[AgentSpec], files: Sequence[str]) -> Weighed:
     """Return the most suggested agent; pasted code goes to one that can run it."""
-    weighed = weigh_agents(text, specs)
+    weighed = weigh_for_tables(text, specs, files)
     best = weighed[0]
     pasted = find_code(text)
     if pasted is None or not is_python(pasted) or names_agent(text, best.spec):
@@ -122,6 +139,8 @@ def _must_wait(clause: Clause, spec: AgentSpec, last: Part) -> bool:
 
 def _belongs(clause: Clause, spec: AgentSpec, last: Part) -> bool:
     """Return whether the clause is better left with the one before it."""
+    if only_comments(clause.text):
+        return True
     if FALLBACK_TOOL in spec.tools and _COMMENTS.match(clause.text):
         # "… and explain them" wants words about a result, and no search can bring those.
         return _POINTS_BACK.search(clause.text) is not None
@@ -138,7 +157,10 @@ def _stands_alone(clause: Clause, spec: AgentSpec) -> bool:
         return False
     computes = _RUN in spec.tools and FALLBACK_TOOL not in spec.tools
     return not computes or bool(
-        find_series(clause.text) or find_expressions(clause.text) or _CODING.search(clause.text)
+        find_series(clause.text)
+        or find_expressions(clause.text)
+        or _CODING.search(clause.text)
+        or mentions_table(clause.text)
     )
 
 
@@ -146,10 +168,11 @@ def _link(clause: Clause) -> str:
     return "then " if clause.relation == "dependent" else ""
 
 
-def _add_numbers(part: Part, task: str) -> Part:
+def _add_numbers(part: Part, task: str, files: Sequence[str]) -> Part:
     """Give a part of the first round the numbers it speaks of but does not hold."""
     lacks = (
         _RUN in part.spec.tools
+        and not (DESCRIBE in part.spec.tools and (tables_of(files) or mentions_table(part.text)))
         and part.round == 0
         and asks_figure(part.text)
         and not _CODING.search(part.text)
@@ -179,6 +202,8 @@ def _reason(part: Part) -> str:
         return f"the task asks for the {part.spec.name}"
     if FALLBACK_TOOL in part.spec.tools:
         return "the question needs sources"
+    if DESCRIBE in part.spec.tools and mentions_table(part.text):
+        return "the table needs analysing"
     if _RUN in part.spec.tools:
         code = "write_file" in part.spec.tools or _CODING.search(part.text)
         return "the code needs writing and running" if code else "the numbers need computing"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
 from agents._kit.offline_answers import explain_limit, fence
-from agents._kit.offline_programs import Program
+from agents._kit.offline_charts import draw_series, explain_no_chart
+from agents._kit.offline_programs import SHOW, Program
 
 LISTED: Final = 12
 """Numbers an answer repeats one by one."""
@@ -25,6 +26,8 @@ class Figure(NamedTuple):
     usual: bool = True
     """Whether it is computed unasked."""
     unit: str = ""
+    needs: tuple[str, ...] = ()
+    """The steps before it, in their order: keys of `_STEPS`."""
 
 
 def _several(values: Sequence[float]) -> bool:
@@ -60,16 +63,24 @@ FIGURES: Final = (
     Figure(
         "sum", "sum(values)", r"\bsums?\b|\btotal\b|\badd(?:ed)?(?: \w{1,12}){0,2} up\b|\badd\b"
     ),
-    Figure("mean", "statistics.mean(values)", r"\bmeans?\b|\baverag"),
-    Figure("median", "statistics.median(values)", r"\bmedian"),
+    Figure("mean", "mean", r"\bmeans?\b|\baverag", needs=("mean",)),
+    Figure("median", "median", r"\bmedian", needs=("median",)),
     Figure(
         "stdev",
-        "statistics.stdev(values)",
+        "math.sqrt(variance)",
         r"\bstd|\bstandard deviation|\bspread\b|\bdeviation",
         _several,
+        needs=("mean", "variance"),
     ),
-    Figure("variance", "statistics.variance(values)", r"\bvariance", _several, usual=False),
-    Figure("mode", "statistics.mode(values)", r"\bmode\b|\bmost (?:common|frequent)", usual=False),
+    Figure(
+        "variance",
+        "variance",
+        r"\bvariance",
+        _several,
+        usual=False,
+        needs=("mean", "variance"),
+    ),
+    Figure("mode", "mode", r"\bmode\b|\bmost (?:common|frequent)", usual=False, needs=("mode",)),
     Figure("min", "min(values)", r"\bmin\b|\bminimum|\bsmallest|\blowest"),
     Figure("max", "max(values)", r"\bmax\b|\bmaximum|\blargest|\bhighest|\bbiggest"),
     Figure("range", "max(values) - min(values)", r"\brange\b", usual=False),
@@ -94,8 +105,14 @@ FIGURES: Final = (
         _keeps_positive,
         unit="%",
     ),
-    Figure("slope per step", "slope", _TREND, _many),
-    Figure("next value by linear trend", "intercept + slope * len(values)", _NEXT, _many),
+    Figure("slope per step", "slope", _TREND, _many, needs=("mean", "slope")),
+    Figure(
+        "next value by linear trend",
+        "intercept + slope * len(values)",
+        _NEXT,
+        _many,
+        needs=("mean", "slope"),
+    ),
 )
 
 _ANY_FIGURE: Final = re.compile("|".join(figure.asked for figure in FIGURES), re.IGNORECASE)
@@ -103,26 +120,47 @@ _CORRELATION: Final = re.compile(r"\bcorrelat", re.IGNORECASE)
 
 # What this program does not compute; the answer must not pass over it in silence.
 _BEYOND: Final = (
-    (r"\b(?:plot|chart|graph|histogram|draw|visuali[sz]e)\b", "the chart"),
     (r"\b(?:quartiles?|percentiles?|outliers?|seasonal\w*|p-value|t-test|confidence)\b", "{}"),
     (r"\b(?:double|halve|multiply|divide|square)\s(?:it|that|them|this|the result)\b", "{}"),
     (r"\b(?:explain|interpret|recommend|conclude)\b", "the interpretation"),
 )
 
-_HEAD: Final = """\
-import {modules}
-
-values = [{values}]
-
-
-def show(label, value, unit=""):
-    if isinstance(value, float):
-        value = f"{{value:.4f}}" if abs(value) >= 0.01 else f"{{value:.6g}}"
-        value = value.rstrip("0").rstrip(".") if "." in value and "e" not in value else value
-    print(f"{{label}}: {{value}}{{unit}}")
-
-
-"""
+# Without the module `statistics`, which not every sandbox has. Sums of whole numbers are exact, and so
+# is what is divided last; of others, `fsum` loses nothing on the way.
+_WHOLE: Final = {
+    "mean": """\
+total = sum(values)
+mean = total // len(values) if total % len(values) == 0 else total / len(values)
+""",
+    "variance": """\
+squares = len(values) * sum([value**2 for value in values]) - total**2
+pairs = len(values) * (len(values) - 1)
+variance = squares // pairs if squares % pairs == 0 else squares / pairs
+""",
+}
+_STEPS: Final = {
+    "mean": "mean = math.fsum(values) / len(values)\n",
+    "median": """\
+ordered = sorted(values)
+half = len(values) // 2
+median = ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2
+""",
+    "variance": """\
+variance = math.fsum([(value - mean) ** 2 for value in values]) / (len(values) - 1)
+""",
+    "mode": """\
+counts = {}
+for value in values:
+    counts[value] = counts.get(value, 0) + 1
+mode = max(counts, key=lambda value: counts[value])
+""",
+    "slope": """\
+middle = (len(values) - 1) / 2
+rise = math.fsum([(step - middle) * (value - mean) for step, value in enumerate(values)])
+slope = rise / math.fsum([(step - middle) ** 2 for step in range(len(values))])
+intercept = mean - slope * middle
+""",
+}
 
 _LINE: Final = re.compile(r"^([a-z][a-z ()]{0,60}): (-?[\d.][\w.+-]*)(%?)$", re.MULTILINE)
 
@@ -137,23 +175,47 @@ def relates_series(text: str) -> bool:
     return _CORRELATION.search(text) is not None
 
 
-def write_statistics(text: str, literals: Sequence[str], *, origin: str = "") -> Program:
-    """Return the program that computes the usual figures and those asked for, asked ones first."""
+def write_statistics(
+    text: str, literals: Sequence[str], *, origin: str = "", libraries: Collection[str] = ()
+) -> Program:
+    """Return the program that computes the usual figures and those asked for, asked ones first.
+
+    It draws the chart that the text asks for where `libraries` can.
+    """
     values = [float(literal) for literal in literals]
     asked = _find_asked(text)
     fitting = [f for f in FIGURES if f.fits(values) and (f.usual or f.label in asked)]
     figures = sorted(fitting, key=lambda f: asked.get(f.label, len(text) + FIGURES.index(f)))
-    lines = ["slope, intercept = statistics.linear_regression(range(len(values)), values)"]
-    lines = lines if _many(values) else []
-    for figure in figures:
-        unit = f', "{figure.unit}"' if figure.unit else ""
-        lines.append(f'show("{figure.label}", {figure.expression}{unit})')
-    modules = "math\nimport statistics" if "product" in asked else "statistics"
-    head = _HEAD.format(values=", ".join(literals), modules=modules)
+    shows = [_show(figure) for figure in figures]
+    code = "\n".join(
+        [
+            f"import math\n\nvalues = [{', '.join(literals)}]\n\n\n{SHOW}\n",
+            _write_steps(figures, whole=all(_is_whole(literal) for literal in literals)),
+            "\n".join(shows),
+            draw_series(text, libraries),
+        ]
+    )
     first = [f.label for f in figures if f.label in asked]
     about = ", ".join([*literals[:LISTED], "…"] if len(literals) > LISTED else literals)
-    report = partial(_report, first=first, about=about + origin, beyond=_find_beyond(text))
-    return Program(code=head + "\n".join(lines) + "\n", report=report, about="the computation")
+    notes = [explain_no_chart(text, libraries)]
+    notes += [explain_limit(", ".join(beyond)) for beyond in [_find_beyond(text)] if beyond]
+    report = partial(_report, first=first, about=about + origin, notes=[n for n in notes if n])
+    return Program(code=code, report=report, about="the computation")
+
+
+def _is_whole(literal: str) -> bool:
+    return literal.lstrip("-").isdecimal()
+
+
+def _write_steps(figures: Sequence[Figure], *, whole: bool) -> str:
+    needed = {step for figure in figures for step in figure.needs}
+    steps = {**_STEPS, **_WHOLE} if whole else _STEPS
+    return "".join(steps[name] for name in _STEPS if name in needed)
+
+
+def _show(figure: Figure) -> str:
+    unit = f', "{figure.unit}"' if figure.unit else ""
+    return f'show("{figure.label}", {figure.expression}{unit})'
 
 
 def _find_asked(text: str) -> dict[str, int]:
@@ -175,7 +237,7 @@ def _find_beyond(text: str) -> list[str]:
     return found
 
 
-def _report(output: str, *, first: Sequence[str], about: str, beyond: Sequence[str]) -> str:
+def _report(output: str, *, first: Sequence[str], about: str, notes: Sequence[str]) -> str:
     printed = {m[1]: m[2] + m[3] for m in _LINE.finditer(output)}
     if not printed:
         return f"Computed with Python from {about}; it printed:\n\n{fence(output)}"
@@ -187,8 +249,8 @@ def _report(output: str, *, first: Sequence[str], about: str, beyond: Sequence[s
         parts.append("Also: " + "; ".join(f"{label}: {printed[label]}" for label in rest) + ".")
     if "slope per step" in printed:
         parts.append(_describe_trend(printed["slope per step"]))
-    if beyond:
-        parts.append(explain_limit(", ".join(beyond)))
+    parts += [line for line in output.splitlines() if line.startswith("Chart: ")]
+    parts += notes
     return "\n\n".join(parts)
 
 

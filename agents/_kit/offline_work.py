@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from agents._kit.hints import weigh_agents
 from agents._kit.offline_answers import (
     NEEDS_MODEL,
     REMEDY,
@@ -16,12 +15,21 @@ from agents._kit.offline_answers import (
     last_line,
 )
 from agents._kit.offline_arithmetic import find_expressions, write_arithmetic
-from agents._kit.offline_clauses import split_task
+from agents._kit.offline_charts import asks_chart
+from agents._kit.offline_clauses import Clause, only_comments, split_task
 from agents._kit.offline_code import find_code, is_python, read_pasted
 from agents._kit.offline_numbers import find_range, find_series, find_unread
 from agents._kit.offline_programs import Program
 from agents._kit.offline_research import report_hits, write_query
 from agents._kit.offline_statistics import asks_figure, relates_series, write_statistics
+from agents._kit.offline_studies import write_study
+from agents._kit.offline_tables import (
+    DESCRIBE,
+    Table,
+    find_table,
+    read_description,
+    weigh_for_tables,
+)
 from agents._kit.offline_templates import write_function
 from agents._kit.prompts import PromptParts
 from domain.agent import AgentSpec
@@ -85,13 +93,18 @@ class Desk(NamedTuple):
     outputs: Sequence[ToolText]
     """What its tool calls have returned so far."""
     specs: Sequence[AgentSpec]
+    libraries: Collection[str] = ()
+    """What programs can import besides the standard library."""
 
 
 def reply(desk: Desk) -> Reply:
     """Return the next tool call of an agent, or its answer."""
     text = _own_part(desk)
     if RUN in desk.tools:
-        program = write_program(text, desk.prompt)
+        table = find_table(text, desk.prompt) if DESCRIBE in desk.tools else None
+        if table is not None and not _is_other_work(text, table):
+            return _study(desk, table, text)
+        program = write_program(text, desk.prompt, desk.libraries)
         if isinstance(program, str):
             return Reply(program)
         if program is not None:
@@ -101,7 +114,9 @@ def reply(desk: Desk) -> Reply:
     return _look_at_files(desk, text) or Reply(NEEDS_MODEL)
 
 
-def write_program(text: str, prompt: PromptParts) -> Program | str | None:
+def write_program(
+    text: str, prompt: PromptParts, libraries: Collection[str] = ()
+) -> Program | str | None:
     """Return the program that does what a text asks, or an answer in its place, or neither."""
     pasted = find_code(text)
     if pasted is not None:
@@ -114,7 +129,39 @@ def write_program(text: str, prompt: PromptParts) -> Program | str | None:
         return function
     if relates_series(text):
         return explain_limit("the relation of two series")
-    return _write_computation(text, prompt)
+    return _write_computation(text, prompt, libraries)
+
+
+def _is_other_work(text: str, table: Table) -> bool:
+    """Return whether a text brings what it wants computed, so that a table is not what it is about."""
+    pasted = find_code(text)
+    if (pasted is not None and is_python(pasted)) or write_function(text) is not None:
+        return True
+    if table.named:
+        return False
+    long = len(find_series(text)) >= TELLING_NUMBERS
+    files = _LIST_FILES.search(text[:2_000]) or _READ_FILE.search(text[:2_000])
+    return bool(long or find_range(text) or find_expressions(text) or files)
+
+
+def _study(desk: Desk, table: Table, text: str) -> Reply:
+    """Have the table described, then compute what is asked of it."""
+    if not desk.outputs:
+        return Reply(call=_call(desk, DESCRIBE, table.path))
+    described = desk.outputs[0]
+    if described.failed:
+        return Reply(f"I could not look at `{table.path}`: {last_line(described.text)}")
+    description = read_description(described.text)
+    program = description and write_study(text, table, description, desk.libraries)
+    if program is None:
+        return Reply(f"`{table.path}` holds nothing to compute with:\n\n{fence(described.text)}")
+    if not desk.outputs[1:]:
+        return Reply(call=_call(desk, RUN, program.code))
+    ran = desk.outputs[1]
+    if ran.failed:
+        failure = f"Running {program.about} did not work: {last_line(ran.text)}"
+        return Reply(f"{failure}\n\nWhat the table holds:\n\n{fence(described.text)}")
+    return Reply(program.report(ran.text))
 
 
 def read_output(text: str, *, failed: bool) -> ToolText:
@@ -123,43 +170,49 @@ def read_output(text: str, *, failed: bool) -> ToolText:
     return ToolText(text, failed or bool(ends_in_error or _FAILURE.match(text[:200])))
 
 
-def _write_computation(text: str, prompt: PromptParts) -> Program | str | None:
+def _write_computation(
+    text: str, prompt: PromptParts, libraries: Collection[str]
+) -> Program | str | None:
     """Return the program for the numbers of a text: a series or arithmetic, else from around it."""
     numbers = find_range(text)
     if numbers and asks_figure(text):
-        return write_statistics(text, numbers)
+        return write_statistics(text, numbers, libraries=libraries)
     series, expressions = find_series(text), find_expressions(text)
     long = len(series) >= TELLING_NUMBERS
     figure = asks_figure(text)
     if series and figure and (long or not expressions):
-        return _write_series(text, text, series)
+        return _write_series(text, text, series, libraries)
     if expressions and series and _OF_A_LIST.search(text):
         return explain_unread(find_unread(text) or expressions[0])
     if expressions:
         return write_arithmetic(expressions)
     if long:
-        return _write_series(text, text, series)
-    return _write_from_context(text, prompt) if figure else None
+        return _write_series(text, text, series, libraries)
+    return _write_from_context(text, prompt, libraries) if figure or asks_chart(text) else None
 
 
 def _write_series(
-    text: str, source: str, series: Sequence[str], *, origin: str = ""
+    text: str, source: str, series: Sequence[str], libraries: Collection[str], *, origin: str = ""
 ) -> Program | str:
     """Return the program for a series if the whole of it was read, else what was not."""
     unread = find_unread(source)
-    return explain_unread(unread) if unread else write_statistics(text, series, origin=origin)
+    if unread:
+        return explain_unread(unread)
+    return write_statistics(text, series, origin=origin, libraries=libraries)
 
 
-def _write_from_context(text: str, prompt: PromptParts) -> Program | str | None:
+def _write_from_context(
+    text: str, prompt: PromptParts, libraries: Collection[str]
+) -> Program | str | None:
     """Take the numbers an instruction lacks from the results so far, else from the task."""
     for result in reversed(prompt.results):
         series = find_series(result.text) if result.status == "completed" else []
         if len(series) >= TELLING_NUMBERS:
             origin = f" (from the {result.agent}'s result)"
-            return _write_series(text, result.text, series, origin=origin)
+            return _write_series(text, result.text, series, libraries, origin=origin)
     series = find_series(prompt.task) if prompt.task != text else []
     if series:
-        return _write_series(text, prompt.task, series)
+        return _write_series(text, prompt.task, series, libraries)
     if prompt.results:
         return f"The results so far hold no series of numbers that I could compute with. {REMEDY}"
     return None
@@ -171,9 +224,12 @@ def _own_part(desk: Desk) -> str:
     clauses = split_task(text, [spec.name for spec in desk.specs])
     if not clauses[1:] or not desk.specs:
         return text
-    own = []
-    for clause in clauses:
-        best = weigh_agents(clause.text, desk.specs)[0]
+    own: list[Clause] = []
+    for number, clause in enumerate(clauses):
+        if only_comments(clause.text) and own and clauses[number - 1] is own[-1]:
+            own.append(clause)
+            continue
+        best = weigh_for_tables(clause.text, desk.specs, desk.prompt.files)[0]
         # What every agent has besides its own tools tells nothing about who it is.
         if best.weight == 0 or {*best.spec.tools, ASK_USER} == {*desk.tools, ASK_USER}:
             own.append(clause)

@@ -36,7 +36,6 @@ RENAMED_AGENT: Final[Change] = (
 OTHER_SCHEMA: Final[Change] = (
     Edit("tools/python.py", "    code: str = Field(", "    program: str = Field("),
     Edit("tools/python.py", "def run_python(code: str,", "def run_python(program: str,"),
-    Edit("tools/python.py", "_run_code(code, runtime", "_run_code(program, runtime"),
 )
 """The argument of `run_python` is called `program`."""
 

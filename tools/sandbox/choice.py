@@ -13,6 +13,7 @@ from typing import Literal
 
 from domain.errors import ConfigurationError
 from domain.sandbox import USUAL_LIMITS, CodeLimits, CodeResult, Sandbox, SandboxState
+from tools.sandbox.monty import MontySandbox
 from tools.sandbox.native import NativeSandbox, find_python
 from tools.sandbox.off import NoSandbox
 from tools.sandbox.remote import RemoteSandbox
@@ -82,6 +83,12 @@ async def open_sandbox(wishes: SandboxWishes) -> AsyncIterator[Sandbox]:
             yield remote
         finally:
             await remote.aclose()
+    elif choice == "monty":
+        monty = MontySandbox()
+        try:
+            yield monty
+        finally:
+            await monty.aclose()
     elif choice == "unsafe-local":
         yield UnsafeLocal()
     else:

@@ -21,6 +21,7 @@ from tools.sandbox.unsafe_local import UnsafeLocal
 EFFECTS = {
     "search_documents": "none",
     "run_python": "workspace",
+    "describe_table": "none",
     "read_file": "none",
     "write_file": "workspace",
     "list_files": "none",
@@ -58,6 +59,7 @@ def test_the_model_sees_described_arguments_and_no_runtime(toolbox: Toolbox) -> 
     expected: dict[str, set[str]] = {
         "search_documents": {"query"},
         "run_python": {"code"},
+        "describe_table": {"path"},
         "read_file": {"path"},
         "write_file": {"path", "content"},
         "list_files": set(),
