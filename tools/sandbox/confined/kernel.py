@@ -10,7 +10,6 @@ _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _LIBC.syscall.restype = ctypes.c_long
 
 SET_PDEATHSIG: Final = 1
-SET_DUMPABLE: Final = 4
 SET_SECCOMP: Final = 22
 DROP_BOUNDING_CAPABILITY: Final = 24
 SET_NO_NEW_PRIVS: Final = 38

@@ -32,6 +32,8 @@ class Rules(TypedDict):
     memory_bytes: int
     cpu_seconds: int
     file_bytes: int
+    nameless_bytes: int
+    """How much it may have in files that it has deleted and not closed."""
 
 
 def enter_namespaces() -> None:
@@ -62,7 +64,6 @@ def confine(rules: Rules) -> None:
     _limit_resources(rules)
     kernel.drop_capabilities()
     kernel.control_process(kernel.SET_NO_NEW_PRIVS, 1)
-    kernel.control_process(kernel.SET_DUMPABLE, 0)
     die_with_parent()
     restrict_files(rules["readable"], [rules["workspace"], "/dev/null"])
     kernel.install_filter(assemble(os.uname().machine, os.getpid()))
@@ -77,7 +78,9 @@ def _limit_resources(rules: Rules) -> None:
     _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
     _limit(resource.RLIMIT_MEMLOCK, 0)
     _limit(resource.RLIMIT_MSGQUEUE, 0)
-    _limit(resource.RLIMIT_CORE, 0)
+    # Of this one value the kernel makes no dump at all, not even for a program that collects them. The
+    # process stays dumpable otherwise: its fork server could not look at what it holds.
+    _limit(resource.RLIMIT_CORE, 1)
 
 
 def _limit(what: int, soft: int, hard: int | None = None) -> None:
