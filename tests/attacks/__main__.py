@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from contextlib import AsyncExitStack, suppress
@@ -82,7 +83,6 @@ class Range:
         self._sandbox = sandbox
         source = Path(__file__).parents[2]
         self._aims = {
-            **victims.aims(),
             "calls": NUMBERS[platform.machine()],
             "machine": platform.machine(),
             "library": str(file),
@@ -100,7 +100,11 @@ class Range:
         workspace = self._victims.data / "workspaces" / "tenant" / f"run_{number}"
         started = time.monotonic()
         # Never a process that is not ours: what confines is what is in doubt here.
-        aims = {**self._aims, "server": min(server, default=self._victims.process.pid)}
+        aims = {
+            **self._aims,
+            **self._victims.aims(),
+            "server": min(server, default=self._victims.process.pid),
+        }
         ended, shown = await self._run(attack, aims, workspace)
         harm = [line for line in shown.splitlines() if line.startswith("HARM")]
         harm += _overshot(attack, shown)
@@ -152,8 +156,7 @@ def _content(workspace: Path) -> str:
                 path.is_symlink()
                 or path.is_fifo()
                 or path.is_socket()
-                or (path.stat().st_nlink > 1
-                and path.is_file())
+                or (path.stat().st_nlink > 1 and path.is_file())
             ):
                 pieces.append(f"HARM {path.name} is no plain file\n")
     return "".join(pieces)
@@ -163,9 +166,7 @@ async def _left(before: set[int]) -> list[str]:
     """Return what is still running that was not, after a moment to end."""
     left: dict[int, str] = {}
     for _ in range(40):
-        with suppress(ChildProcessError):  # what was left behind is this process's child now
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+        _reap()
         left = {
             pid: name
             for pid, name in descendants().items()
@@ -174,7 +175,17 @@ async def _left(before: set[int]) -> list[str]:
         if not left:
             break
         await asyncio.sleep(0.05)
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     return [f"{name} ({pid}) is still running" for pid, name in left.items()]
+
+
+def _reap() -> None:
+    """Take away what has ended: what programs leave behind becomes this process's child."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 if __name__ == "__main__":

@@ -161,7 +161,8 @@ ROOM: Final = [
         "    if n % 100 == 0: time.sleep(0.002); print('GOT files', n, flush=True)\n"
         "time.sleep(0.5)\nprint('HARM 20 000')",
         ("disk",),
-        most={"files": 12_000},
+        {"workspace_entries": 500},
+        most={"files": 6_000},
         slow=True,
     ),
     Attack(

@@ -137,18 +137,19 @@ PROCESSES: Final = [
     ),
     Attack(
         "leave a process behind",
-        "import subprocess\n"
         "def daemon():\n"
         "    if os.fork() == 0:\n        os.setsid(); time.sleep(60); os._exit(0)\n"
-        "claim('fork', daemon)\n"
+        "claim('fork', daemon)\nclaim('setsid', lambda: os.setsid())\nclaim('setpgid', lambda: os.setpgid(0, 0))",
+        works_unconfined=True,
+    ),
+    Attack(
+        "make a process by other calls",
         "claim('vfork', lambda: libc.vfork() < 0 and 1 / 0)\n"
         "claim('clone', lambda: call('clone', 17, 0, 0, 0, 0))\n"
         "claim('clone with memory', lambda: call('clone', 0x100 | 17, 0, 0, 0, 0))\n"
         "claim('clone parent', lambda: call('clone', 0x8000 | 17, 0, 0, 0, 0))\n"
         "claim('clone3', lambda: call('clone3', struct.pack('11Q', 0, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0), 88))\n"
-        "claim('fork call', lambda: call('fork') if 'fork' in AIMS['calls'] else 1 / 0)\n"
-        "claim('setsid', lambda: os.setsid())\nclaim('setpgid', lambda: os.setpgid(0, 0))",
-        works_unconfined=True,
+        "claim('fork call', lambda: call('fork') if 'fork' in AIMS['calls'] else 1 / 0)",
     ),
     Attack(
         "outlive the server",

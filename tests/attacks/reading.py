@@ -43,7 +43,9 @@ READING: Final = [
         "    show(lambda: [os.readlink(f'/proc/{pid}/{n}') for n in ('cwd', 'root') if pid != 'self'])\n"
         "    claim(f'{pid} mem', lambda: os.open(f'/proc/{pid}/mem', os.O_RDWR))\n"
         "    for fd in range(40):\n"
-        "        show(lambda: read(f'/proc/{pid}/fd/{fd}', 'rb')) if pid not in ('self', 'thread-self') else 0",
+        "        if isinstance(pid, int):\n"
+        "            name = f'/proc/{pid}/fd/{fd}'\n"
+        "            show(lambda: os.read(os.open(name, os.O_RDONLY | os.O_NONBLOCK), 4096))",
         works_unconfined=True,
     ),
     Attack(

@@ -56,7 +56,7 @@ class Victims:
         self.signals: list[int] = []
         for number in RECORDED:
             signal.signal(number, lambda got, _: self.signals.append(got))
-        self.process = subprocess.Popen(["/bin/sleep", "3600"], stdin=subprocess.DEVNULL)
+        self.process = _start_victim()
         self.before = self._condition()
 
     def aims(self) -> dict[str, Any]:
@@ -84,9 +84,18 @@ class Victims:
         changed = [what for what, value in now.items() if value != self.before[what]]
         harm += [f"{what} changed" for what in changed]
         if changed:
-            self.before = now
+            self._mend()
+            self.before = self._condition()
         harm += [f"{path} was made" for path in self._made()]
         return harm
+
+    def _mend(self) -> None:
+        """Let the victims be reached again by whom they belong to."""
+        for path in (self.other, self.dotenv, self.database, self.other / "notes.txt"):
+            with suppress(OSError):
+                path.chmod(0o700)
+        if self.process.poll() is not None:
+            self.process = _start_victim()
 
     def close(self) -> None:
         """Take everything away."""
@@ -131,12 +140,13 @@ class Victims:
     def _condition(self) -> dict[str, Any]:
         found: dict[str, Any] = {str(path): _look(path) for path in self.watched}
         for name, pid in (("service", os.getpid()), ("victim", self.process.pid)):
-            found[f"limits of {name}"] = [resource.prlimit(pid, n) for n in range(16)]
-            found[f"schedule of {name}"] = (
-                os.sched_getaffinity(pid),
-                os.getpriority(os.PRIO_PROCESS, pid),
-                os.sched_getscheduler(pid),
-            )
+            with suppress(ProcessLookupError):
+                found[f"limits of {name}"] = [resource.prlimit(pid, n) for n in range(16)]
+                found[f"schedule of {name}"] = (
+                    os.sched_getaffinity(pid),
+                    os.getpriority(os.PRIO_PROCESS, pid),
+                    os.sched_getscheduler(pid),
+                )
         found["victim"] = self.process.poll()
         return found
 
@@ -156,10 +166,14 @@ class Victims:
         return found
 
 
+def _start_victim() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["/bin/sleep", "3600"], stdin=subprocess.DEVNULL)
+
+
 def _look(path: Path) -> Any:
     try:
         status = path.stat()
-        names = sorted(os.listdir(path)) if path.is_dir() else []
+        names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
         content = repr(names).encode() if path.is_dir() else path.read_bytes()
     except OSError as error:
         return repr(error)

@@ -28,6 +28,8 @@ ANSWER_BYTES: Final = 256 * 1024
 TEXT_CHARS: Final = 20_000
 READ_BYTES: Final = 64 * 1024
 
+NOT_RUN: Final = "The program was not run: "
+
 _END_SECONDS: Final = 5.0
 """How long a killed process may take to be gone."""
 
@@ -248,7 +250,7 @@ def _read_answer(data: bytes) -> dict[str, Any] | None:
     if not isinstance(answer, dict):
         return None
     if "refused" in answer:
-        message = f"The program was not run: it could not be confined ({cleaned(str(answer['refused']))[:300]})."
+        message = f"{NOT_RUN}{_text_of(answer, 'refused')[:300]}."
         raise ToolFailedError(message)
     return answer
 
