@@ -52,7 +52,7 @@ async def begun(workspace: Path) -> None:
 
 async def gone(folder: Path) -> None:
     async with asyncio.timeout(10):
-        while await asyncio.to_thread(running_in, folder):
+        while await asyncio.to_thread(running_in, folder):  # noqa: ASYNC110 - likewise
             await asyncio.sleep(0.01)
 
 
@@ -62,13 +62,17 @@ async def test_a_killed_fork_server_fails_the_call_and_is_started_again(
     call = asyncio.create_task(native.run(BEGIN, tmp_path / "a"))
     await begun(tmp_path / "a")
     os.kill(server_pid(native), signal.SIGKILL)
-    with pytest.raises(ToolFailedError, match=r"^The sandbox could not run the program .*Try again\.$"):
+    with pytest.raises(
+        ToolFailedError, match=r"^The sandbox could not run the program .*Try again\.$"
+    ):
         await call
     await gone(tmp_path)
     assert (await native.run("6 * 7", tmp_path / "b")).value == "42"
 
 
-async def test_a_cancelled_call_leaves_nothing_running(native: NativeSandbox, tmp_path: Path) -> None:
+async def test_a_cancelled_call_leaves_nothing_running(
+    native: NativeSandbox, tmp_path: Path
+) -> None:
     call = asyncio.create_task(native.run(BEGIN, tmp_path / "a"))
     await begun(tmp_path / "a")
     call.cancel()
@@ -105,7 +109,9 @@ async def test_the_loop_goes_on_while_a_program_floods_its_output(
     """A program that may print much is never ended for it, and others have their turn meanwhile."""
     limits = CodeLimits(wall_seconds=1.0, stream_bytes=1 << 30)
     call = asyncio.create_task(
-        native.run("import os\nwhile True: os.write(1, bytes(65536))", tmp_path / "a", limits=limits)
+        native.run(
+            "import os\nwhile True: os.write(1, bytes(65536))", tmp_path / "a", limits=limits
+        )
     )
     ticks = 0
     while not call.done():
@@ -115,7 +121,9 @@ async def test_the_loop_goes_on_while_a_program_floods_its_output(
     assert ticks > 20
 
 
-async def test_a_second_run_sees_nothing_of_the_first(native: NativeSandbox, tmp_path: Path) -> None:
+async def test_a_second_run_sees_nothing_of_the_first(
+    native: NativeSandbox, tmp_path: Path
+) -> None:
     """Neither in its memory, which both have from one server, nor in files."""
     secret = "mark-" + os.urandom(8).hex()
     leave = (
@@ -143,7 +151,9 @@ async def test_a_second_run_sees_nothing_of_the_first(native: NativeSandbox, tmp
 async def test_two_programs_at_once_neither_see_nor_signal_each_other(
     native: NativeSandbox, tmp_path: Path
 ) -> None:
-    other = asyncio.create_task(native.run(BEGIN, tmp_path / "a", limits=CodeLimits(wall_seconds=3)))
+    other = asyncio.create_task(
+        native.run(BEGIN, tmp_path / "a", limits=CodeLimits(wall_seconds=3))
+    )
     await begun(tmp_path / "a")
     pids = await asyncio.to_thread(running_in, tmp_path / "a")
     code = (
