@@ -11,7 +11,7 @@ Backend = Literal["native", "monty", "remote", "unsafe-local", "off"]
 nothing · `remote` a confined process of another container · `unsafe-local` a process with limits that is no
 security boundary · `off` nothing does."""
 
-Limit = Literal["wall_time", "cpu_time", "output", "disk", "file_size"]
+Limit = Literal["wall_time", "cpu_time", "output", "disk", "file_size", "threads"]
 """Which limit ended a program; memory shows as a `MemoryError` of the program instead."""
 
 

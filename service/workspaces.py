@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import os
-import shutil
+import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -63,21 +64,51 @@ def remove_workspace(root: Path, ref: RunRef) -> None:
     with suppress(FileNotFoundError):
         tenant = os.open(root / ref.tenant_id, _FOLDER)
         try:
-            _open_up(root / ref.tenant_id / ref.run_id)
-            shutil.rmtree(ref.run_id, dir_fd=tenant)
+            _remove_folder(tenant, ref.run_id)
         finally:
             os.close(tenant)
 
 
-def _open_up(folder: Path) -> None:
-    """Let folders be emptied that a program has closed to its owner."""
-    if not folder.is_symlink():
-        folder.chmod(0o700)
-    for place, names, _ in os.walk(folder):
-        for name in names:
-            below = Path(place, name)
-            if not below.is_symlink():
-                below.chmod(0o700)
+def _remove_folder(parent: int, name: str) -> None:
+    """Remove a folder, however deep: the folders within others are moved up and then emptied in turn.
+
+    So neither the stack nor the length of a path sets an end to it.
+    """
+    top = _open_folder(parent, name)
+    try:
+        _empty(top, into=top)
+        while folders := os.listdir(top):  # noqa: PTH208 - of a descriptor
+            for folder in folders:
+                within = _open_folder(top, folder)
+                try:
+                    _empty(within, into=top)
+                finally:
+                    os.close(within)
+                os.rmdir(folder, dir_fd=top)
+    finally:
+        os.close(top)
+    os.rmdir(name, dir_fd=parent)
+
+
+def _empty(folder: int, *, into: int) -> None:
+    """Remove a folder's files; its folders are moved, unless they are there already."""
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    for entry in found:
+        if not entry.is_dir(follow_symlinks=False):
+            os.unlink(entry.name, dir_fd=folder)
+        elif folder != into:
+            # To be moved, a folder has to be open to its owner.
+            os.chmod(entry.name, 0o700, dir_fd=folder)
+            # A name that no program can have given to anything.
+            os.rename(entry.name, secrets.token_hex(16), src_dir_fd=folder, dst_dir_fd=into)
+
+
+def _open_folder(parent: int, name: str) -> int:
+    """Open a folder, also one that a program has closed to its owner; raises `OSError` for a link."""
+    if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+        os.chmod(name, 0o700, dir_fd=parent)
+    return os.open(name, _FOLDER, dir_fd=parent)
 
 
 def _workspaces(root: Path) -> Iterator[RunRef]:

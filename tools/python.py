@@ -53,6 +53,7 @@ _STOPPED: Final = {
     "output": "was stopped because it printed without end",
     "disk": "was stopped because the workspace is full ({disk} MiB or {entries} files at most)",
     "file_size": "was stopped because it wrote a file of more than {file} MiB",
+    "threads": "was stopped because it started too many threads",
 }
 
 

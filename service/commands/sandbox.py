@@ -30,6 +30,9 @@ from tools.sandbox.wire import RUN, STATE, RunOrder, write_result, write_state
 LOOK_SECONDS: Final = 0.25
 """How often to look whether whoever asked for a program is still there."""
 
+ORDER_BYTES: Final = 4 * 1024 * 1024
+"""More than the longest program takes as JSON."""
+
 _log = logging.getLogger("signalbox.sandbox")
 
 
@@ -106,7 +109,7 @@ def make_app(sandbox: Sandbox, workspaces: Path) -> Starlette:
 
     async def run(request: Request) -> Response:
         try:
-            order = RunOrder.model_validate_json(await request.body())
+            order = RunOrder.model_validate_json(await _read_body(request))
             folder = order.folder(workspaces)
             limits = order.code_limits(USUAL_LIMITS)
         except (ValidationError, ValueError, TypeError) as error:
@@ -124,6 +127,17 @@ def make_app(sandbox: Sandbox, workspaces: Path) -> Starlette:
             Route(RUN, run, methods=["POST"]),
         ]
     )
+
+
+async def _read_body(request: Request) -> bytes:
+    """Return what was sent; raises `ValueError` for more than any order has."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > ORDER_BYTES:
+            msg = f"it has more than {ORDER_BYTES} bytes"
+            raise ValueError(msg)
+    return bytes(body)
 
 
 async def _while_wanted(request: Request, work: asyncio.Future[CodeResult]) -> CodeResult:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from domain.sandbox import Limit
 from tools.sandbox.confined.lockdown import Rules
 
 START_SECONDS: Final = 20.0
@@ -57,6 +58,8 @@ class Ended(NamedTuple):
 
     status: int
     """Exit status; negative for the signal that ended it."""
+    limit: Limit | None
+    """What the fork server ended it for."""
     cpu_ms: int
     peak_kb: int
 
@@ -183,7 +186,7 @@ class ForkServer:
         elif "ended" in told:
             ended = self._running.pop(told["ended"], None)
             if ended is not None and not ended.done():
-                ended.set_result(Ended(told["status"], told["cpu_ms"], told["peak_kb"]))
+                ended.set_result(Ended(*(told[name] for name in Ended._fields)))
 
     def _lose(self, why: str) -> None:
         if not self.alive:

@@ -158,6 +158,7 @@ class NativeSandbox:
             memory_bytes=limits.memory_bytes,
             cpu_seconds=limits.cpu_seconds,
             file_bytes=limits.file_bytes,
+            nameless_bytes=limits.workspace_bytes,
         )
 
 

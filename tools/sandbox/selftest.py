@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from domain.errors import ToolFailedError
 from domain.sandbox import CodeLimits, CodeResult
 from tools.sandbox.fork_server import ForkServerError
+from tools.sandbox.watch import NOT_RUN
 
 LIMITS: Final = CodeLimits(wall_seconds=10.0, cpu_seconds=5)
 
@@ -75,7 +76,7 @@ async def _attack(run: Run, targets: _Targets) -> str:
     try:
         result = await run(targets.code, targets.folder / "workspace")
     except (ForkServerError, ToolFailedError) as error:
-        return str(error)
+        return str(error).removeprefix(NOT_RUN).removesuffix(".")
     if result.fault or result.limit:
         return f"the self-test did not end: {result.limit or result.fault}"
     try:

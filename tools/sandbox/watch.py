@@ -28,6 +28,8 @@ ANSWER_BYTES: Final = 256 * 1024
 TEXT_CHARS: Final = 20_000
 READ_BYTES: Final = 64 * 1024
 
+NOT_RUN: Final = "The program was not run: "
+
 _END_SECONDS: Final = 5.0
 """How long a killed process may take to be gone."""
 
@@ -226,11 +228,12 @@ def _result(
     watch: _Watch, ended: Ended, limit: Limit | None, limits: CodeLimits, wall_ms: int
 ) -> CodeResult:
     answer = _read_answer(bytes(watch.answer))
+    limit = limit or ended.limit
     if limit is None:
         limit = _limit_of(ended, limits) if answer is None else None
     fault = None if limit else _fault_of(answer, ended)
     return CodeResult(
-        value=cleaned(str((answer or {}).get("value") or "")),
+        value=_text_of(answer or {}, "value"),
         stdout=watch.stdout.text(),
         stderr=watch.stderr.text(),
         fault=fault,
@@ -250,7 +253,7 @@ def _read_answer(data: bytes) -> dict[str, Any] | None:
     if not isinstance(answer, dict):
         return None
     if "refused" in answer:
-        message = f"The program was not run: it could not be confined ({cleaned(str(answer['refused']))[:300]})."
+        message = f"{NOT_RUN}{_text_of(answer, 'refused')[:300]}."
         raise ToolFailedError(message)
     return answer
 
@@ -265,15 +268,25 @@ def _limit_of(ended: Ended, limits: CodeLimits) -> Limit | None:
 
 def _fault_of(answer: dict[str, Any] | None, ended: Ended) -> CodeFault | None:
     if answer is None:
-        how = f"exit status {ended.status}"
-        if ended.status < 0:
-            how = signal.Signals(-ended.status).name
+        how = f"exit status {ended.status}" if ended.status >= 0 else _name_signal(-ended.status)
         return CodeFault("Crash", f"the interpreter ended in the middle of the program ({how})")
     fault = answer.get("fault")
     if not isinstance(fault, dict):
         return None
-    texts = (cleaned(str(fault.get(name) or "")) for name in ("type", "message", "traceback"))
-    return CodeFault(*texts)
+    return CodeFault(*(_text_of(fault, name) for name in CodeFault._fields))
+
+
+def _text_of(answer: dict[str, Any], name: str) -> str:
+    """Return a text of an answer; whatever else a program has put in its place is dropped."""
+    text = answer.get(name)
+    return cleaned(text) if isinstance(text, str) else ""
+
+
+def _name_signal(number: int) -> str:
+    # Of the real-time signals only two have a name.
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"
 
 
 def cleaned(text: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, cast
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -27,7 +28,7 @@ class RunOrder(BaseModel):
     code: str = Field(max_length=400_000)
     workspace: str = Field(max_length=201)
     """`tenant/run`, below the folder of workspaces that both sides have."""
-    limits: dict[str, float]
+    limits: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
 
     def folder(self, root: Path) -> Path:
         """Return the workspace; raises `ValueError` where it is no name of one."""
@@ -39,12 +40,16 @@ class RunOrder(BaseModel):
 
     def code_limits(self, most: CodeLimits) -> CodeLimits:
         """Return the limits that were asked for, none above `most`; raises `TypeError` for unknown ones."""
-        wanted = CodeLimits(**{name: _number(value) for name, value in self.limits.items()})
-        return CodeLimits(**{n: min(v, getattr(most, n)) for n, v in asdict(wanted).items()})
+        wanted = asdict(CodeLimits(**cast("Any", self.limits)))
+        return CodeLimits(
+            **{name: _lower(wanted[name], value) for name, value in asdict(most).items()}
+        )
 
 
-def _number(value: float) -> Any:  # noqa: ANN401 - an int where the limit is one
-    return int(value) if value == int(value) else value
+def _lower(wanted: float, most: float) -> Any:  # noqa: ANN401 - of the type that the limit has
+    return type(most)(
+        math.ceil(wanted) if isinstance(most, int) and wanted < most else min(wanted, most)
+    )
 
 
 def write_result(result: CodeResult) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,29 @@ def test_a_folder_is_removed_with_all_there_is_in_it(tmp_path: Path) -> None:
     assert list_workspaces(tmp_path, after=START, limit=9) == [other]
     assert changed_at(tmp_path, ref) == 0.0
     assert changed_at(tmp_path, other) == (tmp_path / "ada" / "run_2").stat().st_mtime
+
+
+def test_no_depth_and_no_name_keeps_a_folder(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    # Even where this fails: what `shutil` cannot remove would stop pytest at every later end.
+    request.addfinalizer(lambda: subprocess.run(["rm", "-rf", str(tmp_path / "ada")], check=True))
+    ref = make(tmp_path, "ada", "run_1")
+    top = tmp_path / "ada" / "run_1"
+    before = Path.cwd()
+    try:
+        os.chdir(top)
+        for _ in range(3_000):
+            Path("d" * 100).mkdir()
+            os.chdir("d" * 100)
+            Path("file").write_text("hidden")
+    finally:
+        os.chdir(before)
+    (top / "twice" / "d").mkdir(parents=True)
+    (top / "d").mkdir()
+    os.mkfifo(top / "pipe")
+    remove_workspace(tmp_path, ref)
+    assert list_workspaces(tmp_path, after=START, limit=9) == []
 
 
 def test_no_link_leads_out(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ and tells which of its processes have ended, and how:
 
     {"op": "run", "id": 1, "rules": {…}, "environment": {…}} with three descriptors
     {"op": "kill", "id": 1} · {"op": "load", "modules": ["pandas"]}
-    → {"ready": {…}} · {"loaded": ["pandas"]} · {"ended": 1, "status": 0, "cpu_ms": 3, "peak_kb": 9000}
+    → {"ready": {…}} · {"loaded": ["pandas"]}
+    → {"ended": 1, "status": 0, "limit": null, "cpu_ms": 3, "peak_kb": 9000}
 
 The end of its socket is its own end, and that of all its processes. This file is started by its path in
 the sandbox's own interpreter, where only the standard library is sure to be there.
@@ -31,6 +32,7 @@ _ROOT: Final = __file__.rsplit("/", 4)[0]
 sys.path.insert(0, _ROOT)
 
 from tools.sandbox.confined import lockdown  # noqa: E402 - found only now
+from tools.sandbox.confined.held import find_excess  # noqa: E402 - as above
 from tools.sandbox.confined.landlock import find_version  # noqa: E402 - as above
 from tools.sandbox.confined.program import run_program  # noqa: E402 - as above
 
@@ -48,6 +50,9 @@ REFUSED: Final = 97
 
 LIBRARIES: Final = ("numpy", "pandas", "matplotlib", "pyarrow")
 """What programs may find besides the standard library."""
+
+LOOK_SECONDS: Final = 0.1
+"""How often to look what the processes hold."""
 
 _NICENESS: Final = 3
 _DESCRIPTORS: Final = 65_536
@@ -121,22 +126,41 @@ def _fork_once() -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+class _Running:
+    """A process that runs a program."""
+
+    def __init__(self, number: int, nameless_bytes: int) -> None:
+        self.number = number
+        self.nameless_bytes = nameless_bytes
+        self.limit: str | None = None
+        """What it was ended for here."""
+
+
 class _Server:
     def __init__(self, orders: socket.socket, ended: int) -> None:
         self._orders = orders
         self._ended = ended
-        self._running: dict[int, int] = {}
+        self._running: dict[int, _Running] = {}
 
     def serve(self) -> None:
         while True:
             waiting: list[Any] = [self._orders, self._ended]
-            readable, _, _ = select.select(waiting, [], [])
+            pause = LOOK_SECONDS if self._running else None
+            readable, _, _ = select.select(waiting, [], [], pause)
+            self._look()
             if self._ended in readable:
                 self._tell_ended()
             if self._orders in readable and not self._obey():
                 break
         for pid in self._running:
             _kill(pid)
+
+    def _look(self) -> None:
+        """End what holds too much."""
+        for pid, running in self._running.items():
+            running.limit = running.limit or find_excess(pid, running.nameless_bytes)
+            if running.limit:
+                _kill(pid)
 
     def _tell_ended(self) -> None:
         with suppress(BlockingIOError):
@@ -145,9 +169,11 @@ class _Server:
             pid, status, used = os.wait4(-1, os.WNOHANG)
             if pid == 0:
                 return
+            running = self._running.pop(pid, None)
             told = {
-                "ended": self._running.pop(pid, None),
+                "ended": running and running.number,
                 "status": os.waitstatus_to_exitcode(status),
+                "limit": running and running.limit,
                 "cpu_ms": round((used.ru_utime + used.ru_stime) * 1000),
                 "peak_kb": used.ru_maxrss,
             }
@@ -167,8 +193,8 @@ class _Server:
             gc.freeze()
             self._orders.send(json.dumps({"loaded": loaded}).encode())
         else:
-            for pid, number in self._running.items():
-                if number == order["id"]:
+            for pid, running in self._running.items():
+                if running.number == order["id"]:
                     _kill(pid)
         return True
 
@@ -179,7 +205,7 @@ class _Server:
                 _become_program(order, descriptors)
             finally:
                 os._exit(REFUSED)
-        self._running[pid] = order["id"]
+        self._running[pid] = _Running(order["id"], order["rules"]["nameless_bytes"])
         for fd in descriptors:
             os.close(fd)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Callable
 from typing import Final, TypedDict
 
 from tools.sandbox.confined import kernel
@@ -32,6 +33,8 @@ class Rules(TypedDict):
     memory_bytes: int
     cpu_seconds: int
     file_bytes: int
+    nameless_bytes: int
+    """How much it may have in files that it has deleted and not closed."""
 
 
 def enter_namespaces() -> None:
@@ -52,19 +55,33 @@ def die_with_parent() -> None:
 
 
 def confine(rules: Rules) -> None:
-    """Confine this process, which must have one thread; raises `OSError` where any step is refused.
-
-    The order counts: each step needs what a later one takes.
-    """
+    """Confine this process, which must have one thread; raises `OSError` where any step is refused."""
     # First to go when memory is short, last to get the processor.
     _try_write("/proc/self/oom_score_adj", "1000")
     os.nice(_NICENESS)
-    _limit_resources(rules)
-    kernel.drop_capabilities()
-    kernel.control_process(kernel.SET_NO_NEW_PRIVS, 1)
-    kernel.control_process(kernel.SET_DUMPABLE, 0)
-    die_with_parent()
+    # The order counts: each step needs what a later one takes.
+    steps: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("resource limits", lambda: _limit_resources(rules)),
+        ("to drop capabilities", kernel.drop_capabilities),
+        ("to drop privileges for good", lambda: kernel.control_process(kernel.SET_NO_NEW_PRIVS, 1)),
+        ("to tie a process to its parent", die_with_parent),
+        ("Landlock rules", lambda: _restrict_files(rules)),
+        ("a seccomp filter", _filter_calls),
+    )
+    for name, step in steps:
+        try:
+            step()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            msg = f"the kernel refuses {name} ({why}); a container's seccomp profile may forbid it"
+            raise OSError(msg) from error
+
+
+def _restrict_files(rules: Rules) -> None:
     restrict_files(rules["readable"], [rules["workspace"], "/dev/null"])
+
+
+def _filter_calls() -> None:
     kernel.install_filter(assemble(os.uname().machine, os.getpid()))
 
 
@@ -77,7 +94,9 @@ def _limit_resources(rules: Rules) -> None:
     _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
     _limit(resource.RLIMIT_MEMLOCK, 0)
     _limit(resource.RLIMIT_MSGQUEUE, 0)
-    _limit(resource.RLIMIT_CORE, 0)
+    # Of this one value the kernel makes no dump at all, not even for a program that collects them. The
+    # process stays dumpable otherwise: its fork server could not look at what it holds.
+    _limit(resource.RLIMIT_CORE, 1)
 
 
 def _limit(what: int, soft: int, hard: int | None = None) -> None:

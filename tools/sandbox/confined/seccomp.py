@@ -54,6 +54,18 @@ _CHECKED: Final[dict[str, tuple[int, tuple[int, ...], int]]] = {
 }
 """By call: which argument is looked at, the values it may have, and the error for any other."""
 
+_OPENING: Final = {"open": 1, "openat": 2}
+"""By call: which argument says how to open."""
+
+_TRUNCATE: Final = 0o1000
+_HOW: Final = 3
+_WAYS_TO_OPEN: Final = (0, 1, 2, _TRUNCATE | 1, _TRUNCATE | 2)
+"""To read, to write, both; emptied first only where it is written.
+
+Not the fourth way of all, which is neither and for which Landlock asks for no right; nor emptying what is
+opened to read: before Linux 6.2 Landlock let both of them empty any file that this user may write.
+"""
+
 
 class _Program:
     def __init__(self, numbers: dict[str, int]) -> None:
@@ -147,6 +159,9 @@ def assemble(machine: str, pid: int) -> bytes:
     program.checked("socketpair", _only_stream_pairs())
     for name, check in _CHECKED.items():
         program.checked(name, _one_of(*check))
+    for name, argument in _OPENING.items():
+        ways = _one_of(argument, _WAYS_TO_OPEN, errno.EPERM, mask=~(_TRUNCATE | _HOW))
+        program.checked(name, ways)
     for name in ("kill", "tgkill"):
         program.checked(name, _one_of(0, (pid,), errno.EPERM))
     for names, action in (

@@ -129,12 +129,12 @@ ALLOWED: Final = _names(
     getitimer getpeername getpgid getpgrp getpid getppid getpriority getrandom getresgid
     getresuid getrlimit getrusage getsid getsockname getsockopt gettid gettimeofday getuid
     link linkat lseek lstat madvise map_shadow_stack membarrier mincore mkdir mkdirat mmap
-    mprotect mremap msync munmap nanosleep newfstatat open openat openat2 pause pipe pipe2
+    mprotect mremap msync munmap nanosleep newfstatat pause pipe pipe2
     poll ppoll pread64 preadv preadv2 pselect6 pwrite64 pwritev pwritev2 read readlink
-    readlinkat readv recvfrom recvmsg rename renameat renameat2 restart_syscall rmdir rseq
+    readlinkat readv recvfrom rename renameat renameat2 restart_syscall rmdir rseq
     rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait
     sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getparam
-    sched_getscheduler sched_yield select sendfile sendmsg sendto set_robust_list
+    sched_getscheduler sched_yield select sendfile sendto set_robust_list
     set_tid_address setitimer setrlimit setsockopt shutdown sigaltstack splice stat statfs
     statx symlink symlinkat sync_file_range sysinfo time timer_create timer_delete
     timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime
@@ -171,8 +171,8 @@ REFUSED: Final = _names(
     modify_ldt mount mount_setattr move_mount move_pages mq_open msgget name_to_handle_at
     nfsservctl open_by_handle_at open_tree perf_event_open personality pidfd_getfd
     pidfd_open pidfd_send_signal pivot_root process_madvise process_mrelease
-    process_vm_readv process_vm_writev ptrace quotactl reboot request_key rt_sigqueueinfo
-    rt_tgsigqueueinfo sched_setattr sched_setparam sched_setscheduler seccomp semget
+    process_vm_readv process_vm_writev ptrace quotactl reboot recvmsg request_key rt_sigqueueinfo
+    rt_tgsigqueueinfo sched_setattr sched_setparam sched_setscheduler seccomp semget sendmsg
     set_mempolicy setdomainname setfsgid setfsuid setgid setgroups sethostname setns setpgid
     setpriority setregid setresgid setresuid setreuid setsid settimeofday setuid shmat
     shmctl shmdt shmget socket swapoff swapon syslog tee tkill truncate umount2 unshare
