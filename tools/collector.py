@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -45,15 +45,18 @@ class _Place:
 class Watch:
     """One call in a workspace."""
 
-    def __init__(self, context: RunContext, place: _Place, before: Seen) -> None:
+    def __init__(
+        self, context: RunContext, place: _Place, before: Seen, *, alone: bool = False
+    ) -> None:
         self._context = context
         self._place = place
         self._before = before
+        self._turn = nullcontext() if alone else place.lock
 
     async def collect(self, *, only: str | None = None) -> Left:
         """Keep what has changed since the call began; `only`: the one path that counts, changed or not."""
         context, place = self._context, self._place
-        async with place.lock:
+        async with self._turn:
             before = {} if only else {**self._before, **place.taken}
             collected = await asyncio.to_thread(
                 collect, context.workspace, context.shelf, before, only=only
@@ -87,19 +90,29 @@ class Collector:
         self._places: dict[Path, _Place] = {}
 
     @asynccontextmanager
-    async def watching(
-        self, context: RunContext, *, look_first: bool = True
-    ) -> AsyncIterator[Watch]:
-        """Watch a run's workspace while a call works in it."""
-        place = self._places.setdefault(context.workspace, _Place())
+    async def watching(self, context: RunContext) -> AsyncIterator[Watch]:
+        """Watch a run's workspace while a program works in it."""
+        with self._joined(context.workspace) as place:
+            before = await asyncio.to_thread(look, context.workspace)
+            yield Watch(context, place, before)
+
+    @asynccontextmanager
+    async def writing(self, context: RunContext) -> AsyncIterator[Watch]:
+        """Let a call write and collect a file of its own, before any other could take it for theirs."""
+        with self._joined(context.workspace) as place:
+            async with place.lock:
+                yield Watch(context, place, {}, alone=True)
+
+    @contextmanager
+    def _joined(self, workspace: Path) -> Iterator[_Place]:
+        place = self._places.setdefault(workspace, _Place())
         place.calls += 1
         try:
-            before = await asyncio.to_thread(look, context.workspace) if look_first else {}
-            yield Watch(context, place, before)
+            yield place
         finally:
             place.calls -= 1
             if not place.calls:
-                del self._places[context.workspace]
+                del self._places[workspace]
 
 
 def _note(collected: Collected) -> str:

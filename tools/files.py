@@ -61,7 +61,7 @@ def make_write_file(collector: Collector | None = None) -> BaseTool:
         path: str, content: str, runtime: ToolRuntime[RunContext, Any]
     ) -> tuple[str, dict[str, list[Artifact]]]:
         context = runtime.context
-        async with collects.watching(context, look_first=False) as watch:
+        async with collects.writing(context) as watch:
             size = await asyncio.to_thread(workspace.write_text, context.workspace, path, content)
             left = await watch.collect(only="/".join(workspace.split_path(path)))
         return f"Wrote {size} bytes to {path}.\n{left.note}".rstrip(), left.artifact

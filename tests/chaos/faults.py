@@ -34,7 +34,9 @@ _WRITE: Final = re.compile(
     r"\s*(?:WITH\b.*?)?(?:INSERT(?: OR \w+)? INTO|(?<!FOR )UPDATE|DELETE FROM)\s+\"?(\w+)",
     re.IGNORECASE | re.DOTALL,
 )
-_EVENT: Final = re.compile(r"(?:action|agent|approval|message|run|supervisor|tool|usage)\.[a-z_]+")
+_EVENT: Final = re.compile(
+    r"(?:action|agent|approval|artifact|message|run|supervisor|tool|usage)\.[a-z_]+"
+)
 _QUOTED_EVENT: Final = re.compile(rf"'({_EVENT.pattern})'")
 _QUEUE: Final = "procrastinate_"
 """The queue's own tables: what it keeps of its workers is no write of a run."""
