@@ -63,6 +63,8 @@ _MEDIA_TYPES: Final = {
 _TOO_LARGE: Final = f"larger than {MAX_ARTIFACT_BYTES // MIB} MiB"
 _TOO_MUCH: Final = f"the files of one call may have {MAX_CALL_BYTES // MIB} MiB together"
 
+_NOT_SEEN: Final = "folders that are too deep, closed or too many were not looked into"
+
 _COMPRESSED: Final = {"gzip": "application/gzip"}
 _UNKNOWN: Final = "application/octet-stream"
 
@@ -118,7 +120,9 @@ def collect(workspace: Path, shelf: Path, before: Seen, *, only: str | None = No
     skipped: list[str] = []
     seen: dict[str, Trace] = {}
     try:
-        found = _changed(workspace, before, only)
+        found, complete = _changed(workspace, before, only)
+        if not complete and only is None:
+            skipped.append(_NOT_SEEN)
         if not found:
             return Collected(files, skipped, seen)
         room = _Room.on(shelf)
@@ -158,19 +162,20 @@ def _trace(status: os.stat_result) -> Trace:
     return Trace(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _changed(workspace: Path, before: Seen, only: str | None) -> list[FoundFile]:
+def _changed(workspace: Path, before: Seen, only: str | None) -> tuple[list[FoundFile], bool]:
+    """Return the files that are new or changed, by path, and whether every folder was looked into."""
     if not os.path.lexists(workspace):
-        return []
-    return sorted(
-        (
-            found
-            for found in _files(workspace)
-            if only in {None, found.path}
-            and _shows(found.path)
-            and before.get(found.path) != _trace(found.status)
-        ),
-        key=lambda found: found.path,
-    )
+        return [], True
+    there = list(walk(workspace))
+    changed = [
+        found
+        for found in there
+        if isinstance(found, FoundFile)
+        and only in {None, found.path}
+        and _shows(found.path)
+        and before.get(found.path) != _trace(found.status)
+    ]
+    return sorted(changed, key=lambda found: found.path), None not in there
 
 
 def _files(workspace: Path) -> Iterator[FoundFile]:

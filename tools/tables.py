@@ -31,9 +31,12 @@ _MODULES: Final = ("table_reading", "table_program")
 """The files beside this one that are sent, each after those that it imports."""
 
 _START: Final = """\
+import os
 import sys
 import types
 
+# A file of the workspace must not take the place of a library that is not there: nobody has let it run.
+sys.path = [place for place in sys.path if place != os.getcwd()]
 for name, source in {sources!r}:
     module = types.ModuleType(name)
     sys.modules[name] = module

@@ -46,6 +46,22 @@ def last_line(text: str) -> str:
     return lines[-1][:500] if lines else "it gave no reason"
 
 
+def why_failed(text: str) -> str:
+    """Return the line of a program's report that says why it failed.
+
+    The tool says it first, and lists files at the end; what a sandbox refuses is one sentence.
+    """
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    if lines and lines[0].startswith("The program "):
+        return lines[0][:500]
+    told = [
+        line
+        for line in lines
+        if not line.startswith(("Files kept for", "Files not kept", "Files in the"))
+    ]
+    return last_line("\n".join(told))
+
+
 def fence(text: str, language: str = "") -> str:
     """Return text as a fenced block; the fence is longer than any inside."""
     body = text.strip("\n")

@@ -13,6 +13,7 @@ from agents._kit.offline_answers import (
     explain_unread,
     fence,
     last_line,
+    why_failed,
 )
 from agents._kit.offline_arithmetic import find_expressions, write_arithmetic
 from agents._kit.offline_charts import asks_chart
@@ -56,11 +57,7 @@ _POINTS_BACK: Final = re.compile(r"\b(?:them|those|these|it|one)\b", re.IGNORECA
 _OF_A_LIST: Final = re.compile(
     r"\b(?:mean|average|median|variance|std|standard deviation)\b", re.IGNORECASE
 )
-_FAILURE: Final = re.compile(
-    r"the program (?:failed|was|did not|could not)\b|exit (?:code|status) [1-9-]",
-    re.IGNORECASE,
-)
-_ERROR_LINE: Final = re.compile(r"[\w.]{0,80}(?:Error|Exception|Interrupt|Exit)\b")
+_FAILURE: Final = re.compile(r"The program (?:failed: \w|was stopped )")
 
 
 class Call(NamedTuple):
@@ -159,15 +156,14 @@ def _study(desk: Desk, table: Table, text: str) -> Reply:
         return Reply(call=_call(desk, RUN, program.code))
     ran = desk.outputs[1]
     if ran.failed:
-        failure = f"Running {program.about} did not work: {last_line(ran.text)}"
+        failure = f"Running {program.about} did not work: {why_failed(ran.text)}"
         return Reply(f"{failure}\n\nWhat the table holds:\n\n{fence(described.text)}")
     return Reply(program.report(ran.text))
 
 
 def read_output(text: str, *, failed: bool) -> ToolText:
     """Return a tool's result; a program that ended in an error has failed, however it is told."""
-    ends_in_error = "Traceback" in text and _ERROR_LINE.match(last_line(text))
-    return ToolText(text, failed or bool(ends_in_error or _FAILURE.match(text[:200])))
+    return ToolText(text, failed or _FAILURE.match(text[:200]) is not None)
 
 
 def _write_computation(
@@ -242,7 +238,7 @@ def _run(desk: Desk, program: Program, text: str) -> Reply:
         return Reply(call=_call(desk, RUN, program.code))
     first = desk.outputs[0]
     if first.failed:
-        return Reply(f"Running {program.about} did not work: {last_line(first.text)}")
+        return Reply(f"Running {program.about} did not work: {why_failed(first.text)}")
     answer = program.report(first.text)
     if saved is None:
         return Reply(answer)

@@ -29,7 +29,7 @@ MACHINERY: Final = [
     Attack(
         "say that it was not run",
         'os.write(3, b\'{"refused": "x"}\')\nprint("TRIED", flush=True)\nos._exit(0)',
-        ends=("ToolFailedError",),
+        ends=("tried",),
     ),
     *(
         Attack(

@@ -34,13 +34,18 @@ def knowledge(tmp_path: Path) -> Path:
 def start(request: pytest.FixtureRequest, tmp_path: Path, knowledge: Path) -> Start:
     """Return how to start the product; `models=` points it at a fake model server.
 
-    Where no database is named it is in memory, or the one the tests run over.
+    Where no database is named it is in memory, or the one the tests run over. With a model there is a
+    sandbox only where the test's module has `SANDBOX = "auto"`.
     """
 
     def begin(
         *, models: FakeModelServer | None = None, **overrides: Any
     ) -> AbstractAsyncContextManager[Product]:
         values: dict[str, Any] = {"knowledge_dir": knowledge, **overrides}
+        # To start it takes longer than many a test, and scripted agents that run no program need none.
+        values.setdefault(
+            "sandbox", getattr(request.module, "SANDBOX", "off" if models else "auto")
+        )
         if models is not None:
             values["OPENAI_BASE_URL"] = models.base_url
         over = request.config.getoption("--over")

@@ -27,6 +27,8 @@ from tests.integration.people import (
 from tests.integration.problem_checks import assert_problem, pointers
 from tests.integration.team_script import SECONDS, decisions
 
+SANDBOX = "auto"
+
 MEMBERS: Final = {
     *("id", "type", "run_id", "thread_id", "agent", "tool", "status", "action", "args_digest"),
     *("description", "allowed_decisions", "response_schema", "expires_at", "on_expiry"),

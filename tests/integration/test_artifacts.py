@@ -17,6 +17,8 @@ from tests.integration.client_view import creating, followed
 from tests.integration.problem_checks import assert_problem
 from tests.integration.team_script import composer, decisions, worker
 
+SANDBOX = "auto"
+
 PROGRAM = """
 import os
 os.makedirs("charts", exist_ok=True)

@@ -32,6 +32,8 @@ from tests.integration.people import (
 from tests.integration.problem_checks import assert_problem, pointers
 from tests.integration.team_script import decisions
 
+SANDBOX = "auto"
+
 Calls = Callable[[CountingTarget], list[tuple[str, dict[str, Any]]]]
 
 PRINT: Final = ("run_python", {"code": "print(6 * 7)"})
@@ -261,6 +263,7 @@ async def test_tools_are_listed_with_their_gates(start: Start, tmp_path: Path) -
     assert {name: tool["gate"] for name, tool in tools.items()} == {
         "search_documents": "auto",
         "run_python": "auto",
+        "describe_table": "auto",
         "read_file": "auto",
         "write_file": "deny",
         "list_files": "auto",

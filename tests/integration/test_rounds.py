@@ -11,6 +11,8 @@ from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
 from tests.integration.team_script import composer, decisions, worker
 
+SANDBOX = "auto"
+
 AGAIN = "That was not a usable decision"
 
 

@@ -13,6 +13,8 @@ from tests.fakes.running import Product
 from tests.integration.conftest import Start
 from tests.integration.team_script import decisions, worker
 
+SANDBOX = "auto"
+
 SALES: Final = "month,region,revenue\n2024-01,North,1200.5\n2024-01,South,800\n2024-02,North,1350\n"
 UPLOAD: Final = [{"name": "sales.csv", "content_base64": base64.b64encode(SALES.encode()).decode()}]
 
@@ -86,6 +88,13 @@ async def test_a_model_describes_a_table_computes_and_draws(
         assert sorted(created) == ["revenue.csv", "revenue.png"]
         # Every agent and the supervisor are told which files there are.
         assert all("<files>\nsales.csv (" in asked.user for asked in models.requests)
+
+
+async def test_without_a_model_a_failing_program_is_told_with_its_reason(product: Product) -> None:
+    code = "open('left.txt', 'w').write('x')\nraise ValueError('no such month')"
+    run = await product.finished(f"Run this:\n```python\n{code}\n```")
+    assert "The program failed: ValueError: no such month" in run["result"]["output"]
+    assert list(by_name(run)) == ["left.txt"]
 
 
 async def test_without_a_sandbox_the_answer_says_what_is_missing(start: Start) -> None:

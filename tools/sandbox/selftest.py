@@ -31,7 +31,10 @@ async def find_fault(run: Run, folder: Path) -> str:
 
     `run` runs a program in a workspace, `folder` is where the test makes what it attacks.
     """
-    targets = await asyncio.to_thread(_make_targets, folder)
+    try:
+        targets = await asyncio.to_thread(_make_targets, folder)
+    except OSError as error:
+        return f"no workspace can be made in {folder} ({error.strerror})"
     try:
         return await _attack(run, targets)
     finally:

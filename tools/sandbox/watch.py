@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 from domain.errors import ToolFailedError
 from domain.sandbox import CodeFault, CodeLimits, CodeResult, Limit
-from tools.sandbox.confined.lockdown import Rules
+from tools.sandbox.confined.lockdown import REFUSED, Rules
 from tools.sandbox.fill import measure
 from tools.sandbox.fork_server import Ended, ForkServer, program_environment
 
@@ -227,7 +227,7 @@ class _Watch:
 def _result(
     watch: _Watch, ended: Ended, limit: Limit | None, limits: CodeLimits, wall_ms: int
 ) -> CodeResult:
-    answer = _read_answer(bytes(watch.answer))
+    answer = _read_answer(bytes(watch.answer), ended)
     limit = limit or ended.limit
     if limit is None:
         limit = _limit_of(ended, limits) if answer is None else None
@@ -244,7 +244,7 @@ def _result(
     )
 
 
-def _read_answer(data: bytes) -> dict[str, Any] | None:
+def _read_answer(data: bytes, ended: Ended) -> dict[str, Any] | None:
     """Return what the process says came of its program. The program may have written it itself."""
     try:
         answer = json.loads(data)
@@ -252,7 +252,7 @@ def _read_answer(data: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(answer, dict):
         return None
-    if "refused" in answer:
+    if ended.status == REFUSED and "refused" in answer:
         message = f"{NOT_RUN}{_text_of(answer, 'refused')[:300]}."
         raise ToolFailedError(message)
     return answer

@@ -55,10 +55,8 @@ async def run_python(code: str) -> str:
         subprocess.run, command, capture_output=True, text=True, check=False, timeout=20
     )
     if done.returncode:
-        return (
-            f"The program failed (exit status {done.returncode}).\n--- stdout ---\n{done.stdout}"
-            f"\n--- stderr ---\n{done.stderr}"
-        )
+        error = done.stderr.strip().splitlines()[-1]
+        return f"The program failed: {error}\n--- stdout ---\n{done.stdout}\nFiles in the workspace: none"
     return done.stdout or "(the program printed nothing)"
 
 
@@ -158,7 +156,7 @@ async def test_a_coder_runs_a_self_test_and_saves_what_it_was_asked_to_save() ->
     assert messages[-1].text.endswith("Saved as `primes.py`.")
 
 
-async def test_the_error_of_pasted_code_is_reported_by_its_last_line() -> None:
+async def test_the_error_of_pasted_code_is_reported() -> None:
     task = "Why does this fail?\n```python\nprint(1)\nprint(undefined)\n```"
     answer = (await work(task, [run_python]))[-1].text
     assert answer.endswith("NameError: name 'undefined' is not defined")

@@ -120,7 +120,7 @@ def test_a_file_that_is_something_else_when_it_is_opened_is_not_kept(
     (folder / "a.txt").write_text("x")
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "a.txt").write_text("SECRET")
-    found = artifacts._changed(made, {}, None)
+    found, _ = artifacts._changed(made, {}, None)
     (folder / "a.txt").unlink()
     if replacement == "link":
         (folder / "a.txt").symlink_to(tmp_path / "outside" / "a.txt")
@@ -263,3 +263,12 @@ def test_what_a_program_has_closed_is_named_or_passed_over(made: Path, shelf: Pa
 )
 def test_the_media_type_is_that_of_the_name(name: str, media_type: str) -> None:
     assert media_type_of(name) == media_type
+
+
+def test_what_was_not_looked_into_is_named(made: Path, shelf: Path) -> None:
+    deep = made / "/".join(["d"] * 17)
+    deep.mkdir(parents=True)
+    (deep / "deep.csv").write_text("x")
+    assert collect(made, shelf, {}).skipped == [
+        "folders that are too deep, closed or too many were not looked into"
+    ]

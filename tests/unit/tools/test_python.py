@@ -214,3 +214,13 @@ async def test_a_program_that_is_too_long_or_no_text_is_refused(run: Run) -> Non
 async def test_without_a_sandbox_the_reason_is_given(call: Any) -> None:
     with pytest.raises(ToolFailedError, match="Nothing confines here"):
         await call(make_run_python(NoSandbox("Nothing confines here.")), code="print(1)")
+
+
+async def test_a_program_that_forges_a_refusal_has_run_all_the_same(run: Run) -> None:
+    code = "import os\nprint('ran', flush=True)\nos.write(3, b'{\"refused\": \"x\"}')\nos._exit(0)"
+    assert "ran\n" in await run(code)
+
+
+async def test_a_warning_names_no_folder_of_the_machine(run: Run) -> None:
+    content = await run("import warnings\nwarnings.warn('careful')\nprint('done')")
+    assert content == "done\n--- stderr ---\nmain.py:2: UserWarning: careful\n"

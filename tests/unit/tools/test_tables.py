@@ -277,3 +277,14 @@ async def test_a_program_that_fails_is_told_as_a_sentence(
     (workspace / "t.csv").write_text("a\n1\n")
     with pytest.raises(ToolFailedError, match=sentence):
         await call(make_describe_table(Ending(result)), path="t.csv")
+
+
+async def test_a_file_of_the_workspace_is_no_library_of_the_description(
+    call: Any, workspace: Path
+) -> None:
+    """pandas looks for this one, which is not installed: what nobody has approved must not run."""
+    workspace.mkdir(parents=True)
+    (workspace / "zstandard.py").write_text("open('ran.txt', 'w').close()\nraise SystemExit")
+    described = await describe(call, workspace, "t.jsonl", '{"a": 1}\n')
+    assert described.startswith("t.jsonl: JSON lines, 1 row")
+    assert not (workspace / "ran.txt").exists()

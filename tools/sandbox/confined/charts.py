@@ -23,8 +23,8 @@ from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 MAX_ROWS: Final = 100_000
-MAX_FIGURES: Final = 20
-"""Figures saved without having been asked for."""
+MAX_FIGURES: Final = 10
+"""Figures saved without having been asked for: with the data of each, as many files as a call may leave."""
 
 MAX_TICKS: Final = 1_000
 """Names on an axis that are looked at for each bar."""

@@ -45,9 +45,6 @@ MESSAGE_BYTES: Final = 1 << 20
 CONTROL: Final = 3
 """The descriptor on which a confined process gets its program and returns what came of it."""
 
-REFUSED: Final = 97
-"""The exit status of a process that could not be confined, and so has run nothing."""
-
 LIBRARIES: Final = ("numpy", "pandas", "matplotlib", "pyarrow")
 """What programs may find besides the standard library."""
 
@@ -204,7 +201,7 @@ class _Server:
             try:
                 _become_program(order, descriptors)
             finally:
-                os._exit(REFUSED)
+                os._exit(lockdown.REFUSED)
         self._running[pid] = _Running(order["id"], order["rules"]["nameless_bytes"])
         for fd in descriptors:
             os.close(fd)

@@ -23,6 +23,10 @@ _NICENESS: Final = 10
 _OPEN_FILES: Final = 256
 
 
+REFUSED: Final = 97
+"""The exit status of a process that could not be confined, and so has run nothing."""
+
+
 class Rules(TypedDict):
     """What a confined process may use, as its fork server is told."""
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import traceback
 import types
+import warnings
 from types import CodeType
 from typing import Final, TypedDict
 
@@ -61,6 +62,7 @@ def _run(source: str) -> str:
     sys.argv = [FILE_NAME]
     # Last, so that a file of the workspace cannot take the place of a standard module.
     sys.path.append(os.getcwd())
+    warnings.formatwarning = _format_warning
     charts.install()
     body, last = _compile(source)
     exec(body, main.__dict__)  # noqa: S102 - running the program is what this file is for
@@ -69,6 +71,18 @@ def _run(source: str) -> str:
     charts.save_open_figures()
     _await_threads()
     return shown if len(shown) <= VALUE_CHARS else f"{shown[:VALUE_CHARS]}…"
+
+
+def _format_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """Return a warning as a line, without the machine's folders, which are nobody's business."""
+    del line
+    return f"{os.path.basename(filename)}:{lineno}: {category.__name__}: {message}\n"
 
 
 def _compile(source: str) -> tuple[CodeType, CodeType | None]:

@@ -202,7 +202,7 @@ def test_names_of_the_data_stay_on_one_line(tmp_path: Path) -> None:
 
 def test_many_open_figures_are_not_all_saved(tmp_path: Path) -> None:
     program = "import matplotlib\nmatplotlib.rcParams['figure.max_open_warning'] = 0\n"
-    program += "for n in range(22):\n    plt.figure(figsize=(1, 1), dpi=30)\n    plt.plot([n])"
+    program += "for n in range(12):\n    plt.figure(figsize=(1, 1), dpi=30)\n    plt.plot([n])"
     assert "2 more open figures were not saved" in draw(tmp_path, program)
 
 
