@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Protocol
 
@@ -48,6 +48,9 @@ class CodeLimits:
 
 
 USUAL_LIMITS: Final = CodeLimits()
+
+MOST_LIMITS: Final = replace(USUAL_LIMITS, stream_bytes=128 * 1024)
+"""What a sandbox that others order from grants at most."""
 
 
 class CodeFault(NamedTuple):

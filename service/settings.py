@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     """Seconds without a sign of life after which a worker's runs go on in another one. The same in all
     processes: each of them watches the others."""
     data_dir: Path = Path("data")
-    """Folder for workspaces and the document index; workers on several machines share it."""
+    """Folder for workspaces, artifacts and the document index; processes on several machines share it."""
     host: str = "127.0.0.1"
     """Address the server listens on."""
     port: int = Field(default=8000, ge=0, le=65535)
@@ -179,7 +179,7 @@ class Settings(BaseSettings):
         if self.env == "production" and self.sandbox == "unsafe-local":
             msg = (
                 "SIGNALBOX_SANDBOX='unsafe-local' is no security boundary and not for production; set it to "
-                "auto, remote or off"
+                "auto, native, remote, monty or off"
             )
             raise ValueError(msg)
         return self

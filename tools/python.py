@@ -100,10 +100,12 @@ def _describe(sandbox: Sandbox) -> str:
     more = f"{_BESIDES}{', '.join(libraries)}. " if libraries else ""
     more += _NARROW.get(sandbox.state.backend, "")
     charts = "Open matplotlib figures are saved as files. " if "matplotlib" in libraries else ""
+    confined = sandbox.state.backend != "unsafe-local"
+    alone = ", without network or other processes" if confined else ""
     return (
         "Run a Python program and return what it prints; a last line that is an expression prints its "
-        f"value. {more}{charts}It works in the run's workspace, without network or other processes; files "
-        "that it writes there are kept for the user."
+        f"value. {more}{charts}It works in the run's workspace{alone}; files that it writes there are kept for "
+        "the user."
     )
 
 

@@ -11,8 +11,8 @@ REMEDY: Final = "Set OPENAI_API_KEY, or OPENAI_BASE_URL to any OpenAI-compatible
 
 NEEDS_MODEL: Final = (
     "I am the offline planner (no language model is configured). I can run Python code you paste, "
-    "compute statistics and arithmetic, write a few well-known functions and search the local "
-    f"documents; this task needs a model. {REMEDY}"
+    "compute statistics and arithmetic, also of tables that come with a task, draw charts, write a few "
+    f"well-known functions and search the local documents; this task needs a model. {REMEDY}"
 )
 
 QUOTE_CHARS: Final = 6_000
@@ -28,7 +28,7 @@ def explain_missing(what: str, library: str) -> str:
     """Return the sentence that says what the sandbox of this server lacks for something."""
     return (
         f"Not done: {what}. That needs {library}, which programs cannot import on this server: its "
-        "sandbox is one without libraries (see SIGNALBOX_SANDBOX)."
+        "sandbox does not have it (see SIGNALBOX_SANDBOX)."
     )
 
 

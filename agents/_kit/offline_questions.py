@@ -71,7 +71,7 @@ _IDENTIFIER: Final = re.compile(r"\b(?:id|uuid|index|nr|no|zip|postcode|phone)\b
 _BEYOND: Final = re.compile(
     r"\b(?:explain(?: why)?|why|interpret\w{0,6}|recommend\w{0,8}|conclu\w{1,6}|advi[sc]e|suggest\w{0,6}|anomal\w{1,5}"
     r"|outliers?|cluster\w{0,6}|regression|p-values?|t-tests?|significant\w{0,2}|significance|season\w{1,6}|percentiles?|quartiles?"
-    r"|pivot\w{0,3}|joins?|merged?|translate|clean(?:ed|ing)?|heat\s?maps?|dashboard|box\s?plots?|three-dimensional)\b",
+    r"|publish\w{0,3}|pivot\w{0,3}|joins?|merged?|translate|clean(?:ed|ing)?|heat\s?maps?|dashboard|box\s?plots?|three-dimensional)\b",
     re.IGNORECASE,
 )
 _YEAR: Final = re.compile(r"(?<![\w./-])(?:19|20)\d\d(?![\w/-])")

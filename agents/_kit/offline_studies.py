@@ -268,7 +268,7 @@ def _write_groups(question: Question, group: Group) -> str:
     )
     code += _EXTREMES
     if column.kind in ORDERED:
-        code += _TREND.format(step=group.step or "step")
+        code += _TREND.format(step=f"{group.step} that has rows" if group.step else "step")
         code += _NEXT if question.forecast else ""
     return code
 

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -21,10 +22,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from domain.errors import ConfigurationError, ToolFailedError
-from domain.sandbox import USUAL_LIMITS, CodeResult, Sandbox
+from domain.sandbox import MOST_LIMITS, CodeResult, Sandbox
 from monitoring.logs import configure_logs
 from service.settings import Settings
 from tools.sandbox.choice import SandboxWishes, open_sandbox
+from tools.sandbox.hardening import refuse_inspection
 from tools.sandbox.wire import RUN, STATE, RunOrder, write_result, write_state
 
 LOOK_SECONDS: Final = 0.25
@@ -43,6 +45,7 @@ async def run_sandbox(settings: Settings) -> None:
         msg = "Say where to listen: --socket PATH, or SIGNALBOX_SANDBOX_SOCKET."
         raise ConfigurationError(msg)
     configure_logs()
+    refuse_inspection()
     _warn_of_secrets(settings)
     data = settings.data_dir.resolve()
     wishes = SandboxWishes(choice="native", python=settings.sandbox_python, data=data)
@@ -60,7 +63,20 @@ async def run_sandbox(settings: Settings) -> None:
                 log_config=None,
                 access_log=False,
             )
-            await uvicorn.Server(config).serve(sockets=[sock])
+            server = _Server(config)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, server.handle_exit, number, None)
+            await server.serve(sockets=[sock])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling, which would end the process before the socket is removed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone: `run_sandbox` handles them."""
+        yield
 
 
 def _warn_of_secrets(settings: Settings) -> None:
@@ -111,7 +127,7 @@ def make_app(sandbox: Sandbox, workspaces: Path) -> Starlette:
         try:
             order = RunOrder.model_validate_json(await _read_body(request))
             folder = order.folder(workspaces)
-            limits = order.code_limits(USUAL_LIMITS)
+            limits = order.code_limits(MOST_LIMITS)
         except (ValidationError, ValueError, TypeError) as error:
             return Response(f"The order cannot be read: {error}", status_code=422)
         work = asyncio.ensure_future(sandbox.run(order.code, folder, limits=limits))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ctypes
 import struct
 import zlib
 from typing import Any, Final
@@ -95,6 +96,11 @@ async def test_without_a_model_a_failing_program_is_told_with_its_reason(product
     run = await product.finished(f"Run this:\n```python\n{code}\n```")
     assert "The program failed: ValueError: no such month" in run["result"]["output"]
     assert list(by_name(run)) == ["left.txt"]
+
+
+async def test_the_service_lets_nobody_look_into_it(product: Product) -> None:
+    get_dumpable = 3
+    assert ctypes.CDLL(None).prctl(get_dumpable, 0, 0, 0, 0) == 0
 
 
 async def test_without_a_sandbox_the_answer_says_what_is_missing(start: Start) -> None:

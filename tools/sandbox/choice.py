@@ -14,7 +14,7 @@ from typing import Literal
 from domain.errors import ConfigurationError
 from domain.sandbox import USUAL_LIMITS, CodeLimits, CodeResult, Sandbox, SandboxState
 from tools.sandbox.monty import MontySandbox
-from tools.sandbox.native import NativeSandbox, find_python
+from tools.sandbox.native import NativeSandbox, find_libraries, find_python
 from tools.sandbox.off import NoSandbox
 from tools.sandbox.remote import RemoteSandbox
 from tools.sandbox.unsafe_local import UnsafeLocal
@@ -38,13 +38,15 @@ class SandboxWishes:
 
 class SandboxOnDemand:
     """Opens the back end for each program and closes it again: for a notebook or a script, where a graph is
-    built without anybody who would close what was opened. Each start takes about a tenth of a second."""
+    built without anybody who would close what was opened. Each start takes some tenths of a second,
+    and a few seconds where the program wants pandas."""
 
     def __init__(self, wishes: SandboxWishes) -> None:
         self._wishes = wishes
         self.state = SandboxState(
             "native" if sys.platform == "linux" else "monty",
             "what confines programs is started anew for each one",
+            find_libraries(find_python(wishes.python)) if sys.platform == "linux" else (),
         )
 
     async def load(self) -> None:

@@ -195,3 +195,12 @@ def find_python(given: Path | None) -> Path:
     if beside.exists():
         return beside
     return Path(getattr(sys, "_base_executable", sys.executable))
+
+
+def find_libraries(python: Path) -> tuple[str, ...]:
+    """Return which libraries an interpreter's own environment has, without starting it."""
+    names = ("numpy", "pandas", "matplotlib")
+    found = {
+        p.name for p in python.parent.parent.glob("lib/python*/site-packages/*") if p.name in names
+    }
+    return tuple(name for name in names if name in found)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -45,7 +47,9 @@ class RemoteSandbox:
                 while True:
                     try:
                         response = await self._client.get(STATE, timeout=5)
-                        self.state = _seen_from_here(read_state(response.content))
+                        there = read_state(response.content)
+                        self.state = _seen_from_here(there)
+                        await self._compare_folders()
                     except (httpx.HTTPError, ValueError) as error:
                         problem = f"{type(error).__name__}: {error}"
                         await asyncio.sleep(_AGAIN_SECONDS)
@@ -56,6 +60,28 @@ class RemoteSandbox:
             "set SIGNALBOX_SANDBOX to auto."
         )
         self.state = SandboxState("off", reason)
+
+    async def _compare_folders(self) -> None:
+        """Be off where the other side has other workspaces: programs would find none of their files."""
+        if self.state.off_reason:
+            return
+        mark = secrets.token_hex(16)
+        workspace = self._workspaces / f"selftest-{mark[:8]}" / "run"
+        try:
+            await asyncio.to_thread(_leave, workspace / "mark.txt", mark)
+            result = await self.run("print(open('mark.txt').read())", workspace)
+            if mark not in result.stdout:
+                reason = (
+                    f"The sandbox at {self._socket} has another folder of workspaces: both sides need the "
+                    "same SIGNALBOX_DATA_DIR, and the same user."
+                )
+                self.state = SandboxState("off", reason)
+        except (OSError, ToolFailedError) as error:
+            self.state = SandboxState(
+                "off", f"The sandbox at {self._socket} runs nothing ({error})."
+            )
+        finally:
+            await asyncio.to_thread(shutil.rmtree, workspace.parent, ignore_errors=True)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -93,6 +119,11 @@ class RemoteSandbox:
         except ValueError as error:
             message = "The sandbox's answer could not be read. Try again."
             raise ToolFailedError(message) from error
+
+
+def _leave(file: Path, text: str) -> None:
+    file.parent.mkdir(mode=0o700, parents=True)
+    file.write_text(text, encoding="utf-8")
 
 
 def _seen_from_here(there: SandboxState) -> SandboxState:

@@ -120,7 +120,7 @@ async def test_a_posted_table_is_described_then_computed_and_drawn(tmp_path: Pat
     assert "| 2024-01 | 160 |\n| 2024-02 | 240 |\n| 2024-03 | 210 |" in answer
     assert "the highest is 240 (2024-02), the lowest 160 (2024-01)" in answer
     assert "changed by 50 (31.25%), from 160 to 210" in answer
-    assert "linear trend is rising: 25 per month" in answer
+    assert "linear trend is rising: 25 per month that has rows" in answer
     assert (
         "Chart: `revenue_by_month.png` shows revenue (sum) by month of date as a line of 3 points"
         in answer
