@@ -35,7 +35,11 @@ RENAMED_AGENT: Final[Change] = (
 
 OTHER_SCHEMA: Final[Change] = (
     Edit("tools/python.py", "    code: str = Field(", "    program: str = Field("),
-    Edit("tools/python.py", "def run_python(code: str,", "def run_python(program: str,"),
+    Edit("tools/python.py", "        code: str, runtime", "        program: str, runtime"),
+    Edit(
+        "tools/python.py", "        _refuse_unrunnable(code)", "        _refuse_unrunnable(program)"
+    ),
+    Edit("tools/python.py", "sandbox.run(code, folder", "sandbox.run(program, folder"),
 )
 """The argument of `run_python` is called `program`."""
 

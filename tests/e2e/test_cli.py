@@ -73,7 +73,7 @@ def test_files_are_sent_along_under_their_own_names(signalbox: StartProcess, fol
     files = ("--file", "in/trains.csv", "--file", str(folder / "other.txt"))
     process = signalbox("run", "--quiet", "Read the file trains.csv", *files)
     assert process.ended() == 0, process.stderr
-    assert "may,12" in one_run(process)["result"]["output"]
+    assert "trains.csv: CSV with commas, 1 row, 2 columns" in one_run(process)["result"]["output"]
 
 
 @pytest.mark.parametrize(
