@@ -4,8 +4,8 @@
 
 Two programs, as an agent would send them: one that prints a line, and one that draws a chart of a table
 with pandas and Matplotlib and saves it. Each is run by the warm sandbox and by a plain `python` that has
-to import everything itself; they take turns, so a drifting machine hits both. The limits are ratios, and
-milliseconds for the warm sandbox on a machine that is otherwise idle.
+to import everything itself; they take turns, so a drifting machine hits both. The limits are
+milliseconds, or on a slower machine the same share of what the plain process takes.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ print(table.describe())
 """
 
 LIMITS_MS = {"hello": 30.0, "chart": 250.0}
-RATIOS = {"hello": 4.0, "chart": 0.5}
-"""At most this many times what a plain process takes."""
+RATIOS = {"hello": 3.0, "chart": 0.31}
+"""What these are of a plain process where one takes 10 ms and 800 ms: a slower machine is measured by that."""
 
 WARM_UP = 3
 
@@ -107,11 +107,11 @@ def main() -> int:
     missed = False
     for name, (warm, alone) in samples.items():
         middle, beside = statistics.median(warm), statistics.median(alone)
-        kept = middle <= LIMITS_MS[name] and middle <= RATIOS[name] * beside
+        kept = middle <= max(LIMITS_MS[name], RATIOS[name] * beside)
         missed = missed or not kept
         print(
             f"{name:<6} median {middle:6.1f} ms, plain process {beside:6.1f} ms (x{middle / beside:.2f}), "
-            f"limits {LIMITS_MS[name]:.0f} ms and x{RATIOS[name]:g} {'kept' if kept else 'MISSED'}"
+            f"limits {LIMITS_MS[name]:.0f} ms or x{RATIOS[name]:g} {'kept' if kept else 'MISSED'}"
         )
     return 1 if missed else 0
 
