@@ -12,6 +12,7 @@ from typing import BinaryIO, Final, NamedTuple
 from domain.artifact import Artifact
 from domain.errors import CallerError
 from domain.ports import ArtifactStore, RunRef
+from tools.beneath import FILE
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -59,9 +60,7 @@ def _open(shelf: Path, artifact: Artifact) -> BinaryIO | None:
     if not _SHA256.fullmatch(artifact["sha256"]):
         return None
     try:
-        # Without O_NONBLOCK, opening a FIFO would wait for a writer for ever.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        file = os.fdopen(os.open(shelf / artifact["sha256"], flags), "rb")
+        file = os.fdopen(os.open(shelf / artifact["sha256"], FILE), "rb")
     except OSError:
         return None
     status = os.fstat(file.fileno())

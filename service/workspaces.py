@@ -9,12 +9,11 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from domain.ports import RunRef
+from tools.beneath import FOLDER, sync_folder
 from tools.workspace import write_bytes
-
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class NewFile(NamedTuple):
@@ -36,15 +35,7 @@ def fill_workspace(root: Path, ref: RunRef, files: Sequence[NewFile]) -> None:
         write_bytes(folder, file.name, file.content, durable=True)
     made = [Path(place) for place, _, _ in os.walk(folder)]
     for place in (*made, folder.parent, root, root.parent):
-        _sync(place)
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, _FOLDER)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        sync_folder(place)
 
 
 def list_workspaces(root: Path, *, after: RunRef, limit: int) -> list[RunRef]:
@@ -62,7 +53,7 @@ def changed_at(root: Path, ref: RunRef) -> float:
 def remove_workspace(root: Path, ref: RunRef) -> None:
     """Remove a folder with all there is in it; one that is not there is fine."""
     with suppress(FileNotFoundError):
-        tenant = os.open(root / ref.tenant_id, _FOLDER)
+        tenant = os.open(root / ref.tenant_id, FOLDER)
         try:
             _remove_folder(tenant, ref.run_id)
         finally:
@@ -108,7 +99,7 @@ def _open_folder(parent: int, name: str) -> int:
     """Open a folder, also one that a program has closed to its owner; raises `OSError` for a link."""
     if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
         os.chmod(name, 0o700, dir_fd=parent)
-    return os.open(name, _FOLDER, dir_fd=parent)
+    return os.open(name, FOLDER, dir_fd=parent)
 
 
 def _workspaces(root: Path) -> Iterator[RunRef]:

@@ -24,7 +24,7 @@ from domain.artifact import (
     MAX_RUN_BYTES,
 )
 from domain.errors import ToolFailedError
-from tools.beneath import open_beneath
+from tools.beneath import open_beneath, sync_folder
 from tools.workspace import FoundFile, shown, walk
 
 MAX_NAME_BYTES: Final = 1_000
@@ -251,7 +251,7 @@ def _copy(source: int, name: str, size: int, room: _Room) -> Kept | str:
         if not known and size > room.run:
             return f"the files of a run may have {MAX_RUN_BYTES // MIB} MiB together"
         temporary.rename(place)
-        _sync(room.shelf)
+        sync_folder(room.shelf)  # a row will name what lies there
     finally:
         temporary.unlink(missing_ok=True)
     room.call -= size
@@ -276,12 +276,3 @@ def _write(source: int, target: Path, most: int) -> tuple[str, int] | None:
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest(), size
-
-
-def _sync(folder: Path) -> None:
-    """Have the folder's entries on the disk too: a row will name them."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -99,6 +99,15 @@ def open_beneath(root: Path, *, walk: bool = False) -> Iterator[Beneath]:
         os.close(fd)
 
 
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder survive a power cut; raises `OSError`."""
+    fd = os.open(folder, FOLDER)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 @cache
 def has_openat2() -> bool:
     """Return whether the kernel resolves paths for us: it knows how, and this process may ask it to."""

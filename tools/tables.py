@@ -109,9 +109,7 @@ def _find(folder: Path, path: str) -> str:
     names = [entry.path for entry in listing.files]
     if name in names or not listing.complete:
         return name
-    shown = ", ".join(
-        entry if entry.isprintable() else ascii(entry) for entry in names[:LISTED_FILES]
-    )
+    shown = ", ".join(workspace.shown(entry) for entry in names[:LISTED_FILES])
     more = " and more" if len(names) > LISTED_FILES else ""
     there = f"The files there are: {shown}{more}." if names else "The workspace is empty."
     message = f"There is no file {name!r} in the workspace. {there}"

@@ -113,9 +113,7 @@ class Description(NamedTuple):
 def find_table(text: str, prompt: PromptParts) -> Table | None:
     """Return the table that a text names, else the first one that came with the task; `None` without."""
     head = text[:SCAN_CHARS]
-    posted = [
-        name for name in prompt.files if name.lower().endswith(tuple(f".{s}" for s in SUFFIXES))
-    ]
+    posted = tables_of(prompt.files)
     named = _names_in(head, posted)
     if not named and prompt.results:
         # A file that an agent wrote before stands in the task: "… save it as t.csv, then chart it".

@@ -11,7 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import uvicorn
@@ -28,9 +28,6 @@ from service.settings import Settings
 from tools.sandbox.choice import SandboxWishes, open_sandbox
 from tools.sandbox.hardening import refuse_inspection
 from tools.sandbox.wire import RUN, STATE, RunOrder, write_result, write_state
-
-LOOK_SECONDS: Final = 0.25
-"""How often to look whether whoever asked for a program is still there."""
 
 ORDER_BYTES: Final = 4 * 1024 * 1024
 """More than the longest program takes as JSON."""
@@ -53,20 +50,20 @@ async def run_sandbox(settings: Settings) -> None:
         if sandbox.state.off_reason:
             raise ConfigurationError(sandbox.state.off_reason)
         await sandbox.load()
-        click.echo(f"Signalbox sandbox at {path}: {sandbox.state.detail}.", err=True)
+        config = uvicorn.Config(
+            make_app(sandbox, data / "workspaces"),
+            lifespan="off",
+            ws="none",
+            log_level="warning",
+            log_config=None,
+            access_log=False,
+        )
+        server = _Server(config)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, server.handle_exit, number, None)
         async with _listening(path) as sock:
-            config = uvicorn.Config(
-                make_app(sandbox, data / "workspaces"),
-                lifespan="off",
-                ws="none",
-                log_level="warning",
-                log_config=None,
-                access_log=False,
-            )
-            server = _Server(config)
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, server.handle_exit, number, None)
+            click.echo(f"Signalbox sandbox at {path}: {sandbox.state.detail}.", err=True)
             await server.serve(sockets=[sock])
 
 
@@ -109,6 +106,8 @@ def _bind(sock: socket.socket, path: Path) -> None:
     before = os.umask(0o117)
     try:
         sock.bind(str(path))
+        # Before anybody is told: uvicorn listens only some time after it began.
+        sock.listen()
     except OSError as error:
         msg = f"Cannot listen at {path} ({error.strerror}); name another --socket."
         raise ConfigurationError(msg) from error
@@ -158,16 +157,16 @@ async def _read_body(request: Request) -> bytes:
 
 async def _while_wanted(request: Request, work: asyncio.Future[CodeResult]) -> CodeResult:
     """Return what comes of a program; end it where nobody waits for it any more."""
+    # The body has been read, so the next thing to hear of the client is that it has gone.
+    gone = asyncio.ensure_future(request.receive())
+    waited: set[asyncio.Future[Any]] = {work, gone}
     try:
-        while True:
-            done, _ = await asyncio.wait({work}, timeout=LOOK_SECONDS)
-            if done or await request.is_disconnected():
-                break
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
             message = "Nobody waits for this program any more."
             raise ToolFailedError(message)
         return work.result()
     finally:
-        work.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await work
+        for each in waited:
+            each.cancel()
+        await asyncio.gather(*waited, return_exceptions=True)

@@ -17,6 +17,7 @@ from tests.e2e.conftest import StartProcess, StartService
 from tests.e2e.models import Models, agent
 from tests.e2e.processes import BOUND, Service
 from tests.fakes.model_server import Reply, Rule, When
+from tests.fakes.programs import programs_below
 
 LAUNCHER: Final = str(Path(__file__).parents[1] / "attacks" / "launcher.py")
 
@@ -131,18 +132,6 @@ def test_the_unsafe_back_end_is_refused_in_production(signalbox: StartProcess) -
     assert "no security boundary" in process.refused()
 
 
-def _below(folder: Path) -> list[int]:
-    """Return the processes whose working folder is in this one."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").readlink().is_relative_to(folder):
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
-
-
 def _children(pid: int) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -178,8 +167,8 @@ def test_a_killed_service_leaves_no_server_and_no_busy_program_behind(
     service = serve(models=models)
     service.create("Count something")
     workspaces = folder / "data" / "workspaces"
-    assert _until(lambda: _below(workspaces))
-    programs = _below(workspaces)
+    assert _until(lambda: programs_below(workspaces))
+    programs = programs_below(workspaces)
     servers = _children(service.process._popen.pid)
     assert servers
     service.process.kill()
@@ -258,7 +247,7 @@ def test_a_program_ends_with_whoever_asked_for_it(remote: tuple[Any, Path], fold
     order = {"code": "while True: pass", "workspace": "t/r", "limits": {}}
     with client_of(socket) as client, pytest.raises(httpx.ReadTimeout):
         client.post("/run", json=order, timeout=1.5)
-    assert _until(lambda: not _below(workspace), 5)
+    assert _until(lambda: not programs_below(workspace), 5)
 
 
 def test_a_service_has_its_programs_run_in_the_other_container(
@@ -275,3 +264,12 @@ def test_a_service_has_its_programs_run_in_the_other_container(
     run = service.ended(service.create("Compute the mean of 120, 135, 150"))
     assert run["status"] == "completed"
     assert "The sandbox does not answer" in run["result"]["output"]
+
+
+def test_a_sandbox_that_is_told_to_stop_leaves_no_socket(remote: tuple[Any, Path]) -> None:
+    """Whoever looks for it must not find the file of one that has gone."""
+    process, socket = remote
+    assert socket.is_socket()
+    process.send(signal.SIGTERM)
+    assert process.ended() == 0
+    assert not socket.exists()

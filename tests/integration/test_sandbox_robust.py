@@ -13,6 +13,7 @@ import pytest
 
 from domain.errors import ToolFailedError
 from domain.sandbox import CodeLimits
+from tests.fakes.programs import programs_below
 from tools.sandbox.native import NativeSandbox, find_python
 
 BEGIN: Final = "import time\nopen('begun', 'w').close()\ntime.sleep(600)"
@@ -32,18 +33,6 @@ def server_pid(sandbox: NativeSandbox) -> int:
     return sandbox._server._process.pid
 
 
-def running_in(folder: Path) -> list[int]:
-    """Return the processes whose folder is this one or below it."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").readlink().is_relative_to(folder):
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
-
-
 async def begun(workspace: Path) -> None:
     async with asyncio.timeout(20):
         while not (workspace / "begun").exists():  # noqa: ASYNC110 - the sign is another process's file
@@ -52,7 +41,7 @@ async def begun(workspace: Path) -> None:
 
 async def gone(folder: Path) -> None:
     async with asyncio.timeout(10):
-        while await asyncio.to_thread(running_in, folder):  # noqa: ASYNC110 - likewise
+        while await asyncio.to_thread(programs_below, folder):  # noqa: ASYNC110 - likewise
             await asyncio.sleep(0.01)
 
 
@@ -78,7 +67,7 @@ async def test_a_cancelled_call_leaves_nothing_running(
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert await asyncio.to_thread(running_in, tmp_path) == []
+    assert await asyncio.to_thread(programs_below, tmp_path) == []
 
 
 async def test_twenty_programs_at_once_all_end_right(native: NativeSandbox, tmp_path: Path) -> None:
@@ -155,7 +144,7 @@ async def test_two_programs_at_once_neither_see_nor_signal_each_other(
         native.run(BEGIN, tmp_path / "a", limits=CodeLimits(wall_seconds=3))
     )
     await begun(tmp_path / "a")
-    pids = await asyncio.to_thread(running_in, tmp_path / "a")
+    pids = await asyncio.to_thread(programs_below, tmp_path / "a")
     code = (
         f"import os, signal\npids = {pids} + list(range(2, 40))\nreached = []\n"
         "for pid in pids:\n"

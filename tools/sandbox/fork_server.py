@@ -20,6 +20,9 @@ START_SECONDS: Final = 20.0
 LOAD_SECONDS: Final = 60.0
 """How long libraries may take to load; Matplotlib's first start ever looks at every font."""
 
+LOADED: Final = ("numpy", "pandas", "matplotlib", "matplotlib.pyplot")
+"""Libraries that every process shares, so that a program has them at once."""
+
 MESSAGE_BYTES: Final = 64 * 1024
 
 _COMMON: Final = {
@@ -138,11 +141,11 @@ class ForkServer:
         with contextlib.suppress(ForkServerError):
             self._send({"op": "kill", "id": number})
 
-    async def load(self, modules: Sequence[str]) -> list[str]:
-        """Have modules loaded, once for every process to come; return those that were."""
+    async def load(self) -> list[str]:
+        """Have the libraries loaded, once for every process to come; return those that were."""
         if self._loading is None:
             self._loading = asyncio.get_running_loop().create_future()
-            self._send({"op": "load", "modules": list(modules)})
+            self._send({"op": "load", "modules": LOADED})
         # Shielded: others wait for the same.
         async with asyncio.timeout(LOAD_SECONDS):
             return await asyncio.shield(self._loading)

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from domain.errors import ConfigurationError, ToolFailedError
 from domain.sandbox import USUAL_LIMITS, CodeFault, CodeLimits, CodeResult, Limit, SandboxState
+from tools.sandbox.output import TOO_MUCH_OUTPUT, cleaned
 from tools.workspace import list_files, open_workspace
 
 try:
@@ -25,9 +26,6 @@ MAX_MEMORY_BYTES: Final = 256 * 1024**2
 
 MAX_FILE_CALLS: Final = 1_000
 """How often one program may ask for something outside the interpreter, so how many files it can make."""
-
-ENDLESS: Final = 50
-"""A program that prints so many times what is kept of a stream is stopped."""
 
 VALUE_CHARS: Final = 20_000
 SHOWN_FRAMES: Final = 12
@@ -78,7 +76,7 @@ class MontySandbox:
             raise ToolFailedError(message) from error
         finally:
             mount.close()
-        stdout, stderr = (_clean(output.text(stream)) for stream in ("stdout", "stderr"))
+        stdout, stderr = (cleaned(output.text(stream)) for stream in ("stdout", "stderr"))
         value, fault, limit = ended
         return CodeResult(
             value=value,
@@ -135,7 +133,7 @@ class _Output:
     @property
     def endless(self) -> bool:
         """Return whether the program prints as if it would never stop."""
-        return max(self._written.values()) > ENDLESS * self._kept
+        return max(self._written.values()) > TOO_MUCH_OUTPUT * self._kept
 
     def text(self, stream: Literal["stdout", "stderr"]) -> str:
         """Return what is kept of a stream, with a note of what lies between."""
@@ -174,7 +172,7 @@ async def _feed(
             # Its text is made inside: an object of the program is never unpacked in the service.
             shown = f"'' if {_VALUE} is None else repr({_VALUE})[:{VALUE_CHARS}]"
             value = await worker.feed_run(shown) if _VALUE in source else ""
-            return _clean(str(value)), None, None
+            return cleaned(str(value)), None, None
     except TimeoutError:
         return "", None, "output" if output.endless else "wall_time"
     except pydantic_monty.MontyError as error:
@@ -193,16 +191,16 @@ def _explain(error: pydantic_monty.MontyError) -> tuple[CodeFault | None, Limit 
             return None, "cpu_time"
         return CodeFault("Crash", "the interpreter itself ended; do it in another way"), None
     if not isinstance(error, pydantic_monty.MontyRuntimeError | pydantic_monty.MontySyntaxError):
-        return CodeFault(type(error).__name__, _clean(str(error))), None
+        return CodeFault(type(error).__name__, cleaned(str(error))), None
     # "ValueError: what it says", or the type alone.
-    name, _, message = _clean(error.display("type-msg")).partition(": ")
+    name, _, message = cleaned(error.display("type-msg")).partition(": ")
     if name == "TimeoutError" and message.startswith(_TOO_SLOW):
         return None, "cpu_time"
     if name == "OSError" and _TOO_BIG in message:
         return None, "disk"
     if name == "RuntimeError" and message.startswith("suspension limit"):
         message = f"a program may use files {MAX_FILE_CALLS} times"
-    return CodeFault(name, message, _clean(_trace(error.traceback()))), None
+    return CodeFault(name, message, cleaned(_trace(error.traceback()))), None
 
 
 def _trace(frames: list[pydantic_monty.Frame]) -> str:
@@ -242,7 +240,3 @@ def _mount(workspace: Path, limits: CodeLimits) -> pydantic_monty.MountDir:
         mode="read-only" if full else "read-write",
         write_bytes_limit=max(0, limits.workspace_bytes - used),
     )
-
-
-def _clean(text: str) -> str:
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")

@@ -24,9 +24,6 @@ from tools.sandbox.watch import run_watched
 PLACE_SECONDS: Final = 30.0
 """How long a program waits for one of the places."""
 
-LOADED: Final = ("numpy", "pandas", "matplotlib", "matplotlib.pyplot")
-"""Libraries that every process shares, so that a program has them at once."""
-
 _NEEDS_LIBRARIES: Final = re.compile(r"\b(?:numpy|pandas|matplotlib|pyarrow|pylab)\b")
 
 _SYSTEM: Final = (
@@ -80,7 +77,7 @@ class NativeSandbox:
         """Load the libraries now, so that the first program that wants them need not wait."""
         if self.state.backend == "native":
             with contextlib.suppress(ForkServerError, TimeoutError):
-                await (await self._running()).load(LOADED)
+                await (await self._running()).load()
 
     async def run(
         self, code: str, workspace: Path, *, limits: CodeLimits = USUAL_LIMITS
@@ -98,7 +95,7 @@ class NativeSandbox:
     async def _run(self, code: str, workspace: Path, limits: CodeLimits) -> CodeResult:
         server = await self._running()
         if _NEEDS_LIBRARIES.search(code):
-            await server.load(LOADED)
+            await server.load()
         await asyncio.to_thread(_prepare, workspace)
         rules = self._rules(workspace, limits)
         return await run_watched(server, code, workspace, rules, limits)

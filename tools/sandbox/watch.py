@@ -17,15 +17,12 @@ from domain.sandbox import CodeFault, CodeLimits, CodeResult, Limit
 from tools.sandbox.confined.lockdown import REFUSED, Rules
 from tools.sandbox.fill import measure
 from tools.sandbox.fork_server import Ended, ForkServer, program_environment
+from tools.sandbox.output import TOO_MUCH_OUTPUT, cleaned
 
 POLL_SECONDS: Final = 0.1
 """How often the workspace is measured while a program runs, and so how long it may overshoot."""
 
-TOO_MUCH_OUTPUT: Final = 50
-"""A program that prints this many times what is kept of its output is ended."""
-
 ANSWER_BYTES: Final = 256 * 1024
-TEXT_CHARS: Final = 20_000
 READ_BYTES: Final = 64 * 1024
 
 NOT_RUN: Final = "The program was not run: "
@@ -287,9 +284,3 @@ def _name_signal(number: int) -> str:
     with contextlib.suppress(ValueError):
         return signal.Signals(number).name
     return f"signal {number}"
-
-
-def cleaned(text: str) -> str:
-    """Return a text that every database and every encoding takes, bounded."""
-    safe = text.encode("utf-8", "replace").decode("utf-8")
-    return safe.replace("\0", "\ufffd")[: TEXT_CHARS * 4]

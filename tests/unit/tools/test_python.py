@@ -13,6 +13,7 @@ from langchain_core.messages import ToolMessage
 
 from domain.errors import ToolFailedError
 from domain.sandbox import CodeLimits
+from tests.fakes.programs import programs_below
 from tools.python import MAX_CODE_CHARS, make_run_python
 from tools.sandbox.native import NativeSandbox
 from tools.sandbox.off import NoSandbox
@@ -30,18 +31,6 @@ def run(call: Any, native: NativeSandbox) -> Run:
         return str(message.content)
 
     return run_program
-
-
-def programs_of(workspace: Path) -> list[int]:
-    """Return the processes that have a folder for their own."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").readlink() == workspace:
-                found.append(int(process.name))
-        except OSError:
-            continue  # it has ended meanwhile
-    return found
 
 
 async def test_a_program_prints_and_its_trailing_expression_is_shown(run: Run) -> None:
@@ -201,7 +190,7 @@ async def test_cancellation_ends_the_program(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert programs_of(workspace) == []
+    assert programs_below(workspace) == []
 
 
 async def test_a_program_that_is_too_long_or_no_text_is_refused(run: Run) -> None:

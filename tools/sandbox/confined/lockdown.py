@@ -92,18 +92,18 @@ def _filter_calls() -> None:
 def _limit_resources(rules: Rules) -> None:
     # No RLIMIT_NPROC: it does not bind root, and the filter lets no process be made anyway.
     cpu = rules["cpu_seconds"]
-    _limit(resource.RLIMIT_CPU, cpu, cpu + 1)
-    _limit(resource.RLIMIT_AS, rules["memory_bytes"])
-    _limit(resource.RLIMIT_FSIZE, rules["file_bytes"])
-    _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
-    _limit(resource.RLIMIT_MEMLOCK, 0)
-    _limit(resource.RLIMIT_MSGQUEUE, 0)
+    limit_resource(resource.RLIMIT_CPU, cpu, cpu + 1)
+    limit_resource(resource.RLIMIT_AS, rules["memory_bytes"])
+    limit_resource(resource.RLIMIT_FSIZE, rules["file_bytes"])
+    limit_resource(resource.RLIMIT_NOFILE, _OPEN_FILES)
+    limit_resource(resource.RLIMIT_MEMLOCK, 0)
+    limit_resource(resource.RLIMIT_MSGQUEUE, 0)
     # Of this one value the kernel makes no dump at all, not even for a program that collects them. The
     # process stays dumpable otherwise: its fork server could not look at what it holds.
-    _limit(resource.RLIMIT_CORE, 1)
+    limit_resource(resource.RLIMIT_CORE, 1)
 
 
-def _limit(what: int, soft: int, hard: int | None = None) -> None:
+def limit_resource(what: int, soft: int, hard: int | None = None) -> None:
     """Set a limit; one that is lower already stays, because it cannot be raised."""
     _, ceiling = resource.getrlimit(what)
     most = soft if hard is None else hard

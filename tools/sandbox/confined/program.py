@@ -54,6 +54,17 @@ def run_program(source: str) -> Outcome:
 
 
 def _run(source: str) -> str:
+    warnings.formatwarning = _format_warning
+    charts.install()
+    value = execute(source)
+    shown = "" if value is None else repr(value)
+    charts.save_open_figures()
+    _await_threads()
+    return shown if len(shown) <= VALUE_CHARS else f"{shown[:VALUE_CHARS]}…"
+
+
+def execute(source: str) -> object:
+    """Run a program as `__main__` and return the value of its last line, `None` where that has none."""
     linecache.cache[FILE_NAME] = (len(source), None, source.splitlines(keepends=True), FILE_NAME)
     # A real `__main__`, so that pickling and dataclasses find the program's own classes.
     main = types.ModuleType("__main__")
@@ -62,15 +73,9 @@ def _run(source: str) -> str:
     sys.argv = [FILE_NAME]
     # Last, so that a file of the workspace cannot take the place of a standard module.
     sys.path.append(os.getcwd())
-    warnings.formatwarning = _format_warning
-    charts.install()
     body, last = _compile(source)
     exec(body, main.__dict__)  # noqa: S102 - running the program is what this file is for
-    value = eval(last, main.__dict__) if last else None  # noqa: S307 - as above
-    shown = "" if value is None else repr(value)
-    charts.save_open_figures()
-    _await_threads()
-    return shown if len(shown) <= VALUE_CHARS else f"{shown[:VALUE_CHARS]}…"
+    return eval(last, main.__dict__) if last else None  # noqa: S307 - as above
 
 
 def _format_warning(
