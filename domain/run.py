@@ -209,6 +209,10 @@ class RunContext:
     """A folder of this run alone; the file tools and code runs see nothing else."""
     shelf: Path = Path(gettempdir()) / "signalbox" / "artifacts"
     """The folder in which this run's artifacts are kept, each under its hash."""
+    sources: Path = Path(gettempdir()) / "signalbox" / "sources"
+    """The folder in which what this run's tools have answered is kept, each text under its hash."""
+    task: str = ""
+    """What the run was asked to do."""
     files: tuple[InputFile, ...] = ()
     """What came with the task; it lies in the workspace."""
     agents: tuple[str, ...] | None = None

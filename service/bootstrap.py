@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from agents._kit.models import ModelGateway, ModelSettings
@@ -39,6 +38,7 @@ from service.store import (
 )
 from service.store.housekeeping import SqlRunKeeper
 from service.store.watch import SqlRunWatch
+from service.workspaces import RunFolders
 from tools.gates import Gates, make_gates
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
@@ -157,7 +157,7 @@ async def open_services(
             engine=gateway.engine,
             graph_version=executor.graph_version,
             max_rounds=settings.max_rounds,
-            workspaces=_workspaces(settings),
+            workspaces=_folders(settings).workspaces,
         )
         runs = RunService(
             store=store,
@@ -179,7 +179,7 @@ async def open_services(
             hub=hub,
             runs=runs,
             approvals=approvals,
-            artifacts=ArtifactService(store.artifacts, _shelves(settings)),
+            artifacts=ArtifactService(store.artifacts, _folders(settings).shelves),
             toolbox=toolbox,
             sandbox=sandbox,
             gates=gates,
@@ -191,12 +191,8 @@ async def open_services(
         )
 
 
-def _shelves(settings: Settings) -> Path:
-    return settings.data_dir.resolve() / "artifacts"
-
-
-def _workspaces(settings: Settings) -> Path:
-    return settings.data_dir.resolve() / "workspaces"
+def _folders(settings: Settings) -> RunFolders:
+    return RunFolders.below(settings.data_dir)
 
 
 class _Parts(NamedTuple):
@@ -266,8 +262,7 @@ def _make_executor(
         clock=clock,
         workflow=workflow,
         graph_version=graph_version(parts.team, parts.toolbox),
-        workspaces=_workspaces(settings),
-        shelves=_shelves(settings),
+        folders=_folders(settings),
         gateway=parts.gateway,
         checkpoints=checkpoints,
     )
@@ -296,7 +291,7 @@ def _make_forgetting(
             events=settings.keep_events_days,
             checkpoints=settings.keep_checkpoints_days,
         ),
-        folders=(_workspaces(settings), _shelves(settings)),
+        folders=_folders(settings),
         memory=checkpoints if isinstance(checkpoints, MemoryCheckpoints) else None,
     )
 

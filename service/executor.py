@@ -7,7 +7,6 @@ import logging
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -28,20 +27,17 @@ from graph.streaming import Item, Segment
 from graph.workflow import recursion_limit
 from service.asking import Asked, People, read_asked, resume_with
 from service.checkpoints import Checkpoints, Saver
+from service.earlier import tell_earlier
 from service.endings import ending_of, failed_ending
 from service.events import SegmentLog
 from service.hub import EventHub
 from service.notices import Notice
+from service.workspaces import RunFolders
+from tools.workspace import sweep
 
 MAX_FRUITLESS_ATTEMPTS: Final = 12
 """Claims in a row that may end with the process and without an event before a run is given up. High,
 because a run that only happens to be there when a process is killed must not be lost."""
-
-EARLIER_TURNS: Final = 6
-"""Runs of the same thread that a follow-up run is told about."""
-
-EARLIER_RUN_CHARS: Final = 1_500
-"""How much of each earlier task and answer it is told."""
 
 _log = logging.getLogger("signalbox.executor")
 
@@ -96,8 +92,7 @@ class Executor:
         clock: Clock,
         workflow: Workflow,
         graph_version: str,
-        workspaces: Path,
-        shelves: Path,
+        folders: RunFolders,
         gateway: ModelGateway,
         checkpoints: Checkpoints,
     ) -> None:
@@ -108,8 +103,7 @@ class Executor:
         self._workflow = workflow
         self.graph_version: Final = graph_version
         self._engine = gateway.engine
-        self._workspaces = workspaces
-        self._shelves = shelves
+        self._folders = folders
         self._relay = gateway.relay
         self._checkpoints = checkpoints
 
@@ -264,6 +258,8 @@ class Executor:
 
     async def _start(self, work: _Work) -> _Start:
         if work.run.attempt > 1 and work.graph.checkpointer:
+            ref = RunRef(work.run.tenant_id, work.run.id)
+            await asyncio.to_thread(sweep, self._folders.of(ref).workspaces)
             snapshot = await work.graph.aget_state(_config(work.run))
             if snapshot.values:
                 return await self._resume(work, snapshot)
@@ -293,15 +289,6 @@ class Executor:
             final=state.get("final"),
         )
 
-    async def _earlier(self, run: Run) -> str:
-        if run.thread_id.partition("_")[2] == run.id.partition("_")[2]:
-            return ""  # the run that began the thread: there is nothing before it
-        turns = await self._store.earlier_turns(run, limit=EARLIER_TURNS)
-        return "\n\n".join(
-            f"Asked: {turn.task[:EARLIER_RUN_CHARS]}\nAnswered: {turn.answer[:EARLIER_RUN_CHARS]}"
-            for turn in turns
-        )
-
     async def _stream(self, work: _Work, start: _Start) -> FinalAnswer | None:
         """Stream the graph to its end, or until it asks (`None`); raises `RunFailedError`."""
         run = work.run
@@ -309,7 +296,7 @@ class Executor:
         parts = segment.run(
             start.state,
             config=_config(run),
-            context=self._context(work, await self._earlier(run)),
+            context=self._context(work, await tell_earlier(self._store, run)),
             control=work.control,
             round_=start.round,
         )
@@ -331,14 +318,17 @@ class Executor:
 
     def _context(self, work: _Work, earlier: str) -> RunContext:
         run = work.run
+        folders = self._folders.of(RunRef(run.tenant_id, run.id))
         return RunContext(
             run_id=run.id,
             tenant_id=run.tenant_id,
             thread_id=run.thread_id,
             attempt=run.attempt,
             max_rounds=run.budget.max_rounds,
-            workspace=self._workspaces / run.tenant_id / run.id,
-            shelf=self._shelves / run.tenant_id / run.id,
+            task=run.task,
+            workspace=folders.workspaces,
+            shelf=folders.shelves,
+            sources=folders.sources,
             files=run.files,
             agents=run.agents,
             earlier=earlier,

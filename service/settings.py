@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from domain.agent import TIERS, Tier
 from domain.errors import ConfigurationError
 from domain.gates import GateRule, OnExpiry
+from domain.validation import Validation
 from tools.addresses import parse_allow
 from tools.sandbox.choice import Choice
 
@@ -95,6 +96,12 @@ class Settings(BaseSettings):
     on, `fail` ends the run."""
     http_allow: Annotated[frozenset[str], NoDecode] = frozenset()
     """Hosts that `http_request` may reach, each as `host:port`, comma-separated; none where not set."""
+    validation: Validation = "auto"
+    """Whether answers are checked before they are given: `on` every one · `auto` those that more than one
+    agent worked on, and where the task asks for it · `off` none. A run may say otherwise."""
+    search_keyless: bool = True
+    """Let `web_search` ask Tavily without a key, which answers a few queries for free; set it to false and
+    without `TAVILY_API_KEY` only the local documents are searched."""
     output_dir: Path | None = None
     """Folder that `publish_file` copies files to, each below the id of its run; where not set it refuses.
     Workers on several machines share it."""
@@ -119,7 +126,9 @@ class Settings(BaseSettings):
     openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
     """Any OpenAI-compatible server; a base URL alone needs no key."""
     tavily_api_key: SecretStr | None = Field(default=None, validation_alias="TAVILY_API_KEY")
-    """Key for web search. Reserved: web search is not in this version, `signalbox doctor` says so."""
+    """Key for web search with Tavily."""
+    tavily_base_url: str | None = Field(default=None, validation_alias="TAVILY_BASE_URL")
+    """Another server that speaks Tavily's protocol."""
     langsmith_api_key: SecretStr | None = Field(default=None, validation_alias="LANGSMITH_API_KEY")
     """Key for LangSmith; tracing is on only where `LANGSMITH_TRACING=true` is set too."""
     langsmith_tracing: bool = Field(default=False, validation_alias="LANGSMITH_TRACING")
@@ -150,7 +159,7 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return value
 
-    @field_validator("openai_base_url")
+    @field_validator("openai_base_url", "tavily_base_url")
     @classmethod
     def _is_url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):

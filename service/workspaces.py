@@ -16,6 +16,26 @@ from tools.beneath import FOLDER, sync_folder
 from tools.workspace import write_bytes
 
 
+class RunFolders(NamedTuple):
+    """Where a run's files lie, each kind below a folder of its own."""
+
+    workspaces: Path
+    """What agents work in."""
+    shelves: Path
+    """The artifacts, each under its hash."""
+    sources: Path
+    """What the tools have answered, each text under its hash."""
+
+    @classmethod
+    def below(cls, data: Path) -> RunFolders:
+        """Return the folders of a data directory."""
+        return cls(*(data.resolve() / name for name in ("workspaces", "artifacts", "sources")))
+
+    def of(self, ref: RunRef) -> RunFolders:
+        """Return the folders of one run."""
+        return RunFolders(*(root / ref.tenant_id / ref.run_id for root in self))
+
+
 class NewFile(NamedTuple):
     """A file for a workspace."""
 

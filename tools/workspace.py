@@ -7,6 +7,7 @@ import codecs
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -31,6 +32,9 @@ MAX_NAME_BYTES: Final = 255
 """What file systems take as the name of one file or folder."""
 MAX_ENTRIES: Final = 5_000
 """Files and folders looked at: a program may have made any number of them."""
+
+_PART: Final = re.compile(r"\.[0-9a-f]{16}\.part")
+"""A file that is being written, before it takes its place."""
 
 _TABLES: Final = frozenset(
     {".csv", ".tsv", ".xls", ".xlsx", ".xlsm", ".ods", ".parquet", ".feather", ".sqlite", ".db"}
@@ -62,6 +66,25 @@ class FoundFile(NamedTuple):
 async def open_workspace(folder: Path) -> None:
     """Create the run's folder if it is not there yet."""
     await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+
+
+def sweep(root: Path) -> None:
+    """Remove what a process left that was killed while it wrote: nobody would ever finish it.
+
+    For a folder into which nobody writes meanwhile; what cannot be removed stays.
+    """
+    if not root.exists():
+        return
+    for found in list(walk(root)):
+        if isinstance(found, FoundFile):
+            *folders, name = found.path.split("/")
+            if _PART.fullmatch(name):
+                with contextlib.suppress(OSError), open_beneath(root) as folder:
+                    parent = folder.open_folder(folders)
+                    try:
+                        os.unlink(name, dir_fd=parent)
+                    finally:
+                        os.close(parent)
 
 
 def split_path(path: str) -> list[str]:

@@ -219,3 +219,16 @@ async def test_what_is_written_is_kept_for_the_user(call: Any, workspace: Path) 
         "Wrote 1 bytes to .hidden.",
         {"artifacts": []},
     )
+
+
+def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> None:
+    limits.write_text(tmp_path, "notes/a.txt", "whole")
+    (tmp_path / "notes" / ".0123456789abcdef.part").write_text("ha")
+    mine = tmp_path / ".mine.part"
+    mine.write_text("a name that a program chose")
+    (tmp_path / ".fedcba9876543210.part").symlink_to(mine)
+    limits.sweep(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
+        *(".fedcba9876543210.part", ".mine.part", "notes", "notes/a.txt")
+    ]
+    limits.sweep(tmp_path / "none")
