@@ -63,6 +63,19 @@ class Citation(TypedDict):
     source: str
     """A URL, or a path below the knowledge folder."""
     snippet: str
+    date: NotRequired[str]
+    """When it was published, as far as it says so itself."""
+    sha256: NotRequired[str]
+    """Of the text that the agent read there; the run keeps it."""
+
+
+class EvidenceRef(TypedDict):
+    """A text that a result rests on."""
+
+    kind: Literal["output", "program"]
+    """`output` what a tool answered · `program` what it ran."""
+    sha256: str
+    """Under which the run keeps it; empty where it could not be kept."""
 
 
 class ToolCallRecord(TypedDict):
@@ -122,3 +135,5 @@ class AgentOutcome(TypedDict):
     usage: TokenCount
     model: str
     tier: Tier
+    evidence: NotRequired[list[EvidenceRef]]
+    """What its tools answered; not there in results of older versions."""

@@ -31,6 +31,7 @@ EventType = Literal[
     "approval.expired",
     "action.in_doubt",
     "artifact.created",
+    "validation.completed",
     "usage.updated",
 ]
 """The stored event types there are today; `message.delta` and `message.snapshot` are not stored."""

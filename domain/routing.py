@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NotRequired
+
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypedDict
 
@@ -32,3 +34,5 @@ class RouteRecord(TypedDict):
     round: int
     reason: str
     assignments: list[Assignment]
+    check: NotRequired[int]
+    """The number of the check it was made after: a round that a check prolongs is decided about again."""

@@ -14,6 +14,7 @@ from domain.agent import Citation
 from domain.artifact import Artifact, InputFile
 from domain.problems import Problem
 from domain.usage import Usage
+from domain.validation import Validation
 
 RunStatus = Literal[
     "queued", "running", "requires_action", "completed", "failed", "cancelled", "incomplete"
@@ -170,6 +171,8 @@ class Run(BaseModel):
     """Internal: which key created the run."""
     approval_mode: ApprovalMode = Field(default="policy", exclude=True)
     """Internal: when a person is asked before a tool call."""
+    validation: Validation = Field(default="off", exclude=True)
+    """Internal: whether the results are checked before they become an answer."""
     files: tuple[InputFile, ...] = Field(default=(), exclude=True)
     """Internal: what came with the task; it lies in the run's workspace."""
 
@@ -221,6 +224,8 @@ class RunContext:
     """What was asked and answered before on the same thread, bounded."""
     approval_mode: ApprovalMode = "policy"
     """When a person is asked before a tool call."""
+    validation: Validation = "auto"
+    """Whether the results are checked before they become an answer."""
     remembered: frozenset[str] = frozenset()
     """Tools that a person has approved for the rest of this run."""
     action_id: str = ""

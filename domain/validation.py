@@ -1,17 +1,20 @@
-"""What a check of an answer came to."""
+"""What a check of a run's results came to."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from typing_extensions import TypedDict
+
+VALIDATOR: Final = "validator"
+"""The name under which checks, their calls and their questions appear."""
 
 Validation = Literal["off", "on", "auto"]
 """Which answers are checked: `off` none · `on` every one · `auto` those that more than one agent worked on,
 and where the task asks for it."""
 
 Verdict = Literal["accept", "revise", "reject"]
-"""`accept` the answer holds · `revise` it does not yet, and what to mend is said · `reject` it does not."""
+"""`accept` the results hold · `revise` they do not yet, and what to mend is said · `reject` they do not."""
 
 
 class Fault(TypedDict):
@@ -23,3 +26,37 @@ class Fault(TypedDict):
     """The words in question, as they stand in the result."""
     reason: str
     """Why it does not hold and what to do, in a sentence for the agent."""
+
+
+class PlacedFault(Fault):
+    """A fault, and the assignment whose result has it."""
+
+    round: int
+    path: str
+
+
+class Disagreement(TypedDict):
+    """Two agents who say different things about the same."""
+
+    agents: list[str]
+    about: str
+    statements: list[str]
+    """What each of them says, in the order of `agents`."""
+
+
+class CheckRecord(TypedDict):
+    """One check of the results of a run. JSON: it is checkpointed and projected into an event."""
+
+    number: int
+    """Which check of the run it was, from 1 on."""
+    round: int
+    """The round whose results were the last it saw."""
+    verdict: Verdict
+    reasons: list[str]
+    faults: list[PlacedFault]
+    outvoted: list[PlacedFault]
+    """Results that the others contradict, which agree with each other: they are left out of the answer."""
+    disagreements: list[Disagreement]
+    """Those that nothing has settled."""
+    by: Literal["rules", "model"]
+    """`rules` no model had a part in the verdict."""

@@ -49,7 +49,8 @@ def _decision_type(schema: dict[str, Any]) -> type[Decision]:
 
 
 class Asking:
-    """The node between rounds: while agents wait it asks and lets them go on, else the supervisor decides."""
+    """The node between rounds: while agents or the validator wait it asks and lets the run go on, else the
+    supervisor decides."""
 
     def __init__(self, decide: Supervisor, agents: Mapping[str, AgentSpec]) -> None:
         self._decide = decide
@@ -57,6 +58,9 @@ class Asking:
 
     async def __call__(self, state: State, runtime: Runtime[RunContext]) -> Command[Any]:
         """Return where the run goes on."""
+        question = state.get("question")
+        if question:
+            return _after_question(question, state)
         paused = [work for _, work in sorted(state.get("paused", {}).items()) if work]
         if not paused:
             return await self._decide(state, runtime)
@@ -91,6 +95,17 @@ class Asking:
             for work in there
         ]
         return Command(goto=sends or "supervisor", update=update)
+
+
+def _after_question(question: Ask, state: State) -> Command[Any]:
+    """Return the way to the answer with what a person said, or back to the person."""
+    decision = state.get("decisions", {}).get(question["id"])
+    if decision is None:
+        return Command(goto=[Send(ASK, question)])
+    # An approval that has expired is decided too, but by nobody.
+    said = str(decision.get("message", "")) if decision.get("type") == "respond" else ""
+    update: State = {"question": None, "decisions": {question["id"]: None}, "settled": said}
+    return Command(goto="answer", update=update)
 
 
 def _gone(work: PausedWork) -> Any:  # noqa: ANN401 - an outcome

@@ -14,6 +14,7 @@ from agents._kit.outcomes import message_drafts, outcome_drafts
 from domain.approval import AskRaised, PausedWork
 from domain.events import SUPERVISOR, EventDraft
 from domain.routing import RouteRecord
+from domain.validation import VALIDATOR, CheckRecord
 from graph.state import FinalAnswer, State, Workflow
 
 
@@ -25,7 +26,25 @@ def decision_draft(route: RouteRecord) -> EventDraft:
         agent=SUPERVISOR,
         path=SUPERVISOR,
         round=route["round"],
+        call=str(route.get("check", "")),
         data={"reason": route["reason"], "assignments": assignments},
+    )
+
+
+def check_draft(check: CheckRecord) -> EventDraft:
+    """Return the event of one check."""
+    return EventDraft(
+        type="validation.completed",
+        agent=VALIDATOR,
+        path=VALIDATOR,
+        round=check["round"],
+        call=str(check["number"]),
+        data={
+            "verdict": check["verdict"],
+            "reasons": check["reasons"],
+            "by": check["by"],
+            "disagreements": check["disagreements"],
+        },
     )
 
 
@@ -48,12 +67,20 @@ def answer_draft(final: FinalAnswer, round_: int) -> EventDraft | None:
     )
 
 
-def retry_draft(round_: int, call: str, reason: str, delay: float, number: int) -> EventDraft:
-    """Return the event that the supervisor calls its model again."""
+def retry_draft(
+    round_: int,
+    call: str,
+    reason: str,
+    delay: float,
+    number: int,
+    *,
+    agent: str = SUPERVISOR,
+) -> EventDraft:
+    """Return the event that the supervisor, or the validator, calls its model again."""
     return EventDraft(
         type="agent.retrying",
-        agent=SUPERVISOR,
-        path=SUPERVISOR,
+        agent=agent,
+        path=agent,
         round=round_,
         call=call,
         data={"reason": reason, "delay_seconds": delay, "try": number},
@@ -67,7 +94,9 @@ def answer_message_id(round_: int) -> str:
 
 def update_drafts(update: State, round_: int) -> Iterator[EventDraft | AskRaised]:
     """Return the events of one node's update (or of a whole state), in order."""
-    routes = sorted(update.get("routes", []), key=lambda route: route["round"])
+    routes = sorted(
+        update.get("routes", []), key=lambda route: (route["round"], route.get("check", 0))
+    )
     outcomes = sorted(update.get("outcomes", []), key=lambda outcome: outcome["round"])
     rounds = sorted({r["round"] for r in routes} | {o["round"] for o in outcomes})
     for number in rounds:
@@ -78,6 +107,10 @@ def update_drafts(update: State, round_: int) -> Iterator[EventDraft | AskRaised
     for _, work in sorted(update.get("paused", {}).items()):
         if work:
             yield from paused_drafts(work)
+    yield from (check_draft(check) for check in update.get("checks", []))
+    question = update.get("question")
+    if question:
+        yield AskRaised(ask=question)
     final = update.get("final")
     answer = answer_draft(final, round_) if final else None
     if answer:

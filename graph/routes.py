@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from langchain_core.messages import AIMessage
 from pydantic import ValidationError
 
+from agents._kit.structured import json_in
 from domain.agent import AgentSpec, Assignment
 from domain.routing import Route, RouteAssignment
 
@@ -19,11 +18,7 @@ MAX_ASSIGNMENTS: Final = 12
 MAX_TASK_CHARS: Final = 8_000
 """How long one assignment's instruction may be."""
 
-MAX_ROUTE_CHARS: Final = 32_000
-"""A longer answer is no decision, and would only cost time to look through."""
-
 _PARALLEL: Final = "parallel:"
-_FENCE: Final = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.DOTALL)
 
 
 def route_schema(specs: Sequence[AgentSpec]) -> dict[str, Any]:
@@ -58,7 +53,7 @@ def read_route(message: AIMessage, task: str) -> Route | None:
 
     The compact form `parallel:researcher,coder` gives every named agent the whole task.
     """
-    for candidate in _candidates(message):
+    for candidate in json_in(message):
         try:
             return Route.model_validate(candidate)
         except ValidationError:
@@ -70,20 +65,6 @@ def read_route(message: AIMessage, task: str) -> Route | None:
             assignments = [RouteAssignment(agent=name, task=task) for name in names]
             return Route(reason="The supervisor named the agents.", assignments=assignments)
     return None
-
-
-def _candidates(message: AIMessage) -> Iterable[Any]:
-    for call in message.tool_calls:
-        yield call["args"]
-    text = message.text.strip()
-    if len(text) > MAX_ROUTE_CHARS:
-        return
-    fenced = _FENCE.search(text)
-    for source in (text, fenced[1] if fenced else ""):
-        try:
-            yield json.loads(source)
-        except (ValueError, RecursionError):
-            continue
 
 
 def make_assignments(route: Route, allowed: Iterable[str], round_: int) -> list[Assignment]:

@@ -8,10 +8,11 @@ from langgraph.graph.state import CompiledStateGraph
 from typing_extensions import TypedDict
 
 from domain.agent import AgentOutcome, Assignment, Citation
-from domain.approval import PausedWork
+from domain.approval import Ask, PausedWork
 from domain.problems import Code
 from domain.routing import RouteRecord
 from domain.run import RunContext, RunStatus, StopReason
+from domain.validation import CheckRecord
 
 STATE_FORMAT: Final = 1
 """Raised when what the state holds comes to mean something else, so that runs which other code began
@@ -51,6 +52,8 @@ class FinalAnswer(TypedDict):
     failure: Failure | None
     agents: dict[str, AgentShare]
     rounds: int
+    validation: NotRequired[dict[str, Any] | None]
+    """What the checks came to; `None` where there was none."""
 
 
 def merge_outcomes(old: list[AgentOutcome], new: list[AgentOutcome]) -> list[AgentOutcome]:
@@ -61,9 +64,16 @@ def merge_outcomes(old: list[AgentOutcome], new: list[AgentOutcome]) -> list[Age
 
 
 def merge_routes(old: list[RouteRecord], new: list[RouteRecord]) -> list[RouteRecord]:
-    """Add routes; one of the same round is replaced."""
-    merged = {route["round"]: route for route in old}
-    merged.update({route["round"]: route for route in new})
+    """Add routes; one of the same round, after the same check, is replaced."""
+    merged = {(route["round"], route.get("check", 0)): route for route in old}
+    merged.update({(route["round"], route.get("check", 0)): route for route in new})
+    return list(merged.values())
+
+
+def merge_checks(old: list[CheckRecord], new: list[CheckRecord]) -> list[CheckRecord]:
+    """Add checks; one of the same number is replaced."""
+    merged = {check["number"]: check for check in old}
+    merged.update({check["number"]: check for check in new})
     return list(merged.values())
 
 
@@ -92,6 +102,12 @@ class State(TypedDict, total=False):
     """What was decided and has not reached its agent yet, by approval id."""
     stop_reason: StopReason
     failure: Failure | None
+    checks: Annotated[list[CheckRecord], merge_checks]
+    """What the validator has found, check by check."""
+    question: Ask | None
+    """What the validator asks a person about a contradiction that stays."""
+    settled: str
+    """What a person said to it; empty where nobody did."""
     final: FinalAnswer
 
 

@@ -19,10 +19,15 @@ from domain.errors import RunFailedError
 from domain.events import SUPERVISOR
 from domain.routing import Route, RouteAssignment, RouteRecord
 from domain.run import RunContext
+from domain.validation import VALIDATOR
+from graph.checks import material, mend, owed, standing, wants_check, write_check
 from graph.context import run_context
 from graph.projection import retry_draft
 from graph.routes import make_assignments, read_route, route_schema
 from graph.state import AgentInput, Failure, Missing, State
+
+CHECK: Final = VALIDATOR
+"""The node that checks the results."""
 
 PROMPT: Final = """\
 You supervise a team of agents. Read the task and the results so far, then decide who works next.
@@ -53,34 +58,45 @@ class Decision(NamedTuple):
 class Supervisor:
     """The node that routes."""
 
-    def __init__(self, team: Team, gateway: ModelGateway) -> None:
+    def __init__(self, team: Team, gateway: ModelGateway, *, validates: bool = False) -> None:
         self._team = team
         self._gateway = gateway
+        self._validates = validates
         self._routers: dict[tuple[str, ...], Runnable[Any, Any]] = {}
         # Built at start-up: binding a schema to a client is not free.
         self._router(team.routable)
 
     async def __call__(
         self, state: State, runtime: Runtime[RunContext]
-    ) -> Command[Literal["answer"]]:
-        """Decide the next round, or go to the answer."""
+    ) -> Command[Literal["answer", "validator"]]:
+        """Decide the next round, or go to the answer, by way of the validator where it is to be checked."""
         specs = self._allowed(run_context(runtime))
         round_ = state.get("round", 0) + 1
         try:
             decision = await self._decide(state, runtime, specs, round_)
         except RunFailedError as error:
-            return _give_up(state, error)
+            return self._end(state, runtime, _give_up(state, error))
         assignments = decision.route["assignments"]
-        update: State = {"routes": [decision.route], "missing": decision.missing}
+        after = _after_check(state)
+        route = RouteRecord(**decision.route, check=after) if after else decision.route
+        update: State = {"routes": [route], "missing": decision.missing}
         if not assignments:
-            return Command(goto="answer", update={**update, "stop_reason": "done"})
+            return self._end(state, runtime, {**update, "stop_reason": "done"})
         if round_ > run_context(runtime).max_rounds:
             # The route is dropped: what was not carried out must not show as decided.
-            return Command(goto="answer", update={"stop_reason": "max_rounds"})
+            return self._end(state, runtime, {"stop_reason": "max_rounds"})
         return Command(
             goto=[_send(state, assignment) for assignment in assignments],
             update={**update, "round": round_},
         )
+
+    def _end(
+        self, state: State, runtime: Runtime[RunContext], update: State
+    ) -> Command[Literal["answer", "validator"]]:
+        """Return the way to the answer: through the validator where the results are to be checked."""
+        mode = run_context(runtime).validation if self._validates else "off"
+        checked = wants_check(mode, state["task"], state.get("outcomes", []))
+        return Command(goto=CHECK if checked else "answer", update=update)
 
     def _allowed(self, context: RunContext) -> tuple[AgentSpec, ...]:
         names = context.agents
@@ -100,14 +116,17 @@ class Supervisor:
         messages = self._messages(state, specs, run_context(runtime))
         fault = ""
         for question in range(2):
-            message = await self._ask(messages, runtime, specs, f"{round_}|{question}")
+            after = _after_check(state)
+            call = f"{round_}|{f'check{after}.' if after else ''}{question}"
+            message = await self._ask(messages, runtime, specs, call)
             route = read_route(message, state["task"])
             if route is None:
                 fault = "it could not be read"
             else:
                 assignments = make_assignments(route, [s.name for s in specs], round_)
                 if assignments or (round_ > 1 and not route.assignments):
-                    return Decision(_record(round_, route.reason, assignments), [])
+                    decided = _record(round_, route.reason, assignments)
+                    return Decision(_with_owed(decided, state, specs), [])
                 fault = (
                     "it names no agent of this team"
                     if route.assignments
@@ -164,10 +183,13 @@ class Supervisor:
         self, state: State, specs: tuple[AgentSpec, ...], context: RunContext
     ) -> list[BaseMessage]:
         team = "\n".join(f"- {spec.name}: {spec.description}" for spec in specs)
-        results = write_results(state.get("outcomes", []))
+        results = write_results(standing(state.get("outcomes", []), state.get("checks", [])))
         prompt = write_prompt(
             state["task"], earlier=context.earlier, files=context.files, results=results
         )
+        check = owed(state.get("checks", []), state.get("round", 0))
+        if check:
+            prompt += f"\n\n{write_check(check)}"
         return [SystemMessage(PROMPT.format(team=team)), HumanMessage(prompt)]
 
     def _router(self, specs: tuple[AgentSpec, ...]) -> Runnable[Any, Any]:
@@ -184,8 +206,14 @@ def _record(round_: int, reason: str, assignments: list[Assignment]) -> RouteRec
     return RouteRecord(round=round_, reason=reason, assignments=assignments)
 
 
+def _after_check(state: State) -> int:
+    """Return the number of the check whose demands are decided about; 0 where it is about none."""
+    check = owed(state.get("checks", []), state.get("round", 0))
+    return check["number"] if check else 0
+
+
 def _send(state: State, assignment: Assignment) -> Send:
-    results = write_results(state.get("outcomes", []), limit=EARLIER_RESULT_CHARS)
+    results = write_results(material(state, assignment["agent"]), limit=EARLIER_RESULT_CHARS)
     payload = AgentInput(
         task=state["task"],
         results=results,
@@ -194,8 +222,18 @@ def _send(state: State, assignment: Assignment) -> Send:
     return Send(assignment["agent"], payload)
 
 
-def _give_up(state: State, error: RunFailedError) -> Command[Literal["answer"]]:
-    """End a run whose supervisor cannot be reached: with what there is, or as a failure."""
+def _with_owed(decided: RouteRecord, state: State, specs: Sequence[AgentSpec]) -> RouteRecord:
+    """Return a decision that does not leave undone what a check has demanded."""
+    check = owed(state.get("checks", []), state.get("round", 0))
+    if decided["assignments"] or check is None:
+        return decided
+    route = mend(check, state.get("outcomes", []), specs)
+    assignments = make_assignments(route, [spec.name for spec in specs], decided["round"])
+    return _record(decided["round"], route.reason, assignments) if assignments else decided
+
+
+def _give_up(state: State, error: RunFailedError) -> State:
+    """Return the end of a run whose supervisor cannot be reached: with what there is, or as a failure."""
     update: State = {"stop_reason": "error"}
     if any(outcome["status"] == "completed" for outcome in state.get("outcomes", [])):
         update["missing"] = [Missing(agent=SUPERVISOR, reason=error.detail)]
@@ -204,4 +242,4 @@ def _give_up(state: State, error: RunFailedError) -> Command[Literal["answer"]]:
         update["failure"] = Failure(
             code=error.code, detail=f"The supervisor could not decide: {error.detail}"
         )
-    return Command(goto="answer", update=update)
+    return update

@@ -20,11 +20,13 @@ from agents._kit.models import ModelGateway, ModelSettings
 from agents._kit.registry import Team, find_team
 from domain.ledger import ActionLedger
 from domain.run import RunContext
+from domain.validation import VALIDATOR
 from graph.answer import AnswerNode
 from graph.approvals import ASK, Asking, ask_person
 from graph.nodes import make_agent_node, make_error_handler
 from graph.state import STATE_FORMAT, State, Workflow
-from graph.supervisor import Supervisor
+from graph.supervisor import CHECK, Supervisor
+from graph.validation import ValidatorNode
 from tools.gates import Gates
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
@@ -59,13 +61,17 @@ def build_workflow(
         State, context_schema=RunContext
     )
     names = [spec.name for spec in team.routable]
+    validator = team.get(VALIDATOR)
     # defer: the supervisor runs once per round, after every agent, however long each takes.
     graph.add_node(
         "supervisor",
-        Asking(Supervisor(team, gateway), {spec.name: spec for spec in team.routable}),
+        Asking(
+            Supervisor(team, gateway, validates=validator is not None),
+            {spec.name: spec for spec in team.routable},
+        ),
         defer=True,
         timeout=DECISION_SECONDS,
-        destinations=(*names, ASK, "answer"),
+        destinations=(*names, ASK, "answer", *([CHECK] if validator else [])),
     )
     graph.add_node(ASK, cast("Any", ask_person))
     graph.add_edge(ASK, "supervisor")
@@ -79,6 +85,13 @@ def build_workflow(
             metadata={"agent": spec.name},
         )
         graph.add_edge(spec.name, "supervisor")
+    if validator:
+        graph.add_node(
+            CHECK,
+            ValidatorNode(validator, gateway),
+            timeout=DECISION_SECONDS,
+            destinations=("supervisor", ASK, "answer"),
+        )
     graph.add_node("answer", AnswerNode(gateway, ledger, toolbox), timeout=DECISION_SECONDS)
     graph.add_edge(START, "supervisor")
     graph.add_edge("answer", END)
@@ -110,7 +123,9 @@ def graph_version(team: Team, toolbox: Toolbox) -> str:
         for name in toolbox.names
     }
     shape = {
-        "nodes": sorted(["supervisor", ASK, "answer", *(spec.name for spec in team.routable)]),
+        "nodes": sorted(
+            ["supervisor", ASK, CHECK, "answer", *(spec.name for spec in team.routable)]
+        ),
         "channels": sorted(State.__annotations__),
         "tools": tools,
         "agent_tools": {spec.name: list(spec.tools) for spec in team.routable},

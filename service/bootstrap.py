@@ -28,6 +28,7 @@ from service.ledger import SqlActionLedger
 from service.runs import RunRules, RunService
 from service.services import RunningDispatcher, Services
 from service.settings import Settings
+from service.sources import SourceService
 from service.store import (
     Database,
     SqliteDatabase,
@@ -153,12 +154,6 @@ async def open_services(
             if queue
             else await _open_local(settings, store, executor, stack)
         )
-        rules = RunRules(
-            engine=gateway.engine,
-            graph_version=executor.graph_version,
-            max_rounds=settings.max_rounds,
-            workspaces=_folders(settings).workspaces,
-        )
         runs = RunService(
             store=store,
             hub=hub,
@@ -166,7 +161,7 @@ async def open_services(
             clock=clock,
             ids=UuidIds(),
             team=team,
-            rules=rules,
+            rules=_make_rules(settings, gateway.engine, executor.graph_version),
         )
         approvals = _make_approvals(store, hub=hub, dispatcher=dispatcher, clock=clock, parts=parts)
         chores.append(Chore(name="expire approvals", seconds=EXPIRE_SECONDS, do=approvals.expire))
@@ -180,6 +175,7 @@ async def open_services(
             runs=runs,
             approvals=approvals,
             artifacts=ArtifactService(store.artifacts, _folders(settings).shelves),
+            sources=SourceService(_folders(settings).sources),
             toolbox=toolbox,
             sandbox=sandbox,
             gates=gates,
@@ -189,6 +185,16 @@ async def open_services(
             graph_version=executor.graph_version,
             version=product_version(),
         )
+
+
+def _make_rules(settings: Settings, engine: Engine, version: str) -> RunRules:
+    return RunRules(
+        engine=engine,
+        graph_version=version,
+        max_rounds=settings.max_rounds,
+        validation=settings.validation,
+        workspaces=_folders(settings).workspaces,
+    )
 
 
 def _folders(settings: Settings) -> RunFolders:

@@ -12,7 +12,12 @@ def ending_of(final: FinalAnswer) -> Ending:
     """Return the end that a graph came to."""
     failure = final["failure"]
     agents = {name: AgentResult(**share) for name, share in final["agents"].items()}
-    result = RunResult(output=final["output"], citations=final["citations"], agents=agents)
+    result = RunResult(
+        output=final["output"],
+        citations=final["citations"],
+        validation=final.get("validation"),
+        agents=agents,
+    )
     return Ending(
         status=final["status"],
         stop_reason=final["stop_reason"],

@@ -333,6 +333,7 @@ class Executor:
             agents=run.agents,
             earlier=earlier,
             approval_mode=run.approval_mode,
+            validation=run.validation,
             remembered=work.remembered,
         )
 

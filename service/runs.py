@@ -25,6 +25,7 @@ from domain.ports import (
     RunStore,
 )
 from domain.run import ApprovalMode, Ending, Engine, MultitaskStrategy, Run, RunBudget
+from domain.validation import Validation
 from service.hub import EventHub, Reader
 from service.notices import Notice
 from service.workspaces import NewFile, fill_workspace, remove_workspace
@@ -45,6 +46,7 @@ class NewRun:
     max_rounds: int | None = None
     strategy: MultitaskStrategy = "enqueue"
     approval_mode: ApprovalMode = "policy"
+    validation: Validation | None = None
     caller_id: str = "default"
     files: tuple[NewFile, ...] = ()
     metadata: dict[str, Any]
@@ -58,6 +60,7 @@ class RunRules:
     engine: Engine
     graph_version: str
     max_rounds: int
+    validation: Validation
     workspaces: Path
     """Below it, by tenant and run, lie the folders of runs."""
 
@@ -110,6 +113,8 @@ class RunService:
             tenant_id=tenant_id,
             agents=new.agents,
             approval_mode=new.approval_mode,
+            # Kept with the run: a restart under another setting changes nothing for it.
+            validation=new.validation or self._rules.validation,
             caller_id=new.caller_id,
             files=tuple(InputFile(name=f.name, size=len(f.content)) for f in new.files),
         )

@@ -15,6 +15,7 @@ from service.artifacts import ArtifactService
 from service.hub import EventHub
 from service.runs import RunService
 from service.settings import Settings
+from service.sources import SourceService
 from tools.gates import Gates
 from tools.registry import Toolbox
 
@@ -40,6 +41,7 @@ class Services:
     runs: RunService
     approvals: ApprovalService
     artifacts: ArtifactService
+    sources: SourceService
     toolbox: Toolbox
     sandbox: Sandbox
     gates: Gates

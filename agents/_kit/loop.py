@@ -26,10 +26,12 @@ from langgraph.types import Command, StreamWriter
 
 from agents._kit.acting import Acting, Ran
 from agents._kit.cleaning import clean_message
+from agents._kit.evidence import keep_evidence, keep_foreign, read_evidence
 from agents._kit.faults import finish_reason
 from agents._kit.holding import held_turn, hold, pause, unhold
 from agents._kit.local_ledger import LocalLedger
-from agents._kit.models import ModelGateway, count_tokens
+from agents._kit.models import ModelGateway, add_tokens
+from agents._kit.offering import offered_tools, possible_tools
 from agents._kit.outcomes import (
     AssignmentContext,
     bounded_args,
@@ -46,7 +48,6 @@ from domain.agent import (
     AgentOutcome,
     AgentSpec,
     Assignment,
-    TokenCount,
 )
 from domain.approval import PausedWork
 from domain.errors import (
@@ -101,6 +102,11 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
             raise TurnLimitError(msg)
         message_id = context.message_id(turn)
         responses: list[ModelResponse[Any]] = []
+        wanted = (context.task, context.assignment["task"])
+        offered = offered_tools(self._spec.tools, self._toolbox.names, *wanted)
+        request = request.override(
+            tools=[tool for tool in request.tools if getattr(tool, "name", "") in offered]
+        )
 
         async def invoke() -> AIMessage:
             responses.append(await handler(request))
@@ -136,7 +142,8 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         call_id, call = context.call_id(turn, position), f"{turn}.{position}"
         name = request.tool_call["name"]
         edited = context.decisions.get(call, {}).get("edited_action")
-        args = bounded_args(edited["args"] if edited else request.tool_call["args"])
+        given = edited["args"] if edited else request.tool_call["args"]
+        args = bounded_args(given)
         write(context.draft("tool.started", {"call_id": call_id, "tool": name, "args": args}, call))
         started = perf_counter()
 
@@ -148,6 +155,7 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
             message = _failed(request, text)
         else:
             message = await self._acting.answer(request, call, context, run)
+        await keep_evidence(message, given, context.sources)
         # Kept with the message so that the events can be made again from the checkpoint alone.
         message.additional_kwargs["duration_ms"] = round((perf_counter() - started) * 1000)
         record = make_record(call_id, name, args, message)
@@ -216,12 +224,13 @@ class AgentLoop:
     ) -> None:
         self.spec: Final = spec
         self._gateway: Final = gateway
+        tools = possible_tools(spec.tools, toolbox.names)
         acting = Acting(
-            toolbox, gates or Gates(toolbox.gates), ledger or LocalLedger(), tools=spec.tools
+            toolbox, gates or Gates(toolbox.gates), ledger or LocalLedger(), tools=tools
         )
         self._graph: Final[Any] = spec.graph or create_agent(
             gateway.talking(spec.tier),
-            [tool.tool for tool in toolbox.select(spec.tools)],
+            [tool.tool for tool in toolbox.select(tools)],
             system_prompt=spec.prompt,
             middleware=[_Steps(spec, gateway, toolbox, acting)],
             context_schema=AssignmentContext,
@@ -259,6 +268,7 @@ class AgentLoop:
             # Its model calls did not pass the gateway, which cleans what it returns.
             messages = [clean_message(m) if isinstance(m, AIMessage) else m for m in messages]
             self._book_outside_calls(work, messages)
+            await keep_foreign(messages, context.sources)
             return self._outcome(work, messages)
         return pause(assignment, messages) or self._outcome(work, messages)
 
@@ -334,7 +344,6 @@ class AgentLoop:
         output = answers[-1].text.strip()
         if finish_reason(answers[-1]) in {"length", "max_tokens"}:
             output += f"\n\n[cut off at the limit of {self._gateway.max_output_tokens} tokens]"
-        usage = self._usage(answers)
         return AgentOutcome(
             **work.assignment,
             status="completed",
@@ -342,21 +351,10 @@ class AgentLoop:
             error=None,
             citations=read_citations(messages, output),
             turns=read_turns(work, messages, foreign=bool(self.spec.graph)),
-            usage=usage,
+            usage=add_tokens(answers, fallback_model=self._gateway.name(self.spec.tier)),
             model=self._gateway.name(self.spec.tier),
             tier=self.spec.tier,
-        )
-
-    def _usage(self, answers: Sequence[AIMessage]) -> TokenCount:
-        counts = [
-            count_tokens(m, fallback_model=self._gateway.name(self.spec.tier)) for m in answers
-        ]
-        return TokenCount(
-            input_tokens=sum(c["input_tokens"] for c in counts),
-            output_tokens=sum(c["output_tokens"] for c in counts),
-            cached_tokens=sum(c["cached_tokens"] for c in counts),
-            calls=len(counts),
-            model=counts[-1]["model"],
+            evidence=read_evidence(messages),
         )
 
 

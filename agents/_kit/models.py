@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
@@ -206,6 +206,18 @@ def count_tokens(message: AIMessage, *, fallback_model: str) -> TokenCount:
         cached_tokens=_count(details.get("cache_read")),
         calls=1,
         model=str(message.response_metadata.get("model_name") or fallback_model),
+    )
+
+
+def add_tokens(messages: Sequence[AIMessage], *, fallback_model: str) -> TokenCount:
+    """Return what the calls used together whose answers these are; there is at least one."""
+    counts = [count_tokens(message, fallback_model=fallback_model) for message in messages]
+    return TokenCount(
+        input_tokens=sum(c["input_tokens"] for c in counts),
+        output_tokens=sum(c["output_tokens"] for c in counts),
+        cached_tokens=sum(c["cached_tokens"] for c in counts),
+        calls=len(counts),
+        model=counts[-1]["model"],
     )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from agents._kit.offering import same_tools
 from agents._kit.offline_answers import (
     NEEDS_MODEL,
     REMEDY,
@@ -227,7 +228,7 @@ def _own_part(desk: Desk) -> str:
             continue
         best = weigh_for_tables(clause.text, desk.specs, desk.prompt.files)[0]
         # What every agent has besides its own tools tells nothing about who it is.
-        if best.weight == 0 or {*best.spec.tools, ASK_USER} == {*desk.tools, ASK_USER}:
+        if best.weight == 0 or same_tools([*best.spec.tools, ASK_USER], [*desk.tools, ASK_USER]):
             own.append(clause)
     return "".join(f"{clause.gap}{clause.text}" for clause in own).strip(" ,;") or text
 

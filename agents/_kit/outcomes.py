@@ -101,6 +101,7 @@ def failed_outcome(
         citations=[],
         turns=[],
         usage=nothing,
+        evidence=[],
         model=model,
         tier=spec.tier,
     )

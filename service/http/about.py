@@ -142,6 +142,8 @@ async def get_info(parts: Parts) -> Response:
                 "approvals",
                 "artifacts",
                 "files",
+                "sources",
+                "validation",
             ],
         }
     )

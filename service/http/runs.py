@@ -84,6 +84,7 @@ async def accept(
         max_rounds=body.budget.max_rounds if body.budget else None,
         strategy=body.multitask_strategy,
         approval_mode=_approval_mode(body, caller),
+        validation=body.validation,
         caller_id=caller.id,
         files=read_uploads(body.files or ()),
         metadata=body.metadata,

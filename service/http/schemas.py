@@ -22,6 +22,7 @@ from domain.artifact import MAX_INPUT_FILES, Artifact
 from domain.errors import ToolFailedError
 from domain.run import ApprovalMode, MultitaskStrategy, Run
 from domain.sandbox import Backend
+from domain.validation import Validation
 from tools.workspace import MAX_PATH_CHARS, split_path
 
 TASK_CHARS: Final = 32_000
@@ -182,6 +183,11 @@ class RunCreate(Strict):
     output_schema: dict[str, Any] | None = None
     budget: BudgetIn | None = None
     approvals: ApprovalsIn | None = None
+    validation: Validation | None = Field(
+        default=None,
+        description="Whether the results are checked before they become an answer: `on` · `off` · `auto` where "
+        "more than one agent worked, or the task asks for it. The server's setting where not given.",
+    )
     multitask_strategy: MultitaskStrategy = Field(default="enqueue", description=STRATEGIES)
     webhook: WebhookIn | None = None
     cache: StrictBool | CacheIn | None = None

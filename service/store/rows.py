@@ -32,6 +32,7 @@ _SAME: Final = (
     "started_at",
     "ended_at",
     "approval_mode",
+    "validation",
 )
 _JSON: Final = frozenset(
     {"result", "required_action", "error", "degraded", "actions", "cache", "metadata", "tags"}

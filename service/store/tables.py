@@ -62,6 +62,7 @@ runs: Final = Table(
     Column("caller_id", String, nullable=False, server_default="default"),
     # When a person is asked; see `domain.run.ApprovalMode`.
     Column("approval_mode", String, nullable=False, server_default="policy"),
+    Column("validation", String, nullable=False, server_default="off"),
     # How often an artifact of it was written: where that is 0, nobody has to look for any.
     Column("artifacts", Integer, nullable=False, server_default="0"),
     # Name and size of what came with the task; the bytes lie in the run's workspace.

@@ -1,4 +1,4 @@
-"""The run that is disturbed: two rounds, two agents at once, files, a program, a search, an answer."""
+"""The run that is disturbed: two rounds, two agents at once, files, a program, a search, a check, an answer."""
 
 from __future__ import annotations
 
@@ -15,6 +15,17 @@ from tests.fakes.model_server import ModelRequest, Reply, Rule, When
 TASK: Final = "Describe the five readings of the lighthouse and what it is built of"
 
 ANSWER: Final = r"\AWrite the final answer"
+VALIDATOR: Final = r"\AYou check the results"
+
+ACCEPTED: Final = Reply.json(
+    {
+        "criteria": [],
+        "disagreements": [],
+        "verdict": "accept",
+        "reasons": ["It holds."],
+        "fixes": [],
+    }
+)
 
 AGENTS: Final = ("analyst", "coder", "researcher")
 
@@ -98,6 +109,12 @@ def teach(
     for name, seconds in (PACES if paces is None else paces).items():
         models.server.gates[name] = Pace(seconds)
     models.add(
+        Rule(
+            when=When(schema=True, system=VALIDATOR),
+            reply=ACCEPTED,
+            gate="supervisor",
+            name="check",
+        ),
         Rule(when=When(schema=True), reply=route, gate="supervisor", name="route"),
         *agents,
         Rule(when=When(system=ANSWER), reply=Reply(text=answer), gate="supervisor", name="answer"),

@@ -74,6 +74,7 @@ class Site:
             "PYTHONPATH": str(ROOT),
             "SIGNALBOX_KNOWLEDGE_DIR": str(knowledge),
             "OPENAI_BASE_URL": models.base_url,
+            "SIGNALBOX_VALIDATION": "auto",
             **env,
         }
         if database_url:

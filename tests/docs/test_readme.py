@@ -172,6 +172,7 @@ async def test_the_fields_that_work_are_accepted(tmp_path: Path, knowledge: Path
     strategies |= {"policy", "always", "never"}
     fields = {
         "approvals.mode",
+        "validation",
         "thread_id",
         "agents",
         "files",
@@ -187,6 +188,7 @@ async def test_the_fields_that_work_are_accepted(tmp_path: Path, knowledge: Path
             "thread_id": first["thread_id"],
             "multitask_strategy": "reject",
             "approvals": {"mode": "never"},
+            "validation": "on",
             "agents": ["analyst"],
             "files": [{"name": "a.txt", "content_base64": "eA=="}],
             "budget": {"max_rounds": 2},

@@ -46,6 +46,10 @@ def start(request: pytest.FixtureRequest, tmp_path: Path, knowledge: Path) -> St
         values.setdefault(
             "sandbox", getattr(request.module, "SANDBOX", "off" if models else "auto")
         )
+        # A script of a model is for the calls it is about; those of the validator are for its own tests.
+        values.setdefault(
+            "validation", getattr(request.module, "VALIDATION", "off" if models else "auto")
+        )
         if models is not None:
             values["OPENAI_BASE_URL"] = models.base_url
         over = request.config.getoption("--over")

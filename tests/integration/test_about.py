@@ -25,6 +25,7 @@ PATHS: Final = {
     "/v1/runs/{run_id}/events": {"get"},
     "/v1/runs/{run_id}/artifacts": {"get"},
     "/v1/runs/{run_id}/artifacts/{name}": {"get"},
+    "/v1/runs/{run_id}/sources/{sha256}": {"get"},
     "/v1/runs/{run_id}/cancel": {"post"},
     "/v1/runs/{run_id}/decisions": {"post"},
     "/v1/runs/{run_id}/receipt": {"get"},

@@ -1,0 +1,114 @@
+"""What becomes of results that contradict each other: a third one decides, or a person, or both are named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from agents._kit.grounding.disagreement import find_disagreements
+from agents._kit.prompts import head_and_tail
+from agents._kit.verdict import Judgement
+from domain.agent import AgentOutcome
+from domain.approval import Ask, ask_id
+from domain.validation import VALIDATOR, Disagreement, PlacedFault
+from tools.decisions import answer_schema
+
+SHOWN_CHARS: Final = 1_500
+"""How much of each result a person reads in the question."""
+
+MAX_SHOWN: Final = 4
+"""Results that are put side by side."""
+
+
+class Disputes(NamedTuple):
+    """Contradictions between results, and the results that have lost one."""
+
+    open: list[Disagreement]
+    outvoted: list[PlacedFault]
+
+
+def find_disputes(outcomes: Sequence[AgentOutcome]) -> Disputes:
+    """Return which results contradict each other by their figures.
+
+    Where two agree against a third, the third has lost.
+    """
+    by_key = {f"{o['round']}|{o['path']}": o for o in outcomes}
+    found = find_disagreements([(key, o["output"]) for key, o in by_key.items()])
+    open_: list[Disagreement] = []
+    outvoted: list[PlacedFault] = []
+    for about in dict.fromkeys(each["about"] for each in found):
+        pairs = [each for each in found if each["about"] == about]
+        odd = set(pairs[0]["agents"]).intersection(*(pair["agents"] for pair in pairs))
+        if pairs[1:] and len(odd) == 1:
+            outvoted.append(_lost(by_key[odd.pop()], about))
+        else:
+            open_ += [_named(pair, by_key) for pair in pairs]
+    return Disputes(open_, outvoted)
+
+
+def read_disputes(judgement: Judgement, outcomes: Sequence[AgentOutcome]) -> list[Disagreement]:
+    """Return the contradictions that a model names, as far as they are between results."""
+    agents = {outcome["agent"] for outcome in outcomes}
+    return [
+        Disagreement(agents=each.agents, about=each.about, statements=each.statements)
+        for each in judgement.disagreements
+        if len(each.agents) > 1
+        and agents.issuperset(each.agents)
+        and len(each.agents) == len(each.statements)
+    ]
+
+
+def ask_about(
+    disputes: Sequence[Disagreement], outcomes: Sequence[AgentOutcome], *, run_id: str, round_: int
+) -> Ask:
+    """Return the question to a person who sees the results side by side."""
+    about = "; ".join(dict.fromkeys(each["about"] for each in disputes))
+    concerned = {name for each in disputes for name in each["agents"]}
+    last = {label_of(o, outcomes): o for o in outcomes}
+    shown = [name for name in last if name in concerned or last[name]["agent"] in concerned]
+    results = "\n\n".join(
+        f"--- {name} ---\n{head_and_tail(last[name]['output'], SHOWN_CHARS)}"
+        for name in shown[:MAX_SHOWN]
+    )
+    return Ask(
+        id=ask_id(run_id, round_, VALIDATOR, "dispute"),
+        type="input",
+        agent=VALIDATOR,
+        path=VALIDATOR,
+        round=round_,
+        call="dispute",
+        tool=None,
+        args={},
+        description=(
+            f"The results contradict each other about {about}, and a further look has not settled it. "
+            f"Which one holds? Answer in your own words; your answer decides.\n\n{results}"
+        ),
+        response_schema=answer_schema(),
+        by="any",
+        # Whoever does not answer gets both results: what was found is not thrown away.
+        on_expiry="reject",
+    )
+
+
+def label_of(outcome: AgentOutcome, outcomes: Sequence[AgentOutcome]) -> str:
+    """Return how a result is called: by its agent, and by its round where that has several."""
+    if sum(other["agent"] == outcome["agent"] for other in outcomes) == 1:
+        return outcome["agent"]
+    return f"{outcome['path']} in round {outcome['round']}"
+
+
+def _named(pair: Disagreement, by_key: dict[str, AgentOutcome]) -> Disagreement:
+    outcomes = list(by_key.values())
+    names = [label_of(by_key[key], outcomes) for key in pair["agents"]]
+    return Disagreement(agents=names, about=pair["about"], statements=pair["statements"])
+
+
+def _lost(outcome: AgentOutcome, about: str) -> PlacedFault:
+    return PlacedFault(
+        agent=outcome["agent"],
+        kind="number",
+        text="",
+        reason=f"Two other results agree on {about}, and this one says otherwise.",
+        round=outcome["round"],
+        path=outcome["path"],
+    )

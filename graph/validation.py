@@ -1,0 +1,247 @@
+"""The validator: checks what the agents found by rule, then with a model, and says what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final, Literal, NamedTuple, cast
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langgraph.runtime import Runtime
+from langgraph.types import Command, Send
+
+from agents._kit.evidence import load_evidence
+from agents._kit.grounding.check import find_faults
+from agents._kit.models import ModelGateway
+from agents._kit.prompts import write_prompt, write_results
+from agents._kit.verdict import Judgement, judgement_schema, read_judgement
+from domain.agent import AgentOutcome, AgentSpec
+from domain.errors import RunFailedError
+from domain.run import RunContext
+from domain.validation import VALIDATOR, CheckRecord, PlacedFault, Verdict
+from graph.approvals import ASK
+from graph.checks import MAX_REVISIONS, describe, owed, place_of, sent_back, standing
+from graph.context import run_context
+from graph.disputes import Disputes, ask_about, find_disputes, read_disputes
+from graph.projection import retry_draft
+from graph.state import Missing, State
+
+AGAIN: Final = (
+    "That was not a usable judgement: it could not be read. Answer with one JSON object that has criteria, "
+    "disagreements, verdict, reasons and fixes."
+)
+
+MAX_REASONS: Final = 20
+REASON_CHARS: Final = 800
+
+NOT_KEPT: Final = "what its tools answered is no longer there, so its figures, quotes and sources were not checked"
+
+
+class _Found(NamedTuple):
+    """What shows without a model."""
+
+    faults: list[PlacedFault]
+    disputes: Disputes
+    missing: list[Missing]
+    """What could not be checked."""
+
+
+class ValidatorNode:
+    """Checks the results when the supervisor is done with them."""
+
+    def __init__(self, spec: AgentSpec, gateway: ModelGateway) -> None:
+        self._spec = spec
+        self._gateway = gateway
+
+    async def __call__(
+        self, state: State, runtime: Runtime[RunContext]
+    ) -> Command[Literal["answer", "supervisor", "ask"]]:
+        """Return where the run goes on: to its answer, to more work, or to a person."""
+        context = run_context(runtime)
+        outcomes = [
+            o
+            for o in standing(state.get("outcomes", []), state.get("checks", []))
+            if o["status"] == "completed"
+        ]
+        found = await asyncio.to_thread(_look, state, outcomes, context)
+        judgement = None
+        if self._gateway.engine == "model" and not found.faults and not found.disputes.open:
+            try:
+                judgement = await self._judge(state, runtime, outcomes)
+            except RunFailedError as error:
+                reason = f"the results were checked by rule alone: {error.detail}"
+                found.missing.append(Missing(agent=VALIDATOR, reason=reason))
+        check = _record(state, found, judgement, outcomes)
+        # The planner would only do again what it has done.
+        again = self._gateway.engine == "model"
+        check, update, goto = _go_on(state, context, check, outcomes, again=again)
+        return Command(goto=goto, update={**update, "checks": [check], "missing": found.missing})
+
+    async def _judge(
+        self, state: State, runtime: Runtime[RunContext], outcomes: Sequence[AgentOutcome]
+    ) -> Judgement | None:
+        """Return what the model says; asked once more where that cannot be read."""
+        messages = self._messages(state, run_context(runtime), outcomes)
+        for question in range(2):
+            message = await self._ask(state, runtime, messages, outcomes, question)
+            judgement = read_judgement(message)
+            if judgement is not None:
+                return judgement
+            messages = [*messages, AIMessage(message.text or "{}"), HumanMessage(AGAIN)]
+        msg = "The model's judgement could not be read."
+        raise RunFailedError(msg, code="model-error")
+
+    def _messages(
+        self, state: State, context: RunContext, outcomes: Sequence[AgentOutcome]
+    ) -> list[BaseMessage]:
+        prompt = write_prompt(
+            state["task"],
+            earlier=context.earlier,
+            files=context.files,
+            results=write_results(outcomes),
+        )
+        return [SystemMessage(self._spec.prompt), HumanMessage(prompt)]
+
+    async def _ask(
+        self,
+        state: State,
+        runtime: Runtime[RunContext],
+        messages: Sequence[BaseMessage],
+        outcomes: Sequence[AgentOutcome],
+        question: int,
+    ) -> AIMessage:
+        agents = list(dict.fromkeys(outcome["agent"] for outcome in outcomes))
+        judge = self._gateway.deciding(self._spec.tier).with_structured_output(
+            judgement_schema(agents), method="json_schema", include_raw=True
+        )
+        context, round_ = run_context(runtime), state.get("round", 0)
+        call = f"check{_number(state)}.{question}"
+
+        async def invoke() -> AIMessage:
+            answer = cast("dict[str, Any]", await judge.ainvoke(list(messages)))
+            return cast("AIMessage", answer["raw"])
+
+        def on_retry(reason: str, delay: float, number: int) -> None:
+            key = f"{call}~{number}~{context.attempt}"
+            runtime.stream_writer(retry_draft(round_, key, reason, delay, number, agent=VALIDATOR))
+
+        message = await self._gateway.call(invoke, run_id=context.run_id, on_retry=on_retry)
+        key = f"{round_}|{VALIDATOR}|{call}|{context.attempt}"
+        runtime.stream_writer(
+            self._gateway.book(key, VALIDATOR, self._spec.tier, message, run_id=context.run_id)
+        )
+        return message
+
+
+def _look(state: State, outcomes: Sequence[AgentOutcome], context: RunContext) -> _Found:
+    """Return what shows without a model. Blocks: it reads what the tools answered."""
+    faults: list[PlacedFault] = []
+    missing: list[Missing] = []
+    # Not the assignments: what the supervisor says there has no source, and may be what was sent back.
+    files = [f"{file['name']} ({file['size']} bytes)" for file in context.files]
+    given = "\n\n".join([state["task"], context.earlier, *files])
+    faulty = sent_back(state.get("checks", []))
+    for outcome in outcomes:
+        others = [
+            other["output"]
+            for other in outcomes
+            if other["round"] < outcome["round"] and place_of(other) not in faulty
+        ]
+        evidence = load_evidence(outcome, context.sources, given=given, results=others)
+        if evidence is None:
+            missing.append(Missing(agent=outcome["agent"], reason=NOT_KEPT))
+            continue
+        faults += [
+            PlacedFault(
+                agent=fault["agent"],
+                kind=fault["kind"],
+                text=fault["text"],
+                reason=fault["reason"],
+                round=outcome["round"],
+                path=outcome["path"],
+            )
+            for fault in find_faults(outcome["agent"], outcome["output"], evidence)
+        ]
+    return _Found(faults, find_disputes(outcomes), missing)
+
+
+def _number(state: State) -> int:
+    return len(state.get("checks", [])) + 1
+
+
+def _record(
+    state: State, found: _Found, judgement: Judgement | None, outcomes: Sequence[AgentOutcome]
+) -> CheckRecord:
+    """Return the check with its verdict: what shows by rule is never overruled by a model."""
+    faults, open_ = list(found.faults), list(found.disputes.open)
+    verdict: Verdict = "revise" if faults or open_ else "accept"
+    reasons = [fault["reason"] for fault in (*faults, *found.disputes.outvoted)]
+    if judgement is not None:
+        open_ += read_disputes(judgement, outcomes)
+        reasons += judgement.reasons
+        faults += [] if judgement.verdict == "accept" else _fixes(judgement, outcomes)
+        verdict = "revise" if open_ else judgement.verdict
+    reasons += [describe(dispute) for dispute in open_]
+    return CheckRecord(
+        number=_number(state),
+        round=state.get("round", 0),
+        verdict=verdict,
+        reasons=[reason[:REASON_CHARS] for reason in reasons[:MAX_REASONS]],
+        faults=faults[:MAX_REASONS],
+        outvoted=found.disputes.outvoted,
+        disagreements=open_[:MAX_REASONS],
+        by="rules" if judgement is None else "model",
+    )
+
+
+def _go_on(
+    state: State,
+    context: RunContext,
+    check: CheckRecord,
+    outcomes: Sequence[AgentOutcome],
+    *,
+    again: bool,
+) -> tuple[CheckRecord, State, Any]:
+    """Return the check as it is final, what else it changes, and where the run goes on."""
+    before = state.get("checks", [])
+    looked = any(earlier["disagreements"] for earlier in before)
+    more = (
+        again
+        and check["verdict"] == "revise"
+        and state.get("stop_reason", "done") == "done"
+        and state.get("round", 0) < context.max_rounds
+        and owed(before, state.get("round", 0)) is None
+        and sum(earlier["verdict"] == "revise" for earlier in before) < MAX_REVISIONS
+    )
+    disputed = bool(check["disagreements"]) and not check["faults"]
+    if more and not (disputed and looked):
+        return check, {}, "supervisor"
+    if not disputed:
+        final: Verdict = "reject" if check["verdict"] == "revise" else check["verdict"]
+        return {**check, "verdict": final}, {}, "answer"
+    if context.approval_mode == "never":
+        return check, {}, "answer"
+    question = ask_about(
+        check["disagreements"],
+        outcomes,
+        run_id=context.run_id,
+        round_=state.get("round", 0),
+    )
+    return check, {"question": question}, [Send(ASK, question)]
+
+
+def _fixes(judgement: Judgement, outcomes: Sequence[AgentOutcome]) -> list[PlacedFault]:
+    """Return what a model wants mended, each at the last result of the agent it names."""
+    last = {outcome["agent"]: outcome for outcome in outcomes}
+    return [
+        PlacedFault(
+            agent=fix.agent,
+            kind="rubric",
+            text="",
+            reason=fix.fix,
+            round=last[fix.agent]["round"],
+            path=last[fix.agent]["path"],
+        )
+        for fix in judgement.fixes
+        if fix.agent in last and fix.fix.strip()
+    ]
