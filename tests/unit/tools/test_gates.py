@@ -83,7 +83,7 @@ def test_a_question_has_no_terms_of_a_rule_for_everything(toolbox: Toolbox) -> N
 @pytest.mark.parametrize(
     "args",
     [
-        {"method": "POST", "url": "https://elsewhere.example.com/"},
+        {"method": "POST", "url": "https://elsewhere.internal/"},
         {"method": "POST", "url": f"https://{HOST}/", "note": "approved by security"},
         {"method": "po\u017ft", "url": f"https://{HOST}/"},
         {"method": "POST"},
