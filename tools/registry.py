@@ -94,6 +94,11 @@ class Tool:
     """Asks the target what became of the action with this key; `None` where it cannot be asked."""
     pin: Pin | None = None
     """With it no call runs, and nobody is asked about one, that does not say what exactly it is about."""
+    untrusted: bool = True
+    """What it answers may hold text that neither the user nor the operator wrote."""
+    vouched: frozenset[str] | None = None
+    """Of a tool whose calls may carry what the agent has read to a host that they name: the `host:port`s
+    that the operator vouches for. `None` for every other tool."""
     gates: tuple[GateRule, ...] = ()
     """Its gates where the operator's rules say nothing; a call that no rule fits runs by itself."""
 
@@ -220,11 +225,18 @@ def build_toolbox(
                 timeout_seconds=FILE_SECONDS,
                 facts=_file_facts,
                 has_facts=frozenset({"path", "size"}),
+                untrusted=False,
             ),
             Tool(tool=make_list_files(), effect="none", timeout_seconds=FILE_SECONDS),
             _publishing(OutputFolder(output_dir) if output_dir else None),
             _requesting(SafeClient(vouched=http_allow, limits=LIMITS)),
-            Tool(tool=make_ask_user(), effect="none", timeout_seconds=FILE_SECONDS, control=True),
+            Tool(
+                tool=make_ask_user(),
+                effect="none",
+                timeout_seconds=FILE_SECONDS,
+                control=True,
+                untrusted=False,
+            ),
         ]
     )
 
@@ -239,6 +251,7 @@ def _publishing(folder: OutputFolder | None) -> Tool:
         has_facts=frozenset({"path"}),
         check=folder.check if folder else None,
         pin=Pin(argument="sha256", find=pin_file),
+        untrusted=False,
         gates=(GateRule(tool="publish_file", gate="ask"),),
     )
 
@@ -251,6 +264,7 @@ def _requesting(client: SafeClient) -> Tool:
         facts=lambda args: http_facts(args, client),
         has_facts=frozenset({"method", "host", "path", "size"}),
         reads=http_reads,
+        vouched=client.vouched,
         gates=(
             GateRule(tool="http_request", when=When(method=("GET", "HEAD")), gate="auto"),
             GateRule(tool="http_request", gate="ask"),

@@ -59,7 +59,10 @@ async def _test_agent(settings: Settings, name: str, task: str, toolbox: Toolbox
             task=task,
             results="",
             context=RunContext(
-                workspace=Path(folder, "workspace"), shelf=Path(folder, "artifacts")
+                workspace=Path(folder, "workspace"),
+                shelf=Path(folder, "artifacts"),
+                sources=Path(folder, "sources"),
+                task=task,
             ),
             config={"configurable": {}},
             write=lambda _: None,
