@@ -17,7 +17,7 @@ from domain.agent import TIERS, Tier
 from domain.errors import ConfigurationError
 from domain.gates import GateRule, OnExpiry
 from domain.validation import Validation
-from tools.addresses import parse_allow
+from tools.net.targets import parse_allow
 from tools.sandbox.choice import Choice
 
 DEFAULT_MODELS: Final[dict[Tier, str]] = {

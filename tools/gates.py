@@ -9,6 +9,8 @@ from typing import Any, Final, Literal, NamedTuple
 from domain.errors import ConfigurationError, ToolFailedError
 from domain.gates import Gate, GateRule, OnExpiry, When, WhoDecides
 from domain.run import ApprovalMode
+from domain.tool import CallFacts
+from tools.net.named import is_named
 from tools.registry import Tool, Toolbox
 
 _HOST_PATTERN: Final = re.compile(r"\*|[^\s/@]+:[0-9*?\[\]!-]+")
@@ -23,6 +25,20 @@ class Ruling(NamedTuple):
     by: WhoDecides = "any"
     expires_seconds: float | None = None
     on_expiry: OnExpiry | None = None
+    why: str = ""
+    """Why a person is asked, where it is not the policy table that says so."""
+
+
+class Exposure(NamedTuple):
+    """What an agent has read by the time it makes a call."""
+
+    outside: bool = False
+    """Text that neither its user nor the operator wrote, and that may have told it to make the call."""
+    task: str = ""
+    """What the user asked for: the hosts that it names are meant."""
+
+
+NOTHING_READ: Final = Exposure()
 
 
 class Gates:
@@ -38,12 +54,20 @@ class Gates:
         *,
         mode: ApprovalMode,
         remembered: Collection[str] = (),
+        exposure: Exposure = NOTHING_READ,
     ) -> Ruling:
         """Return what becomes of a call. Raises `ToolFailedError` where the call cannot be understood."""
         if tool.control:
             # A question to a person is no matter of policy, but of whether anybody is to be asked.
             return Ruling("auto" if mode == "never" else "ask")
-        ruling = self._rule(tool, args)
+        facts = tool.facts(args)
+        ruling = self._rule(tool, facts)
+        if ruling.gate != "deny" and self._may_leak(tool, facts, exposure):
+            why = (
+                "the agent has read text from outside, which may have told it to; the host "
+                f"{facts.host} is neither in the task nor allowed by the operator"
+            )
+            return ruling._replace(gate="ask", mandatory=True, why=why)
         changes = tool.effect != "none" and not tool.reads(args)
         if mode == "always" and ruling.gate == "auto" and changes:
             ruling = ruling._replace(gate="ask")
@@ -52,8 +76,15 @@ class Gates:
             return ruling._replace(gate="auto")
         return ruling
 
-    def _rule(self, tool: Tool, args: Mapping[str, Any]) -> Ruling:
-        facts = tool.facts(args)
+    def _may_leak(self, tool: Tool, facts: CallFacts, exposure: Exposure) -> bool:
+        """Return whether a call could carry what was read to a host that nobody vouches for."""
+        if tool.vouched is None or not exposure.outside or facts.host in tool.vouched:
+            return False
+        if any(_vouches(rule, tool, facts) for rule in self.rules):
+            return False
+        return not is_named(facts.host or "", exposure.task)
+
+    def _rule(self, tool: Tool, facts: CallFacts) -> Ruling:
         for rule in self.rules:
             if rule.tool in {"*", tool.name} and rule.when.fits(facts):
                 # Who must not decide must not be able to have nobody decide, either.
@@ -67,8 +98,19 @@ class Gates:
             return "ask"
         for rule in self.rules:
             if rule.tool in {"*", tool.name}:
-                return rule.gate if rule.when == When() else "rules"
+                asks_now_and_then = rule.gate == "auto" and tool.vouched is not None
+                return rule.gate if rule.when == When() and not asks_now_and_then else "rules"
         return "auto"
+
+
+def _vouches(rule: GateRule, tool: Tool, facts: CallFacts) -> bool:
+    """Return whether a rule says of a call's host that it may be gone to."""
+    return (
+        rule.gate == "auto"
+        and rule.when.host is not None
+        and rule.tool in {"*", tool.name}
+        and rule.when.fits(facts)
+    )
 
 
 def make_gates(rules: Sequence[GateRule], toolbox: Toolbox) -> Gates:

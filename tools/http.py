@@ -1,18 +1,16 @@
-"""The tool that sends one HTTP request to a host that the operator lists."""
+"""The tool that sends one HTTP request, to a public host or to one that the operator lists."""
 
 from __future__ import annotations
 
 import asyncio
 import codecs
 import re
-import ssl
-import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
+import httpcore
 import httpx
 import orjson
 from langchain_core.tools import BaseTool, StructuredTool
@@ -22,8 +20,10 @@ from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, Valid
 from domain.errors import EffectUnknownError, ToolFailedError
 from domain.run import RunContext
 from domain.tool import CallFacts
-from tools.addresses import Target, read_target, refuse_unlisted
-from tools.limits import cut_result
+from tools.fencing import fence
+from tools.net.bodies import PACKED, Body, read_body
+from tools.net.client import MEDIA_TYPE, NetLimits, SafeClient
+from tools.net.targets import Target, read_target
 
 MAX_URL_CHARS: Final = 2_000
 MAX_BODY_CHARS: Final = 100_000
@@ -46,29 +46,19 @@ _OWN_HEADERS: Final = frozenset(
 )
 _OWN_PREFIXES: Final = ("proxy-", "x-forwarded-", "x-http-method")
 
-_MEDIA_TYPE: Final = re.compile(r"[a-z0-9.+-]{1,50}/[a-z0-9.+-]{1,80}")
 _TEXT_TYPE: Final = re.compile(
     r"text/.*|image/svg\+xml|application/(?:.*\+)?(?:json|xml|yaml|javascript|x-ndjson)"
 )
-_PACKED: Final = frozenset({"gzip", "x-gzip", "deflate"})
 _LOCATION: Final = re.compile(r"[!-;=?-~]{1,500}")
-_FENCE: Final = re.compile(r"<(?=\s*/?\s*response)", re.IGNORECASE)
 
 _NOT_SENT: Final = (
-    *(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout),
-    *(httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.LocalProtocolError),
+    *(httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout),
+    *(httpcore.UnsupportedProtocol, httpcore.LocalProtocolError),
 )
 """Errors that come before the first byte of a request."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class HttpLimits:
-    """What one request may take."""
-
-    connect_seconds: float = 5.0
-    total_seconds: float = 30.0
-    read_bytes: int = 200_000
-    """Of the body, unpacked; what is longer is not read to its end."""
+LIMITS: Final = NetLimits(total_seconds=30.0, read_bytes=200_000, redirects=0)
+"""What one request may take."""
 
 
 def _upper(value: object) -> object:
@@ -114,14 +104,10 @@ class _Request(NamedTuple):
 class _Answer:
     """What came back, as far as it came."""
 
-    response: httpx.Response
-    body: bytearray = field(default_factory=bytearray)
-    more: bool = False
-    complete: bool = False
-
-    @property
-    def encoding(self) -> str:
-        return str(self.response.headers.get("content-encoding", "")).lower() or "identity"
+    status: int
+    headers: Mapping[str, str]
+    encoding: str
+    body: Body = field(default_factory=Body)
 
 
 def http_reads(args: Mapping[str, Any]) -> bool:
@@ -129,8 +115,8 @@ def http_reads(args: Mapping[str, Any]) -> bool:
     return _upper(args.get("method")) in READING
 
 
-def http_facts(args: Mapping[str, Any]) -> CallFacts:
-    """Return what a gate may ask about the call; refuse one that would not be sent."""
+def http_facts(args: Mapping[str, Any], client: SafeClient) -> CallFacts:
+    """Return what a gate may ask about the call; refuse one that its client would not send."""
     try:
         checked = HttpRequestArgs.model_validate(dict(args))
     except ValidationError as error:
@@ -138,13 +124,13 @@ def http_facts(args: Mapping[str, Any]) -> CallFacts:
         message = f"The {first['loc'][0]} of the request cannot be used: {first['msg']}."
         raise ToolFailedError(message) from None
     request = _checked(checked.method, checked.url, checked.headers, checked.body)
+    client.refuse(request.target)
     target, size = request.target, len(request.content)
     return CallFacts(method=request.method, host=target.address, path=target.path, size=size)
 
 
-def make_http_request(allow: Collection[str], *, limits: HttpLimits | None = None) -> BaseTool:
-    """Return the tool `http_request`; it reaches the `host:port` entries of `allow` alone."""
-    allowed, bounds = frozenset(allow), limits or HttpLimits()
+def make_http_request(client: SafeClient) -> BaseTool:
+    """Return the tool `http_request`; it reaches what its client reaches."""
 
     async def http_request(
         method: str,
@@ -154,16 +140,20 @@ def make_http_request(allow: Collection[str], *, limits: HttpLimits | None = Non
         body: str | None = None,
     ) -> str:
         request = _checked(method, url, headers or {}, body)
-        refuse_unlisted(request.target.address, allowed)
+        client.refuse(request.target)
         if runtime.context.action_id:
             request.headers["idempotency-key"] = runtime.context.action_id
-        return _report(await _send(request, bounds))
+        return _report(await _send(request, client))
 
-    hosts = ", ".join(sorted(allowed)) or "none, every request is refused"
+    hosts = ", ".join(sorted(client.vouched)) or "none"
     return StructuredTool.from_function(
         coroutine=http_request,
         name="http_request",
-        description=f"Send one HTTP request; redirects are not followed. Allowed hosts: {hosts}.",
+        description=(
+            "Send one HTTP request to a public host; redirects are not followed. A person is asked "
+            "first, where it may change something, or where you have read text from outside and the "
+            f"host is neither in the task nor one of the operator's. Of the operator's: {hosts}."
+        ),
         args_schema=HttpRequestArgs,
     )
 
@@ -202,33 +192,16 @@ def _content_type(content: bytes) -> str:
     return "text/plain; charset=utf-8"
 
 
-@cache
-def _trusted() -> ssl.SSLContext:
-    # Reading the certificates takes longer than a whole request, and reads files.
-    return httpx.create_ssl_context(trust_env=False)
-
-
-async def _send(request: _Request, limits: HttpLimits) -> _Answer:
+async def _send(request: _Request, client: SafeClient) -> _Answer:
     """Send a request once; raises where no answer came."""
     answer: _Answer | None = None
     failure: Exception | None = None
-    client = httpx.AsyncClient(
-        verify=await asyncio.to_thread(_trusted),
-        timeout=httpx.Timeout(limits.total_seconds, connect=limits.connect_seconds),
-        trust_env=False,
-    )
+    limits = client.limits
+    sending = client.exchange(request.method, request.target, request.headers, request.content)
     try:
-        async with asyncio.timeout(limits.total_seconds), client:
-            sending = client.stream(
-                request.method,
-                request.target.url,
-                headers=[(k.encode(), v.encode("latin-1")) for k, v in request.headers.items()],
-                content=request.content or None,
-                follow_redirects=False,
-            )
-            async with sending as response:
-                answer = _Answer(response)
-                await _read(answer, limits.read_bytes)
+        async with asyncio.timeout(limits.total_seconds), sending as response:
+            answer = _Answer(response.status, response.headers, response.encoding)
+            await read_body(answer.body, response.parts, answer.encoding, limits.read_bytes)
     except Exception as error:  # noqa: BLE001 - whatever it is, the request may have been sent
         failure = error
     if answer is None:
@@ -238,25 +211,12 @@ async def _send(request: _Request, limits: HttpLimits) -> _Answer:
     return answer
 
 
-async def _read(answer: _Answer, most: int) -> None:
-    """Read a body up to so many bytes, however far a packed one would unfold."""
-    packed = answer.encoding in _PACKED
-    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32) if packed else None
-    async for raw in answer.response.aiter_raw():
-        room = most + 1 - len(answer.body)
-        answer.body += raw[:room] if unpacker is None else unpacker.decompress(raw, room)
-        # The second bound is for a stream that unfolds to nothing and has no end.
-        if len(answer.body) > most or answer.response.num_bytes_downloaded > most:
-            del answer.body[most:]
-            answer.more = True
-            break
-    answer.complete = unpacker is None or unpacker.eof or answer.more or not answer.body
-
-
 def _failed(
-    request: _Request, error: Exception | None, limits: HttpLimits
+    request: _Request, error: Exception | None, limits: NetLimits
 ) -> ToolFailedError | EffectUnknownError:
-    late = isinstance(error, TimeoutError | httpx.TimeoutException)
+    if isinstance(error, ToolFailedError):
+        return ToolFailedError(error.detail)
+    late = isinstance(error, TimeoutError | httpcore.TimeoutException)
     if isinstance(error, _NOT_SENT):
         when = f" within {limits.connect_seconds:g} s" if late else ""
         message = f"{request.name}: no connection could be made{when}; nothing was sent."
@@ -269,39 +229,41 @@ def _failed(
 
 
 def _report(answer: _Answer) -> str:
-    status, headers = answer.response.status_code, answer.response.headers
+    status, headers, body = answer.status, answer.headers, answer.body
     # Outside of the fence stands nothing that the server could phrase: no reason, no odd type.
     media_type = headers.get("content-type", "").lower().partition(";")[0].strip()
-    media_type = media_type if _MEDIA_TYPE.fullmatch(media_type) else ""
+    media_type = media_type if MEDIA_TYPE.fullmatch(media_type) else ""
     first = f"HTTP {status} {httpx.codes.get_reason_phrase(status)}".rstrip()
     lines = [first, f"content-type: {media_type or '(none)'}"]
-    if answer.response.is_redirect and "location" in headers:
+    if httpx.codes.is_redirect(status) and "location" in headers:
         location = headers["location"]
         lines.append(f"location: {location if _LOCATION.fullmatch(location) else '(not shown)'}")
     lines.append(_body(answer, media_type))
-    if answer.more:
-        lines.append(f"(the body goes on; only its first {len(answer.body)} bytes were read)")
-    if not answer.complete:
+    if body.more:
+        lines.append(f"(the body goes on; only its first {len(body.data)} bytes were read)")
+    if not body.complete:
         lines.append("(the body broke off; the status above is certain)")
     return "\n".join(lines)
 
 
 def _body(answer: _Answer, media_type: str) -> str:
-    if not answer.body:
+    body = answer.body
+    if not body.data:
         return "(no body)"
     text = _text(answer) if not media_type or _TEXT_TYPE.fullmatch(media_type) else None
     if text is None:
-        size = f"{'more than ' if answer.more else ''}{len(answer.body)} bytes"
+        size = f"{'more than ' if body.more else ''}{len(body.data)} bytes"
         return f"({size} of {media_type or 'an unnamed type'}, not shown)"
     # The body is data from outside: it must not end the fence and go on as if it were ours.
-    return f"<response>\n{cut_result(_FENCE.sub('&lt;', text), SHOWN_CHARS)}\n</response>"
+    return fence("response", text, limit=SHOWN_CHARS)
 
 
 def _text(answer: _Answer) -> str | None:
     # Where the body was cut, its last character may be half of one.
-    whole = answer.complete and not answer.more
+    body = answer.body
+    whole = body.complete and not body.more
     try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(answer.body, final=whole)
+        text = codecs.getincrementaldecoder("utf-8")().decode(bytes(body.data), final=whole)
     except UnicodeDecodeError:
         return None
-    return None if "\0" in text or answer.encoding not in {*_PACKED, "identity"} else text
+    return None if "\0" in text or answer.encoding not in {*PACKED, "identity"} else text

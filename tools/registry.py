@@ -16,12 +16,12 @@ from domain.problems import Pointer
 from domain.run import RunContext
 from domain.sandbox import Sandbox
 from domain.tool import CallFacts, Effect, Pinned
-from tools.addresses import refuse_unlisted
 from tools.collector import Collector
 from tools.control import make_ask_user
 from tools.files import make_list_files, make_read_file, make_write_file
-from tools.http import http_facts, http_reads, make_http_request
+from tools.http import LIMITS, http_facts, http_reads, make_http_request
 from tools.knowledge import Knowledge
+from tools.net.client import SafeClient
 from tools.publish import OFF, OutputFolder, make_publish_file, pin_file
 from tools.python import make_run_python
 from tools.search import make_search_documents
@@ -56,19 +56,6 @@ def _code_facts(args: Mapping[str, Any]) -> CallFacts:
 
 def _size(value: object) -> int | None:
     return len(value.encode("utf-8", "replace")) if isinstance(value, str) else None
-
-
-def _allowed_facts(
-    allowed: frozenset[str],
-) -> Callable[[Mapping[str, Any]], CallFacts]:
-    """Return the facts of a request; one to a host that is not allowed asks nobody."""
-
-    def facts(args: Mapping[str, Any]) -> CallFacts:
-        found = http_facts(args)
-        refuse_unlisted(found.host or "", allowed)
-        return found
-
-    return facts
 
 
 def _never(args: Mapping[str, Any]) -> bool:
@@ -107,6 +94,11 @@ class Tool:
     """Asks the target what became of the action with this key; `None` where it cannot be asked."""
     pin: Pin | None = None
     """With it no call runs, and nobody is asked about one, that does not say what exactly it is about."""
+    untrusted: bool = True
+    """What it answers may hold text that neither the user nor the operator wrote."""
+    vouched: frozenset[str] | None = None
+    """Of a tool whose calls may carry what the agent has read to a host that they name: the `host:port`s
+    that the operator vouches for. `None` for every other tool."""
     gates: tuple[GateRule, ...] = ()
     """Its gates where the operator's rules say nothing; a call that no rule fits runs by itself."""
 
@@ -191,8 +183,8 @@ def build_toolbox(
 ) -> Toolbox:
     """Return every tool the service ships.
 
-    Programs run in `sandbox`; requests go to the `host:port`s of `http_allow`; files are published to
-    `output_dir`.
+    Programs run in `sandbox`; requests go to public hosts and to the `host:port`s of `http_allow`;
+    files are published to `output_dir`.
     """
     code_off_reason = sandbox.state.off_reason
     # One for both: a program may run beside a call that writes a file.
@@ -233,22 +225,18 @@ def build_toolbox(
                 timeout_seconds=FILE_SECONDS,
                 facts=_file_facts,
                 has_facts=frozenset({"path", "size"}),
+                untrusted=False,
             ),
             Tool(tool=make_list_files(), effect="none", timeout_seconds=FILE_SECONDS),
             _publishing(OutputFolder(output_dir) if output_dir else None),
+            _requesting(SafeClient(vouched=http_allow, limits=LIMITS)),
             Tool(
-                tool=make_http_request(http_allow),
-                effect="external",
-                timeout_seconds=HTTP_SECONDS,
-                facts=_allowed_facts(frozenset(http_allow)),
-                has_facts=frozenset({"method", "host", "path", "size"}),
-                reads=http_reads,
-                gates=(
-                    GateRule(tool="http_request", when=When(method=("GET", "HEAD")), gate="auto"),
-                    GateRule(tool="http_request", gate="ask"),
-                ),
+                tool=make_ask_user(),
+                effect="none",
+                timeout_seconds=FILE_SECONDS,
+                control=True,
+                untrusted=False,
             ),
-            Tool(tool=make_ask_user(), effect="none", timeout_seconds=FILE_SECONDS, control=True),
         ]
     )
 
@@ -263,5 +251,22 @@ def _publishing(folder: OutputFolder | None) -> Tool:
         has_facts=frozenset({"path"}),
         check=folder.check if folder else None,
         pin=Pin(argument="sha256", find=pin_file),
+        untrusted=False,
         gates=(GateRule(tool="publish_file", gate="ask"),),
+    )
+
+
+def _requesting(client: SafeClient) -> Tool:
+    return Tool(
+        tool=make_http_request(client),
+        effect="external",
+        timeout_seconds=HTTP_SECONDS,
+        facts=lambda args: http_facts(args, client),
+        has_facts=frozenset({"method", "host", "path", "size"}),
+        reads=http_reads,
+        vouched=client.vouched,
+        gates=(
+            GateRule(tool="http_request", when=When(method=("GET", "HEAD")), gate="auto"),
+            GateRule(tool="http_request", gate="ask"),
+        ),
     )

@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import Any, Final, Literal, NamedTuple
 
 from langchain.agents.middleware.types import ToolCallRequest
-from langchain_core.messages import AIMessage, ToolCall, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 
 from agents._kit.cleaning import plain_text
+from agents._kit.exposure import before_last_turn, exposure_of
 from agents._kit.outcomes import IN_DOUBT, AssignmentContext, artifacts_of
 from domain.approval import NOT_IN_TIME, Ask, Verb, action_id, ask_id
 from domain.errors import OwnershipLostError, StoreUnavailableError, ToolFailedError
@@ -21,7 +22,7 @@ from domain.ports import RunRef
 from domain.tool import Pinned
 from tools.control import ASK_USER
 from tools.decisions import action_schema, answer_schema
-from tools.gates import Gates, Ruling, misunderstanding
+from tools.gates import Exposure, Gates, Ruling, misunderstanding
 from tools.limits import cut_result
 from tools.registry import Tool, Toolbox
 
@@ -99,10 +100,14 @@ class Acting:
         *,
         room: int,
         context: AssignmentContext,
+        messages: Sequence[AnyMessage],
         about: Mapping[int, str] | None = None,
     ) -> list[Ask]:
-        """Return the questions that a turn's calls put to a person; `room` calls may still be made."""
+        """Return the questions that a turn's calls put to a person; `room` calls may still be made.
+
+        `messages` is the conversation before the turn."""
         asks: list[Ask] = []
+        exposure = exposure_of(messages, context, self._toolbox)
         for position, call in enumerate(calls[: max(room, 0)]):
             tool = self._find(call["name"])
             # What is refused anyway, or not to be understood, asks nobody.
@@ -110,7 +115,7 @@ class Acting:
                 continue
             if tool.pin is not None and tool.pin.argument not in call["args"]:
                 continue
-            ruling = self._judge(tool, call["args"], context)
+            ruling = self._judge(tool, call["args"], context, exposure)
             if ruling.gate == "ask":
                 ask = _ask(tool, call["args"], f"{turn}.{position}", ruling, context)
                 if about and position in about:
@@ -143,9 +148,15 @@ class Acting:
     def _find(self, name: str) -> Tool | None:
         return self._toolbox.get(name) if name in self._tools else None
 
-    def _judge(self, tool: Tool, args: Mapping[str, Any], context: AssignmentContext) -> Ruling:
+    def _judge(
+        self, tool: Tool, args: Mapping[str, Any], context: AssignmentContext, exposure: Exposure
+    ) -> Ruling:
         return self._gates.judge(
-            tool, args, mode=context.approval_mode, remembered=context.remembered
+            tool,
+            args,
+            mode=context.approval_mode,
+            remembered=context.remembered,
+            exposure=exposure,
         )
 
     async def _run(
@@ -163,7 +174,9 @@ class Acting:
         if tool.pin is not None and tool.pin.argument not in args:
             found = await _pinned(tool, args, context)
             return _refusal(request, found if isinstance(found, str) else _NOT_PINNED)
-        ruling = self._judge(tool, args, context)
+        before = before_last_turn(request.state.get("messages", []))
+        exposure = exposure_of(before, context, self._toolbox)
+        ruling = self._judge(tool, args, context, exposure)
         if ruling.gate == "deny":
             return _refusal(request, f"The policy of this server denies this call of {tool.name}.")
         if ruling.gate == "ask" and call not in context.decisions and not tool.off_reason:
@@ -260,6 +273,8 @@ def _ask(
     description = (
         plain_text(args["question"]) if asks_user else f"{work['agent']} wants to call {tool.name}"
     )
+    if ruling.why:
+        description += f": {ruling.why}"
     return Ask(
         id=ask_id(context.run_id, work["round"], work["path"], call),
         type="input" if tool.control else "action",

@@ -94,7 +94,8 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         """Call the model through the gateway; announce the message before and after."""
         context = request.runtime.context
         write = context.write
-        turn = count_turns(request.state["messages"])
+        before = request.state["messages"]
+        turn = count_turns(before)
         if context.held is not None and turn == held_turn(context.held):
             return ModelResponse(result=[unhold(context.held)])
         if turn >= self._spec.max_turns:
@@ -122,10 +123,11 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         spec, run_id = self._spec, context.run_id
         write(self._gateway.book(key, spec.name, spec.tier, message, run_id=run_id))
         write(context.draft("message.completed", message_data(message_id, message), str(turn)))
-        room = MAX_TOOL_CALLS - sum(isinstance(m, ToolMessage) for m in request.state["messages"])
+        room = MAX_TOOL_CALLS - sum(isinstance(m, ToolMessage) for m in before)
         message, about = await self._acting.pin(message, room=room, context=context)
-        calls = message.tool_calls
-        asks = self._acting.asks(calls, turn, room=room, context=context, about=about)
+        asks = self._acting.asks(
+            message.tool_calls, turn, room=room, context=context, messages=before, about=about
+        )
         if asks:
             message = hold(message, turn, asks)
         return replace(responses[-1], result=[message, *responses[-1].result[1:]])

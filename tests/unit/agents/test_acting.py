@@ -32,7 +32,7 @@ def test_a_tool_that_the_agent_was_not_offered_asks_nobody(tmp_path: Path) -> No
     )
     for tools, asked in ((("read_file",), 0), (("read_file", "http_request"), 1)):
         acting = Acting(toolbox, Gates(toolbox.gates), LocalLedger(), tools=tools)
-        asks = acting.asks([CALL], 0, room=9, context=work)
+        asks = acting.asks([CALL], 0, room=9, context=work, messages=[])
         assert len(asks) == asked
 
 

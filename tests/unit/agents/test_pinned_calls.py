@@ -121,7 +121,9 @@ async def test_a_person_is_asked_about_the_content_as_it_stands(desk: Desk) -> N
     assert args[3:] == [
         *({"path": "no.md"}, {"path": "../report.md"}, {}, {"path": "report.md", "why": "because"})
     ]
-    asks = desk.acting.asks(message.tool_calls, 0, room=9, context=desk.context, about=about)
+    asks = desk.acting.asks(
+        message.tool_calls, 0, room=9, context=desk.context, messages=[], about=about
+    )
     assert [ask["args"] for ask in asks] == args[:3]
     described = "analyst wants to call publish_file: report.md (8 bytes)"
     assert {ask["description"] for ask in asks} == {described}

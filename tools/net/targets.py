@@ -28,6 +28,12 @@ _AMBIGUOUS: Final = re.compile(
 )
 _PATH_SAFE: Final = "/:@!$&'()*+,="
 
+_UNUSABLE: Final = (
+    "The url cannot be used: write it as in https://api.example.com:443/path?page=2, with "
+    "http or https and a plain host, without user, password, fragment, space or backslash, "
+    "and percent-encode what is not ASCII."
+)
+
 
 class Target(NamedTuple):
     """Where a request goes: what is judged is read from the url that is sent."""
@@ -35,6 +41,16 @@ class Target(NamedTuple):
     url: httpx.URL
     address: str
     path: str
+
+    @property
+    def host(self) -> str:
+        """Return the name or the IP address, without brackets and in small letters."""
+        return self.url.raw_host.decode("ascii").lower()
+
+    @property
+    def port(self) -> int:
+        """Return the port, also where the url leaves it to its scheme."""
+        return int(self.address.rpartition(":")[2])
 
 
 def parse_allow(text: str) -> frozenset[str]:
@@ -55,30 +71,42 @@ def _entry(entry: str) -> str:
     raise ValueError(message)
 
 
-def refuse_unlisted(address: str, allowed: frozenset[str]) -> None:
-    """Raise `ToolFailedError` unless a `host:port` is allowed."""
-    if address not in allowed:
-        why = f"{address} is not an allowed host" if allowed else "No host is allowed here"
-        message = (
-            f"{why}, and nothing was sent to {address}: the operator lists hosts, each with its "
-            "port, in SIGNALBOX_HTTP_ALLOW."
-        )
-        raise ToolFailedError(message)
-
-
 def read_target(url: str) -> Target:
     """Parse a url, once: for the rules that judge the request and for the request itself."""
+    parts = _parts(url)
+    return _target(parts["origin"], _clean_path(parts["path"] or "/"), parts["query"] or "")
+
+
+def read_page(url: str) -> Target:
+    """Parse the url of a page, of which no rule judges the path; a fragment is left out.
+
+    Raises `ToolFailedError` where its host could be read in more than one way.
+    """
+    whole, hash_, _ = url.partition("#")
+    parts = _parts(whole)
+    if hash_ and parts["path"] is None:
+        raise ToolFailedError(_UNUSABLE)
+    return _target(parts["origin"], parts["path"] or "/", parts["query"] or "")
+
+
+def spell_address(host: str, port: int) -> str:
+    """Return `host:port` in its one spelling."""
+    if ":" in host:
+        # An IPv6 address can be written in many ways.
+        return f"[{ipaddress.IPv6Address(host).compressed}]:{port}"
+    return f"{host}:{port}"
+
+
+def _parts(url: str) -> re.Match[str]:
     parts = _URL.fullmatch(url)
     if parts is None:
-        message = (
-            "The url cannot be used: write it as in https://api.example.com:443/path?page=2, with "
-            "http or https and a plain host, without user, password, fragment, space or backslash, "
-            "and percent-encode what is not ASCII."
-        )
-        raise ToolFailedError(message)
-    path = _clean_path(parts["path"] or "/")
+        raise ToolFailedError(_UNUSABLE)
+    return parts
+
+
+def _target(origin: str, path: str, query: str) -> Target:
     try:
-        clean = httpx.URL(f"{parts['origin']}{path}{parts['query'] or ''}")
+        clean = httpx.URL(f"{origin}{path}{query}")
         _ = clean.host  # Decoded: a name that starts with `xn--` may be none.
     except (httpx.InvalidURL, UnicodeError):
         raise ToolFailedError("The host of the url is not a valid name or address.") from None
@@ -97,12 +125,7 @@ def _clean_path(path: str) -> str:
 
 
 def _address(url: httpx.URL) -> str:
-    """Return `host:port` in its one spelling."""
-    host = url.raw_host.decode("ascii").lower()
     port = url.port if url.port is not None else (443 if url.scheme == "https" else 80)
     if not 1 <= port <= _MAX_PORT:
         raise ToolFailedError(f"The url names port {port}; ports are 1 to {_MAX_PORT}.")
-    if ":" in host:
-        # An IPv6 address can be written in many ways.
-        return f"[{ipaddress.IPv6Address(host).compressed}]:{port}"
-    return f"{host}:{port}"
+    return spell_address(url.raw_host.decode("ascii").lower(), port)
