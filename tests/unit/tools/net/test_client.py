@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import socket
 import tracemalloc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -17,6 +17,8 @@ from tests.fakes.http_target import CountingTarget
 from tests.unit.tools.net.hosts import Names
 from tools.net.client import Fetched, NetLimits, SafeClient
 
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
 HTML = {"content-type": "text/html; charset=utf-8"}
 
 
@@ -26,10 +28,21 @@ def client_for(*targets: CountingTarget, **limits: Any) -> SafeClient:
 
 
 @asynccontextmanager
-async def speaking(answer: Any) -> AsyncIterator[str]:
-    """Run a server that answers by itself; yield its address."""
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+async def speaking(answer: Answer) -> AsyncIterator[str]:
+    """Run a server that answers by itself; yield its address, and wait until it has hung up."""
+    begun: list[asyncio.Task[None] | None] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        begun.append(asyncio.current_task())
+        with suppress(ConnectionError):
+            await answer(reader, writer)
+            writer.close()
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(task for task in begun if task))
 
 
 async def test_a_page_comes_with_its_type_and_charset(target: CountingTarget) -> None:
@@ -167,12 +180,11 @@ async def test_a_server_that_drips_is_cut_at_the_time_limit() -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n")
         gone = asyncio.create_task(reader.read(), name="drip-client")
-        with suppress(ConnectionError):
-            while not gone.done():
-                writer.write(b"x")
-                await writer.drain()
-                await asyncio.wait({gone}, timeout=0.02)
-        writer.close()
+        while not gone.done():
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.wait({gone}, timeout=0.02)
+        await gone
 
     async with speaking(drip) as address:
         client = SafeClient(vouched={address}, limits=NetLimits(total_seconds=0.5))
@@ -218,8 +230,8 @@ async def test_a_certificate_is_asked_for_by_name_at_the_checked_address() -> No
     hello: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del writer
         hello.set_result(await reader.read(4_096))
-        writer.close()
 
     async with speaking(listen) as address:
         port = address.partition(":")[2]
