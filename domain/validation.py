@@ -23,3 +23,14 @@ class Fault(TypedDict):
     """The words in question, as they stand in the result."""
     reason: str
     """Why it does not hold and what to do, in a sentence for the agent."""
+
+
+class Disagreement(TypedDict):
+    """Two agents' different figures for the same thing."""
+
+    agents: list[str]
+    """The two that say them."""
+    about: str
+    """What both name, in the words of the first."""
+    statements: list[str]
+    """What each of the two says, in the order of `agents`."""

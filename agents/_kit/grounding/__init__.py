@@ -1,0 +1,1 @@
+"""The check of answers without a model: what an answer says, against what was read and computed."""
