@@ -113,7 +113,7 @@ class Figures:
         if self.stands(moment.text):
             return True
         if moment.time is not None:
-            return self._has_time(moment.time)
+            return self._has_time(moment.time) if self._times else self._has_score(moment.time)
         if moment.years and all(self.has_year(year) for year in moment.years):
             return True
         test = all if moment.both else any
@@ -128,7 +128,7 @@ class Figures:
         if any(self._near(row, reading) for row in rows):
             return True
         if numeral.percent:
-            return self._near(self._fractions, reading)
+            return numeral.sign != "-" and self._near(self._fractions, reading)
         if numeral.scaled:
             return any(self._near_multiple(power, reading) for power in self._multiples)
         return reading.value < _LEAST_FRACTION and self._near(self._percents, reading)
@@ -148,6 +148,12 @@ class Figures:
 
     def _has_time(self, time: tuple[int, int, int | None]) -> bool:
         return time in self._times or (time[2] is None and time in self._times)
+
+    def _has_score(self, score: tuple[int, int, int | None]) -> bool:
+        """Return whether both sides of what looked like a time are figures of their own."""
+        return score[2] is None and all(
+            Decimal(side) in self._positive for side in score[:2] if side
+        )
 
     def _has_day(self, day: Day) -> bool:
         if day.day is None:

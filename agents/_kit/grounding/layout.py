@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-_FENCE: Final = re.compile(r"^[ \t>]{0,12}(`{3,}|~{3,})[ \t]*([\w+#.-]*)")
+_FENCE: Final = re.compile(r"^[ \t>]{0,12}(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^`\n]*$")
 _INLINE: Final = re.compile(r"(?<!`)(`{1,2})(?!`)([^`\n]{1,1000})\1(?!`)")
 _LINK: Final = re.compile(
     r"(?<=\])\((?:[^()\s]|\([^()\s]{0,200}\)){1,2000}(?:[ ]\"[^\"\n]{0,200}\")?\)"
@@ -14,7 +14,7 @@ _LINK: Final = re.compile(
 URL: Final = re.compile(
     r"(?:https?://|(?<![\w@./-])www\.)[^\s<>\"'`“”‘’«»|\\^{}\[\]\x00-\x1f]{1,2000}", re.IGNORECASE
 )
-_MARK: Final = re.compile(r"(?<!\^)\[(\d{1,4}(?:[ ]?[,;–-][ ]?\d{1,4}){0,20})\](?![(\[]\w)")
+_MARK: Final = re.compile(r"(?<!\^)\[(\d{1,4}(?:[ ]?[,;–-][ ]?\d{1,4}){0,20})\](?!\(|\[[^\]\d])")
 _BULLET: Final = re.compile(r"^[ \t>]*(?:[-*+•]|(?:\*\*)?\d{1,3}[.)](?:\*\*)?)[ \t]+", re.MULTILINE)
 _ROW: Final = re.compile(r"^[ \t]*\|.*\|[ \t]*$", re.MULTILINE)
 _RULE: Final = re.compile(r"^[ \t]*\|[ \t:|-]+\|[ \t]*$")
@@ -78,8 +78,10 @@ def lay_out(text: str) -> Layout:
     without_inline = blank(without_code, ((one.start, one.end) for one in inline))
     urls = _find_urls(text, blocks)
     without_urls = blank(without_inline, ((one.start, one.end) for one in urls))
-    without_urls = _LINK.sub(lambda m: " " * len(m[0]), without_urls)
-    marks = [_read_mark(m) for m in _MARK.finditer(without_urls)]
+    links = [m.span() for m in _LINK.finditer(without_inline)]
+    # A bracket right before a link is what it shows, no mark.
+    marks = [_read_mark(m) for m in _MARK.finditer(without_inline)]
+    without_urls = blank(without_urls, links)
     prose = blank(without_urls, ((m.start, m.end) for m in marks if len(m.numbers) == 1))
     return Layout(text, prose, blocks, inline, urls, marks, _count_listed(without_inline, marks))
 

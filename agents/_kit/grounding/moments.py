@@ -24,17 +24,24 @@ MONTHS: Final = {name: number for number, names in enumerate(_NAMES, 1) for name
 _MONTH: Final = "|".join(sorted(MONTHS, key=len, reverse=True))
 _ORDINAL: Final = r"(?:st|nd|rd|th|er|\.)?"
 
-MONTH: Final = re.compile(rf"\b({_MONTH})\b", re.IGNORECASE)
-DATE: Final = re.compile(
+MONTH: Final = re.compile(rf"\b(?=[adefjmnos])({_MONTH})\b", re.IGNORECASE)
+_DAY_FIRST: Final = re.compile(
     rf"""
-    (?<![\d.,-])(?P<iy>\d{{4}})(?P<isep>[-/.])(?P<im>\d{{1,2}})(?P=isep)(?P<id>\d{{1,2}})(?![\d-])
+    (?=\d)(?:(?<![\d.,-])(?P<iy>\d{{4}})(?P<isep>[-/.])(?P<im>\d{{1,2}})(?P=isep)(?P<id>\d{{1,2}})(?![\d-])
     | (?<![\d.,/-])(?P<a>\d{{1,2}})(?P<sep>[./-])(?P<b>\d{{1,2}})(?P=sep)(?P<y>\d{{4}}|\d{{2}})(?![\d./-])
     | (?<![\d.,-])(?P<ry>\d{{4}})[-–/](?P<rm>\d{{2}})(?![\d.,-])
     | (?<![\d.,])(?:(?P<d0>\d{{1,2}}){_ORDINAL}[ ]?(?:[-–]|to|and)[ ]?)?(?P<d1>\d{{1,2}}){_ORDINAL}[ \u00a0-]
-      (?:of[ ]|de[ ])?(?P<m1>{_MONTH})\b(?:\.?,?[ \u00a0-](?:de[ ])?(?P<y1>\d{{4}})(?!\d))?
-    | \b(?P<m2>{_MONTH})\b\.?[ \u00a0](?P<d2>\d{{1,2}}){_ORDINAL}(?!\d|[.,:]\d)
+      (?:of[ ]|de[ ])?(?P<m1>{_MONTH})\b(?:\.?,?[ \u00a0-](?:de[ ])?(?P<y1>\d{{4}})(?!\d))?)
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_MONTH_FIRST: Final = re.compile(
+    rf"""
+    \b(?=[adefjmnos])(?:
+      (?P<m2>{_MONTH})\b\.?[ \u00a0](?P<d2>\d{{1,2}}){_ORDINAL}(?!\d|[.,:]\d)
       (?:[ ]?[-–][ ]?(?P<d3>\d{{1,2}})(?!\d))?(?:,?[ ](?P<y2>\d{{4}})(?!\d))?
-    | \b(?P<m4>{_MONTH})\b\.?,?[ \u00a0-](?P<y4>\d{{4}})(?!\d|[.,]\d)
+    | (?P<m4>{_MONTH})\b\.?,?[ \u00a0-](?P<y4>\d{{4}})(?!\d|[.,]\d)
+    )
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -46,6 +53,8 @@ TIME: Final = re.compile(
 )
 
 NOON: Final = 12
+LAST_HOUR: Final = 24
+LAST_MINUTE: Final = 59
 LAST_SHORT: Final = 99
 """Of years written with two digits."""
 LAST_MONTH: Final = 12
@@ -77,11 +86,17 @@ class Moment(NamedTuple):
 
 
 def find_dates(text: str) -> Iterator[Moment]:
-    """Yield the dates of a text in their order."""
-    for match in DATE.finditer(text):
-        moment = _read_date(match)
-        if moment is not None and (moment.days or moment.years):
-            yield moment
+    """Yield the dates of a text, overlapping none."""
+    found = [_read_date(match) for match in _DAY_FIRST.finditer(text)]
+    days = {place for one in found for place in range(one.start, one.end)}
+    if MONTH.search(text):
+        matches = _MONTH_FIRST.finditer(text)
+        found += [
+            Moment(*_at(m), days=_named(m), both=bool(m["d3"]))
+            for m in matches
+            if m.start() not in days
+        ]
+    yield from (moment for moment in found if moment.days or moment.years)
 
 
 def find_times(text: str) -> Iterator[Moment]:
@@ -92,12 +107,18 @@ def find_times(text: str) -> Iterator[Moment]:
         half = (match["half"] or match["half2"] or "").lower()
         if half and hour <= NOON:
             hour = hour % NOON + (NOON if half == "p" else 0)
+        if hour > LAST_HOUR or minute > LAST_MINUTE:
+            continue
         time = (hour, minute, second)
         yield Moment(match.start(), match.end(), match[0], time=time)
 
 
-def _read_date(match: re.Match[str]) -> Moment | None:
-    at = (match.start(), match.end(), match[0])
+def _at(match: re.Match[str]) -> tuple[int, int, str]:
+    return match.start(), match.end(), match[0]
+
+
+def _read_date(match: re.Match[str]) -> Moment:
+    at = _at(match)
     if match["iy"]:
         return Moment(*at, days=_days(int(match["iy"]), match["im"], match["id"]))
     if match["a"]:
@@ -110,14 +131,17 @@ def _read_date(match: re.Match[str]) -> Moment | None:
         months = (Day(year, rest, None),) if 1 <= rest <= LAST_MONTH else ()
         end = year - year % 100 + rest
         return Moment(*at, days=months, years=(year, end) if end > year else ())
-    return Moment(*at, days=_named(match), both=bool(match["d0"] or match["d3"]))
+    return Moment(*at, days=_named(match), both=bool(match["d0"]))
 
 
 def _named(match: re.Match[str]) -> tuple[Day, ...]:
-    month = MONTHS[(match["m1"] or match["m2"] or match["m4"]).lower()]
-    written = match["y1"] or match["y2"] or match["y4"]
-    year = int(written) if written else None
-    numbers = [match[name] for name in ("d0", "d1", "d2", "d3") if match[name]]
+    said = {
+        name[0] + "0": text for name, text in match.groupdict().items() if text and name[0] in "my"
+    }
+    month = MONTHS[said["m0"].lower()]
+    year = int(said["y0"]) if "y0" in said else None
+    days = ("d0", "d1", "d2", "d3")
+    numbers = [text for name, text in match.groupdict().items() if text and name in days]
     if not numbers:
         return (Day(year, month, None),)
     return tuple(day for number in numbers for day in _days(year, str(month), number))

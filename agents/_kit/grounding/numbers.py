@@ -27,7 +27,8 @@ _IDENTIFIER: Final = re.compile(
     r"|\b(?=\d{0,64}[a-f])(?=[a-f]{0,64}\d)[0-9a-f]{7,64}\b"
     r"|(?<!\w)(?!(?:mid|pre|post|early|late|since|until|end|sub|non|to|and|of|over|under|up|in|around)-)"
     r"[A-Za-z]\w{0,30}-\d[\w.-]{0,40}"
-    r"|(?<=\^)\d+|(?<=\*\*)\d+(?!\*\*)|(?<=#)\d+"
+    r"|(?<=[A-Za-z)]\^)\d+|(?<=[A-Za-z)]\*\*)\d+(?!\*\*)|(?<=#)\d+"
+    r"|\b(?:Python|Windows|Java|PHP|HTML|CSS|Perl|Angular|OAuth|Unicode|Ubuntu|Debian|IPv|Web)[ ]\d{1,2}\b(?!\.\d)"
 )
 _PLACES: Final = re.compile(
     r"^[ \t>]*(?:[-*+•][ \t]+)?(?:\*\*)?\(?(\d{1,3}(?:\.\d{1,2})*)[.)](?:\*\*)?(?=\s)"
@@ -61,6 +62,8 @@ _UNITS: Final = re.compile(
     r"|USD|EUR|GBP|CHF|JPY|C|F|K|°[CF]?|kcal|dB|mol|AM|PM|s)(?:[²³23]|/\w{1,4})?"
 )
 _WORD: Final = re.compile(r"[A-Za-zµμ°][\w°²³/]{0,20}")
+_HALF: Final = Decimal("0.4999")
+_ORDINALS: Final = ("st", "nd", "rd", "th")
 _SENTENCE: Final = re.compile(r"[.!?;]\s|\n")
 _NEAR: Final = 60
 _SMALL: Final = Decimal(2)
@@ -200,12 +203,12 @@ def _is_yielded(numeral: Numeral, prose: str, figures: Figures) -> bool:
     falling = FALLING.search(around) is not None
     if numeral.readings and figures.yields(numeral, _allowed(numeral, prose), falling=falling):
         return True
-    if numeral.text.endswith(("st", "nd", "rd", "th")) and figures.has_day(int(numeral.digits[:3])):
-        return True
+    if numeral.text.endswith(_ORDINALS) and numeral.digits.isdigit() and not numeral.scaled:
+        return figures.has_day(int(numeral.digits[:3]))
     items = split_list(numeral.digits)
     if items[1:] and ("," in numeral.digits or " " in numeral.digits):
         return _are_yielded(numeral, items, figures, falling=falling)
-    return not numeral.readings and figures.stands(numeral.digits)
+    return not numeral.readings and numeral.sign != "-" and figures.stands(numeral.digits)
 
 
 def _are_yielded(numeral: Numeral, items: list[str], figures: Figures, *, falling: bool) -> bool:
@@ -228,16 +231,17 @@ def _allowed(numeral: Numeral, prose: str) -> list[Reading]:
     upper = _UPPER_BOUND.search(before)
     allowed = []
     for value, step in numeral.readings:
-        if value == value.to_integral() and not value % 10 and value:
+        if numeral.digits.replace(",", "").isdigit() and not numeral.scaled and not value % 10:
             zeros = len(str(int(value))) - len(str(int(value)).rstrip("0"))
             rough = max(step, min(Decimal(1).scaleb(zeros), value / 5))
         else:
             rough = step
         allowed.append(Reading(value, rough))
-        half = rough / 2
+        # Its own end does not belong to it: 12 is not "over 11".
+        half = rough * _HALF
         # "Over 12" is said of 12.9 as well, "nearly 13" too.
-        allowed += [Reading(value + half, rough)] if lower else []
-        allowed += [Reading(value - half, rough)] if upper else []
+        allowed += [Reading(value + half, 2 * half)] if lower else []
+        allowed += [Reading(value - half, 2 * half)] if upper else []
     return allowed
 
 

@@ -40,7 +40,10 @@ _SEARCHED: Final = re.compile(
 _GAP: Final = re.compile(r"\[[^\]\n]{0,80}\]|\(?(?:\.{3}|…|\. \. \.)\)?")
 _NUMBER: Final = re.compile(r"\d+")
 
-_LINK: Final = re.compile(r"\]\([^()\s]{0,2000}(?:\([^()\s]{0,200}\)[^()\s]{0,200})?(?:\)|$)")
+_LINK: Final = re.compile(
+    r"\[([^\[\]\n]{0,300})\]\([^()\s]{0,2000}(?:\([^()\s]{0,200}\)[^()\s]{0,200})?\)"
+)
+_CUT_LINK: Final = re.compile(r"\]\([^()\s]{0,2000}\s?$")
 _ESCAPED: Final = re.compile(r"\\u([0-9a-fA-F]{4})")
 _ESCAPE: Final = re.compile(r"\\[nrt\"'/]")
 _REFERENCE: Final = re.compile(r"\[\d{1,3}\]")
@@ -109,6 +112,7 @@ def find_quotes(layout: Layout) -> list[Quote]:
 
 def split_quote(text: str) -> list[str]:
     """Return the rows of words between the places where a quotation leaves something out."""
+    text = _CUT_LINK.sub("", _LINK.sub(r"\1", text))
     return [piece for part in _GAP.split(text) if (piece := _row_of(part).strip())]
 
 
@@ -203,5 +207,5 @@ def _rows_of(text: str) -> Iterator[str]:
 
 def _row_of(text: str) -> str:
     """Return the words of a text with one space around each: no case, punctuation or markup."""
-    text = _REFERENCE.sub(" ", _LINK.sub("] ", text))
+    text = _REFERENCE.sub(" ", _LINK.sub(r"\1", text))
     return f" {' '.join(_WORD.findall(text.casefold()))} "
