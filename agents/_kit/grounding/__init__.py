@@ -1,1 +1,1 @@
-"""Where what a result says comes from: numbers, quotes, citations and urls, checked without a model."""
+"""The check of answers without a model: what an answer says, against what was read and computed."""
