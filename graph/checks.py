@@ -91,7 +91,7 @@ def owed(checks: Sequence[CheckRecord], round_: int) -> CheckRecord | None:
 
 def write_check(check: CheckRecord) -> str:
     """Return a check for the supervisor's prompt."""
-    lines = [f"- {fault['agent']}: {_brief(fault)}" for fault in check["faults"]]
+    lines = [f"- {fault['agent']}: {brief(fault)}" for fault in check["faults"]]
     lines += [f"- {describe(found)}" for found in check["disagreements"]]
     lines += [] if lines else [f"- {reason}" for reason in check["reasons"]]
     return (
@@ -109,7 +109,7 @@ def mend(check: CheckRecord, outcomes: Sequence[AgentOutcome], specs: Sequence[A
     for outcome in outcomes:
         own = [f for f in check["faults"] if place_of(f) == place_of(outcome)]
         if own and outcome["agent"] in allowed:
-            told = "\n".join(f"- {_brief(fault)}" for fault in own)
+            told = "\n".join(f"- {brief(fault)}" for fault in own)
             task = (
                 f"{head_and_tail(outcome['task'], TASK_CHARS)}\n\nYour earlier result was checked and does not "
                 f"hold:\n{told}\nDo it again, and hand over the whole result."
@@ -139,7 +139,8 @@ def describe(found: Disagreement) -> str:
     return f"{' and '.join(found['agents'])} contradict each other about {found['about']}. {said}."
 
 
-def _brief(fault: PlacedFault) -> str:
+def brief(fault: PlacedFault) -> str:
+    """Return a fault in a sentence, with the words it is about."""
     text = f"{fault['text']!r}: " if fault["text"] else ""
     return f"{text}{fault['reason']}"[:FAULT_CHARS]
 
@@ -159,7 +160,7 @@ def summarise_checks(state: State) -> tuple[dict[str, Any] | None, list[Missing]
     last, settled = checks[-1], state.get("settled", "")
     flaws: list[Missing] = []
     if last["verdict"] != "accept":
-        flaws = [Missing(agent=fault["agent"], reason=_brief(fault)) for fault in last["faults"]]
+        flaws = [Missing(agent=fault["agent"], reason=brief(fault)) for fault in last["faults"]]
         if not settled:
             flaws += [
                 Missing(agent=VALIDATOR, reason=describe(found)) for found in last["disagreements"]

@@ -20,7 +20,7 @@ from domain.errors import RunFailedError
 from domain.run import RunContext
 from domain.validation import VALIDATOR, CheckRecord, PlacedFault, Verdict
 from graph.approvals import ASK
-from graph.checks import MAX_REVISIONS, describe, owed, place_of, sent_back, standing
+from graph.checks import MAX_REVISIONS, brief, describe, owed, place_of, sent_back, standing
 from graph.context import run_context
 from graph.disputes import Disputes, ask_about, find_disputes, read_disputes
 from graph.projection import retry_draft
@@ -175,7 +175,7 @@ def _record(
     """Return the check with its verdict: what shows by rule is never overruled by a model."""
     faults, open_ = list(found.faults), list(found.disputes.open)
     verdict: Verdict = "revise" if faults or open_ else "accept"
-    reasons = [fault["reason"] for fault in (*faults, *found.disputes.outvoted)]
+    reasons = [f"{each['agent']}: {brief(each)}" for each in (*faults, *found.disputes.outvoted)]
     if judgement is not None:
         open_ += read_disputes(judgement, outcomes)
         reasons += judgement.reasons

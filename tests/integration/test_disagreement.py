@@ -26,8 +26,8 @@ def dispute(third: str | None = None) -> list[Rule]:
     """
     return [
         routes(BOTH, [], *([THIRD] if third else [])),
-        works("Add it up", "The total is 48170 EUR."),
-        works("Sum it up", "The total is 212 EUR."),
+        works("Add it up", "The ledger total is 48170 EUR."),
+        works("Sum it up", "The ledger total is 212 EUR."),
         works("Look it up", third or "", reads=False),
         works("analyst and coder contradict each other", third or "", reads=False),
         composes("Either 48170 or 212 EUR."),
@@ -42,7 +42,7 @@ async def begin(product: Product, **body: Any) -> str:
 async def test_a_third_look_that_agrees_with_one_settles_it(
     modelled: Product, models: FakeModelServer
 ) -> None:
-    models.add(*dispute("The total is 48170 EUR."), judge({}))
+    models.add(*dispute("The ledger total is 48170 EUR."), judge({}))
     run = await modelled.ended(await begin(modelled))
     assert (run["status"], run["rounds"]) == ("completed", 2)
     assert run["result"]["validation"]["verdict"] == "accept"
@@ -50,8 +50,8 @@ async def test_a_third_look_that_agrees_with_one_settles_it(
     # The one that lost is no part of the answer any more.
     assert set(run["result"]["agents"]) == {"analyst", "researcher"}
     told = next(r for r in models.requests if "<check" in r.user)
-    assert "analyst and coder contradict each other about total" in told.user
-    assert "analyst says: The total is 48170" in told.user.partition("<check")[2]
+    assert "analyst and coder contradict each other about The ledger total" in told.user
+    assert "analyst says: The ledger total is 48170" in told.user.partition("<check")[2]
 
 
 async def test_one_that_stays_ends_in_a_question_with_both_results(
@@ -62,8 +62,8 @@ async def test_one_that_stays_ends_in_a_question_with_both_results(
     approval = await asked(modelled, run_id)
     assert (approval["type"], approval["agent"], approval["tool"]) == ("input", "validator", None)
     assert approval["allowed_decisions"] == ["respond"]
-    assert "--- analyst ---\nThe total is 48170 EUR." in approval["description"]
-    assert "--- coder ---\nThe total is 212 EUR." in approval["description"]
+    assert "--- analyst ---\nThe ledger total is 48170 EUR." in approval["description"]
+    assert "--- coder ---\nThe ledger total is 212 EUR." in approval["description"]
     refused = await decide(modelled, approval, type="approve")
     assert refused.status_code == 422
     await decided(modelled, approval, type="respond", message="48170, I have the paper here.")
@@ -90,7 +90,9 @@ async def test_where_nobody_is_to_be_asked_both_come_back_and_it_is_named(
     assert "48170" in open_["statements"][0]
     assert "212" in open_["statements"][1]
     [part] = run["degraded"]
-    assert part["reason"].startswith("analyst and coder contradict each other about total.")
+    assert part["reason"].startswith(
+        "analyst and coder contradict each other about The ledger total."
+    )
     assert part["reason"] in run["result"]["output"]
 
 
