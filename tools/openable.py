@@ -26,7 +26,9 @@ def read_url(url: str) -> Target:
     Raises `ToolFailedError` where it is none that could be opened.
     """
     plain = quote(url.strip(string.whitespace), safe=_PRINTABLE)
-    target = read_page(plain)
+    scheme, mark, rest = plain.partition("://")
+    # With capitals in its scheme httpx would keep the port that the scheme stands for.
+    target = read_page(f"{scheme.lower()}{mark}{rest}")
     if len(str(target.url)) > MAX_URL_CHARS:
         message = f"The url is longer than {MAX_URL_CHARS} characters and is not opened."
         raise ToolFailedError(message)

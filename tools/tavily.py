@@ -31,6 +31,8 @@ MAX_ANSWER_BYTES: Final = 1_000_000
 
 Mode = Literal["key", "keyless"]
 
+_NO_RESULTS: Final = "the search service answered with something else than results."
+
 _log = logging.getLogger(__name__)
 
 
@@ -145,6 +147,9 @@ class TavilySearch:
             return _Failed("the search service did not accept the query.")
         except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             return _Failed("the search service answered with an error.", "mode")
+        except (AttributeError, TypeError):
+            # The library takes it for granted that an answer is an object with a list in it.
+            return _Failed(_NO_RESULTS, "mode")
         return _read(answer, limit)
 
     async def _client(self, mode: Mode) -> AsyncTavilyClient:
@@ -235,7 +240,7 @@ def _refused(mode: Mode, error: InvalidAPIKeyError | ForbiddenError) -> _Failed:
 def _read(answer: object, limit: int) -> list[WebHit] | _Failed:
     results = answer.get("results") if isinstance(answer, dict) else None
     if not isinstance(results, list):
-        return _Failed("the search service answered with something else than results.", "mode")
+        return _Failed(_NO_RESULTS, "mode")
     hits = [
         WebHit(
             title=_text(one.get("title")),
