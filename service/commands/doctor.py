@@ -130,7 +130,10 @@ def _gates(settings: Settings, toolbox: Toolbox) -> Finding:
             "what it asks. Take it out, or let it expire",
         )
     hosts = ", ".join(sorted(settings.http_allow)) or "none"
-    return ok("gates", f"{len(settings.gates)} rules of your own; http_request may reach: {hosts}")
+    return ok(
+        "gates",
+        f"{len(settings.gates)} rules of your own; hosts vouched for beside public ones: {hosts}",
+    )
 
 
 def _search(settings: Settings, toolbox: Toolbox) -> Finding:

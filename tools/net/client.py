@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Final, NamedTuple
-from urllib.parse import quote, urljoin
 
 import httpcore
 import httpx
@@ -20,7 +19,7 @@ from domain.errors import ToolFailedError
 from tools.net.addresses import NotPublicError, refuse_private
 from tools.net.bodies import PACKED, Body, read_body
 from tools.net.dialling import CheckedBackend, Resolve, look_up
-from tools.net.targets import Target, read_page
+from tools.net.targets import Target, read_page, read_redirect
 
 READABLE: Final = re.compile(
     r"text/[a-z0-9.+-]+|application/(?:pdf|(?:[a-z0-9.-]+\+)?(?:json|xml)|x-ndjson)"
@@ -37,7 +36,6 @@ _LEADS_ASTRAY: Final = (
     "Take another page."
 )
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +180,7 @@ class SafeClient:
         async with self.exchange("GET", target, headers) as response:
             location = response.headers.get("location")
             if response.status in _REDIRECTS and location:
-                return _next(target, location)
+                return read_redirect(target, location)
             media_type, charset = _type(response.headers)
             if media_type and not READABLE.fullmatch(media_type):
                 if response.status < httpx.codes.MULTIPLE_CHOICES:
@@ -225,22 +223,6 @@ def _named(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
         key, text = name.decode("ascii").lower(), value.decode("latin-1")
         named[key] = f"{named[key]}, {text}" if key in named else text
     return named
-
-
-def _next(target: Target, location: str) -> Target:
-    """Return where a redirect leads. Raises `ToolFailedError` where it is not followed."""
-    # Header values come as bytes; what is not ASCII in them is UTF-8 as a rule.
-    plain = quote(location.encode("latin-1"), safe=_PRINTABLE)
-    try:
-        led = read_page(urljoin(str(target.url), plain))
-    except (ToolFailedError, ValueError):
-        raise ToolFailedError("The page redirects to a url that cannot be used.") from None
-    if target.url.scheme == "https" and led.url.scheme == "http":
-        message = (
-            "The page redirects from https to http, which is not followed: anybody could read on."
-        )
-        raise ToolFailedError(message)
-    return led
 
 
 def _type(headers: Mapping[str, str]) -> tuple[str, str | None]:

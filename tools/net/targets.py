@@ -6,7 +6,7 @@ import ipaddress
 import re
 from contextlib import suppress
 from typing import Final, NamedTuple
-from urllib.parse import quote, unquote, unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes, urljoin
 
 import httpx
 
@@ -27,6 +27,7 @@ _AMBIGUOUS: Final = re.compile(
     r"//|;|%(?![0-9a-f]{2})|%(?:2f|5c|25|3b|[01][0-9a-f]|7f)", re.ASCII | re.IGNORECASE
 )
 _PATH_SAFE: Final = "/:@!$&'()*+,="
+_PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 _UNUSABLE: Final = (
     "The url cannot be used: write it as in https://api.example.com:443/path?page=2, with "
@@ -87,6 +88,22 @@ def read_page(url: str) -> Target:
     if hash_ and parts["path"] is None:
         raise ToolFailedError(_UNUSABLE)
     return _target(parts["origin"], parts["path"] or "/", parts["query"] or "")
+
+
+def read_redirect(target: Target, location: str) -> Target:
+    """Return where a redirect of a page leads. Raises `ToolFailedError` where it is not followed."""
+    # Header values come as bytes; what is not ASCII in them is UTF-8 as a rule.
+    plain = quote(location.encode("latin-1"), safe=_PRINTABLE)
+    try:
+        led = read_page(urljoin(str(target.url), plain))
+    except (ToolFailedError, ValueError):
+        raise ToolFailedError("The page redirects to a url that cannot be used.") from None
+    if target.url.scheme == "https" and led.url.scheme == "http":
+        message = (
+            "The page redirects from https to http, which is not followed: anybody could read on."
+        )
+        raise ToolFailedError(message)
+    return led
 
 
 def spell_address(host: str, port: int) -> str:

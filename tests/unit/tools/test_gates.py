@@ -9,7 +9,7 @@ import pytest
 
 from domain.errors import ConfigurationError
 from domain.gates import GateRule
-from tools.gates import Gates, make_gates, misunderstanding
+from tools.gates import Exposure, Gates, make_gates, misunderstanding
 from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
 from tools.sandbox.unsafe_local import UnsafeLocal
@@ -94,3 +94,61 @@ def test_a_call_that_cannot_be_made_is_told_so_and_asks_nobody(
     toolbox: Toolbox, args: dict[str, Any]
 ) -> None:
     assert misunderstanding(toolbox.get("http_request"), args)
+
+
+OUTSIDE = Exposure(outside=True, task="Compare it with https://news.example.com/.")
+
+
+@pytest.mark.parametrize("mode", ["policy", "always", "never"])
+@pytest.mark.parametrize(
+    ("rules", "url", "asks"),
+    [
+        ([], "https://unknown.example.com/", True),
+        ([], "https://news.example.com/", False),
+        ([], f"https://{HOST}/", False),
+        ([("auto", {})], "https://unknown.example.com/", True),
+        ([("auto", {"path": "/*", "method": "GET"})], "https://unknown.example.com/", True),
+        ([("auto", {"host": "*.example.com:443"})], "https://unknown.example.com/", False),
+        ([("auto", {"host": "*"})], "https://unknown.example.com/", False),
+        ([("auto", {"host": "*.example.com:443"})], "https://unknown.example.com:8443/", True),
+        ([("auto", {"host": "*", "path": "/a"})], "https://unknown.example.com/b", True),
+        ([("auto", {}), ("auto", {"host": "*"})], "https://unknown.example.com/", False),
+    ],
+)
+def test_after_text_from_outside_a_host_that_nobody_vouches_for_asks(
+    toolbox: Toolbox, rules: list[tuple[str, Any]], url: str, asks: bool, mode: Any
+) -> None:
+    """Whatever the caller said, and whatever a person has approved for the rest of the run."""
+    table = gates(toolbox, *({"tool": "http_request", "when": w, "gate": g} for g, w in rules))
+    tool, args = toolbox.get("http_request"), {"method": "GET", "url": url}
+    terms: dict[str, Any] = {"mode": mode, "remembered": {"http_request"}}
+    assert table.judge(tool, args, **terms).gate == "auto"
+    ruling = table.judge(tool, args, exposure=OUTSIDE, **terms)
+    assert (ruling.gate, ruling.mandatory) == (("ask", True) if asks else ("auto", False))
+    assert ("neither in the task nor allowed" in ruling.why) is asks
+
+
+def test_a_rule_that_denies_or_says_who_decides_comes_first(toolbox: Toolbox) -> None:
+    tool = toolbox.get("http_request")
+    args = {"method": "GET", "url": "https://unknown.example.com/"}
+    denies = gates(toolbox, {"tool": "http_request", "gate": "deny"})
+    assert denies.judge(tool, args, mode="never", exposure=OUTSIDE).gate == "deny"
+    other = {"tool": "*", "gate": "ask", "by": "other", "expires_seconds": 60}
+    ruling = gates(toolbox, other).judge(tool, args, mode="never", exposure=OUTSIDE)
+    assert (ruling.gate, ruling.by, ruling.expires_seconds) == ("ask", "other", 60)
+    for name, more in (("read_file", {"path": "a"}), ("list_files", {})):
+        tool = toolbox.get(name)
+        assert gates(toolbox).judge(tool, more, mode="policy", exposure=OUTSIDE).gate == "auto"
+
+
+def test_a_gate_is_called_auto_only_where_every_call_passes(toolbox: Toolbox) -> None:
+    table = gates(toolbox, {"tool": "*", "gate": "auto"})
+    assert table.usual(toolbox.get("http_request")) == "rules"
+    assert table.usual(toolbox.get("write_file")) == "auto"
+
+
+def test_what_the_tools_answer_is_from_outside_but_for_those_that_only_confirm(
+    toolbox: Toolbox,
+) -> None:
+    trusted = {name for name in toolbox.names if not toolbox.get(name).untrusted}
+    assert trusted == {"write_file", "publish_file", "ask_user"}
