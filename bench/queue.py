@@ -42,7 +42,7 @@ def product(*args: str, **env: str) -> Iterator[int]:
     process = subprocess.Popen(
         [sys.executable, "-m", "service", *args],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], **env},
+        env={"PATH": os.environ["PATH"], "SIGNALBOX_SEARCH_KEYLESS": "false", **env},
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -64,9 +64,9 @@ class Citation(TypedDict):
     """A URL, or a path below the knowledge folder."""
     snippet: str
     date: NotRequired[str]
-    """When it was published, as far as it says so itself."""
+    """When it was written, as the source says it; not there where it does not."""
     sha256: NotRequired[str]
-    """Of the text that the agent read there; the run keeps it."""
+    """Of the text that the agent read of it, as it is kept for the run; not there where it could not be."""
 
 
 class EvidenceRef(TypedDict):

@@ -45,6 +45,8 @@ from tools.knowledge import Knowledge
 from tools.registry import Toolbox, build_toolbox
 from tools.sandbox.choice import SandboxWishes, open_sandbox
 from tools.sandbox.hardening import refuse_inspection
+from tools.tavily import TavilySearch
+from tools.web import WebSearch
 
 if TYPE_CHECKING:
     from service.dispatch.segments import SegmentQueue
@@ -76,9 +78,16 @@ def sandbox_wishes(settings: Settings) -> SandboxWishes:
 def open_toolbox(settings: Settings, sandbox: Sandbox) -> Toolbox:
     """Return the tools; programs run in `sandbox`."""
     knowledge = Knowledge(settings.data_dir.resolve() / "knowledge.db", settings.knowledge_dir)
+    key = settings.tavily_api_key
+    tavily = TavilySearch(
+        key=key.get_secret_value() if key else None,
+        keyless=settings.search_keyless,
+        base_url=settings.tavily_base_url,
+    )
     return build_toolbox(
         knowledge=knowledge,
         sandbox=sandbox,
+        search=WebSearch(knowledge, tavily),
         http_allow=settings.http_allow,
         output_dir=settings.output_dir.resolve() if settings.output_dir else None,
     )
@@ -141,6 +150,7 @@ async def open_services(
         parts = _open_parts(settings, sandbox)
         toolbox, gates, team, gateway = parts
         stack.push_async_callback(gateway.aclose)
+        stack.push_async_callback(toolbox.aclose)
         queue = _make_queue(settings, gateway.engine) if uses_queue(settings) else None
         store = await stack.enter_async_context(_open_store(settings, queue))
         hub, clock = EventHub(), SystemClock()

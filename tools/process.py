@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 STREAM_BYTES: Final = 64 * 1024
-"""How much of a child's standard output, and of its standard error, is kept."""
+"""How much of a child's standard error is kept, and of its standard output where nothing else is said."""
 
 CLOSE_SECONDS: Final = 2.0
 """How long to wait for a dead child's pipes: a process that left the group may hold them open."""
@@ -28,6 +28,8 @@ class Command:
     """The child's whole environment: nothing is inherited."""
     stdin: bytes = b""
     wall_seconds: float
+    stdout_bytes: int = STREAM_BYTES
+    """How much of its standard output is kept."""
 
 
 class Finished(NamedTuple):
@@ -42,18 +44,19 @@ class Finished(NamedTuple):
 class _Captured:
     """The first or the last bytes of a stream; the rest is counted and dropped."""
 
-    def __init__(self, *, tail: bool) -> None:
+    def __init__(self, limit: int, *, tail: bool) -> None:
         self._kept = bytearray()
+        self._limit = limit
         self._tail = tail
         self._dropped = 0
 
     def add(self, data: bytes) -> None:
         if self._tail:
             self._kept += data
-            surplus = max(0, len(self._kept) - STREAM_BYTES)
+            surplus = max(0, len(self._kept) - self._limit)
             del self._kept[:surplus]
         else:
-            room = STREAM_BYTES - len(self._kept)
+            room = self._limit - len(self._kept)
             self._kept += data[:room]
             surplus = max(0, len(data) - room)
         self._dropped += surplus
@@ -73,11 +76,14 @@ class _Watch(asyncio.SubprocessProtocol):
     was left behind keeps them open.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stdout_bytes: int) -> None:
         self.exited = asyncio.Event()
         self.closed = asyncio.Event()
         # Errors end with what matters (the traceback's last line), results begin with it.
-        self.streams = {1: _Captured(tail=False), 2: _Captured(tail=True)}
+        self.streams = {
+            1: _Captured(stdout_bytes, tail=False),
+            2: _Captured(STREAM_BYTES, tail=True),
+        }
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self.streams[fd].add(data)
@@ -93,7 +99,7 @@ async def run_command(command: Command) -> Finished:
     """Run a command to its end; raise `TimeoutError` at its limit. Its process group is killed."""
     loop = asyncio.get_running_loop()
     transport, watch = await loop.subprocess_exec(
-        _Watch,
+        lambda: _Watch(command.stdout_bytes),
         *command.argv,
         cwd=command.folder,
         env=dict(command.environment),

@@ -18,14 +18,18 @@ from domain.sandbox import Sandbox
 from domain.tool import CallFacts, Effect, Pinned
 from tools.collector import Collector
 from tools.control import make_ask_user
+from tools.fetch import LIMITS as PAGE_LIMITS
+from tools.fetch import make_fetch_url
 from tools.files import make_list_files, make_read_file, make_write_file
 from tools.http import LIMITS, http_facts, http_reads, make_http_request
 from tools.knowledge import Knowledge
 from tools.net.client import SafeClient
+from tools.page_reading import PageReader
 from tools.publish import OFF, OutputFolder, make_publish_file, pin_file
 from tools.python import make_run_python
 from tools.search import make_search_documents
 from tools.tables import make_describe_table, tables_off_reason
+from tools.web import WebSearch, make_web_search
 from tools.workspace import split_path
 
 FILE_SECONDS: Final = 10.0
@@ -35,6 +39,10 @@ CODE_SECONDS: Final = 60.0
 """Longer than a program may take: it may have to wait for others to end."""
 SEARCH_SECONDS: Final = 130.0
 """The first search builds the index, which may take 120 seconds."""
+WEB_SECONDS: Final = 170.0
+"""Two tries at the web, then a search of the local documents."""
+FETCH_SECONDS: Final = 75.0
+"""A page may take 20 s to arrive and 20 s to read, and it may have to wait for others to be read."""
 HTTP_SECONDS: Final = 40.0
 """Longer than the tool itself waits: what it knows of the outcome is better than a time-out from outside."""
 
@@ -99,6 +107,8 @@ class Tool:
     vouched: frozenset[str] | None = None
     """Of a tool whose calls may carry what the agent has read to a host that they name: the `host:port`s
     that the operator vouches for. `None` for every other tool."""
+    close: Callable[[], Awaitable[None]] | None = None
+    """Lets go of what it holds open; `None` where it holds nothing."""
     gates: tuple[GateRule, ...] = ()
     """Its gates where the operator's rules say nothing; a call that no rule fits runs by itself."""
 
@@ -169,6 +179,12 @@ class Toolbox:
             raise ConfigurationError(message)
         return self._tools[name]
 
+    async def aclose(self) -> None:
+        """Let go of what the tools hold open."""
+        for tool in self._tools.values():
+            if tool.close is not None:
+                await tool.close()
+
     def select(self, names: Sequence[str]) -> list[Tool]:
         """Return the tools of these names, in their order."""
         return [self.get(name) for name in names]
@@ -178,13 +194,15 @@ def build_toolbox(
     *,
     knowledge: Knowledge,
     sandbox: Sandbox,
+    search: WebSearch | None = None,
     http_allow: Collection[str] = (),
     output_dir: Path | None = None,
 ) -> Toolbox:
     """Return every tool the service ships.
 
-    Programs run in `sandbox`; requests go to public hosts and to the `host:port`s of `http_allow`;
-    files are published to `output_dir`.
+    `search` asks the web, without it only the local documents are searched; programs run in `sandbox`;
+    requests go to public hosts and to the `host:port`s of `http_allow`; files are published to
+    `output_dir`.
     """
     code_off_reason = sandbox.state.off_reason
     # One for both: a program may run beside a call that writes a file.
@@ -195,6 +213,14 @@ def build_toolbox(
                 tool=make_search_documents(knowledge),
                 effect="none",
                 timeout_seconds=SEARCH_SECONDS,
+            ),
+            _searching(search or WebSearch(knowledge)),
+            Tool(
+                tool=make_fetch_url(
+                    SafeClient(vouched=http_allow, limits=PAGE_LIMITS), PageReader()
+                ),
+                effect="none",
+                timeout_seconds=FETCH_SECONDS,
             ),
             Tool(
                 tool=make_run_python(sandbox, collector),
@@ -238,6 +264,15 @@ def build_toolbox(
                 untrusted=False,
             ),
         ]
+    )
+
+
+def _searching(search: WebSearch) -> Tool:
+    return Tool(
+        tool=make_web_search(search),
+        effect="none",
+        timeout_seconds=WEB_SECONDS,
+        close=search.aclose,
     )
 
 

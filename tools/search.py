@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from langchain_core.tools import BaseTool, StructuredTool
+from langgraph.prebuilt import ToolRuntime
 from pydantic import BaseModel, Field
 
 from domain.agent import Citation
+from domain.run import RunContext
 from tools.knowledge import Hit, Knowledge
-from tools.limits import cut_result
+from tools.listing import listed, one_line, plain
+from tools.web import keep_cited
 
 NOTHING_FOUND: Final = "No local document answers this query."
 
@@ -24,9 +27,12 @@ class SearchDocumentsArgs(BaseModel):
 def make_search_documents(knowledge: Knowledge) -> BaseTool:
     """Return the tool `search_documents` over these documents."""
 
-    async def search_documents(query: str) -> tuple[str, dict[str, list[Citation]]]:
-        citations = _cited(await knowledge.search(query))
-        return _listed(citations), {"citations": citations}
+    async def search_documents(
+        query: str, runtime: ToolRuntime[RunContext, Any]
+    ) -> tuple[str, dict[str, list[Citation]]]:
+        found = _cited(await knowledge.search(query))
+        citations = await keep_cited(runtime.context.sources, found)
+        return listed(citations) if citations else NOTHING_FOUND, {"citations": citations}
 
     return StructuredTool.from_function(
         coroutine=search_documents,
@@ -39,13 +45,11 @@ def make_search_documents(knowledge: Knowledge) -> BaseTool:
 
 def _cited(hits: Sequence[Hit]) -> list[Citation]:
     return [
-        Citation(number=number, title=hit.title, source=hit.source, snippet=hit.snippet)
+        Citation(
+            number=number,
+            title=one_line(hit.title),
+            source=one_line(hit.source, 500),
+            snippet=plain(hit.snippet),
+        )
         for number, hit in enumerate(hits, 1)
     ]
-
-
-def _listed(citations: Sequence[Citation]) -> str:
-    blocks = [
-        f"[{one['number']}] {one['title']} — {one['source']}\n{one['snippet']}" for one in citations
-    ]
-    return cut_result("\n\n".join(blocks)) or NOTHING_FOUND

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
@@ -31,6 +30,7 @@ from agents._kit.faults import finish_reason
 from agents._kit.holding import held_turn, hold, pause, unhold
 from agents._kit.local_ledger import LocalLedger
 from agents._kit.models import ModelGateway, add_tokens
+from agents._kit.numbering import number_citations
 from agents._kit.offering import offered_tools, possible_tools
 from agents._kit.outcomes import (
     AssignmentContext,
@@ -66,9 +66,6 @@ from tools.registry import Toolbox
 
 MAX_TOOL_CALLS: Final = 24
 """Tool calls one assignment may make; a model in a loop is told to answer."""
-
-SOURCES_PER_CALL: Final = 20
-"""More sources than any search returns: the room for numbers that each call of a turn gets."""
 
 
 class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
@@ -197,7 +194,7 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
             message = _failed(request, text)
         if isinstance(message.content, str):
             message.content = cut_result(message.content)
-            _number_citations(message, request)
+            number_citations(message, request.state["messages"], position=_locate(request)[1])
         return Ran(message, took)
 
 
@@ -368,30 +365,3 @@ def _locate(request: ToolCallRequest) -> tuple[int, int]:
             if call["id"] == request.tool_call["id"]:
                 return turn, position
     return max(len(turns) - 1, 0), 0
-
-
-def _number_citations(message: ToolMessage, request: ToolCallRequest) -> None:
-    """Shift a search result's [n] marks past those the agent has seen: one number, one source.
-
-    Calls of one turn run side by side, so each gets a range of its own by its position.
-    """
-    own = (message.artifact or {}).get("citations") if isinstance(message.artifact, dict) else None
-    if not own or not isinstance(message.content, str):
-        return
-    seen = [
-        citation["number"]
-        for earlier in request.state["messages"]
-        if isinstance(earlier, ToolMessage) and isinstance(earlier.artifact, dict)
-        for citation in earlier.artifact.get("citations", [])
-    ]
-    _, position = _locate(request)
-    offset = max(seen, default=0) + position * SOURCES_PER_CALL
-    if offset:
-        message.content = re.sub(
-            r"^\[(\d{1,6})\]",
-            lambda m: f"[{int(m[1]) + offset}]",
-            message.content,
-            flags=re.MULTILINE,
-        )
-        shifted = [{**citation, "number": citation["number"] + offset} for citation in own]
-        message.artifact = {**message.artifact, "citations": shifted}

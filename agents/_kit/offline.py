@@ -33,11 +33,12 @@ from typing_extensions import override
 
 from agents._kit.offline_answers import NEEDS_MODEL, compose_answer
 from agents._kit.offline_routing import decide_route
-from agents._kit.offline_work import RUN, Call, Desk, Reply, read_output, reply
+from agents._kit.offline_work import RUN, WEB, Call, Desk, Reply, read_output, reply
 from agents._kit.prompts import PromptParts, read_prompt
 from domain.agent import AgentSpec
 from domain.routing import Route
 from tools.python import read_libraries
+from tools.web import WEB_OFF
 
 MODEL_NAME: Final = "offline-planner"
 PROVIDER: Final = "offline"
@@ -169,7 +170,14 @@ class OfflineChatModel(BaseChatModel):
             results = [m for m in messages[start + 1 :] if isinstance(m, ToolMessage)]
             outputs = [read_output(m.text, failed=m.status == "error") for m in results]
             return reply(
-                Desk(prompt, _arguments_of(tools), outputs, self.specs, _libraries_of(tools))
+                Desk(
+                    prompt,
+                    _arguments_of(tools),
+                    outputs,
+                    self.specs,
+                    _libraries_of(tools),
+                    _has_web(tools),
+                )
             )
         if prompt.assignment or not prompt.results:
             return Reply(NEEDS_MODEL)
@@ -244,6 +252,13 @@ def _libraries_of(tools: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     functions = [tool.get("function", {}) for tool in tools]
     described = [f.get("description", "") for f in functions if f.get("name") == RUN]
     return read_libraries(described[0]) if described else ()
+
+
+def _has_web(tools: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether there is a web search, and it says nothing of being off."""
+    functions = [tool.get("function", {}) for tool in tools]
+    described = [f.get("description", "") for f in functions if f.get("name") == WEB]
+    return bool(described) and WEB_OFF not in described[0]
 
 
 def _tool_calls(call: Call | None, messages: Sequence[BaseMessage]) -> list[Any]:

@@ -6,6 +6,7 @@ import re
 from typing import Final, NamedTuple
 
 from agents._kit.offline_answers import REMEDY
+from tools.listing import FENCE
 
 SCAN_CHARS: Final = 2_000
 QUERY_WORDS: Final = 12
@@ -16,8 +17,14 @@ NOTHING_FOUND: Final = (
     "I found nothing in the local documents that answers this. Neither web search nor a language "
     f"model is configured. {REMEDY} SIGNALBOX_KNOWLEDGE_DIR names a folder of documents to search."
 )
+NOTHING_LOCAL: Final = (
+    "I found nothing in the local documents that answers this. No language model is configured. "
+    f"{REMEDY}"
+)
 
-_HIT: Final = re.compile(r"^\[(\d{1,4})\] (.{1,500})$", re.MULTILINE)
+_HIT: Final = re.compile(r"^\[(\d{1,4})\] (.{1,1000})$", re.MULTILINE)
+_LIST: Final = re.compile(rf"^<{FENCE}>\n(.*)\n</{FENCE}>$", re.MULTILINE | re.DOTALL)
+_DATE: Final = re.compile(r"Date: [^\n]{1,50}\n")
 _NAME: Final = re.compile(r"[\w][\w.+#'-]*")
 _FILLER: Final = frozenset(
     """
@@ -53,25 +60,27 @@ def write_query(text: str) -> str:
 
 def read_hits(text: str) -> list[Hit]:
     """Return the hits of a search result, in its order."""
+    fenced = _LIST.search(text)
+    text = fenced[1] if fenced else text
     marks = list(_HIT.finditer(text))
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     hits = []
     for mark, end in zip(marks, ends, strict=False):
         title, _, source = mark[2].rpartition(" — ")
-        snippet = text[mark.end() : end].strip()
+        snippet = _DATE.sub("", text[mark.end() : end].strip(), count=1)
         hits.append(Hit(int(mark[1]), title or source, source, snippet))
     return hits
 
 
-def report_hits(text: str, query: str) -> str:
-    """Return the best hits, quoted and cited; or that there is nothing."""
+def report_hits(text: str, query: str, *, where: str = "The local documents say") -> str | None:
+    """Return the best hits, quoted and cited; `None` where there is nothing."""
     hits = _choose(read_hits(text), query)
     if not hits:
-        return NOTHING_FOUND
+        return None
     quotes = [f"> {_shorten(hit.snippet)} [{hit.number}]" for hit in hits]
     sources = [f"[{hit.number}] {hit.title} — {hit.source}" for hit in hits]
     listed = "\n".join(sources)
-    return "The local documents say:\n\n" + "\n\n".join(quotes) + f"\n\nSources:\n{listed}"
+    return f"{where}:\n\n" + "\n\n".join(quotes) + f"\n\nSources:\n{listed}"
 
 
 def _choose(hits: list[Hit], query: str) -> list[Hit]:

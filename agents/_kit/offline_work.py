@@ -22,7 +22,12 @@ from agents._kit.offline_clauses import Clause, only_comments, split_task
 from agents._kit.offline_code import find_code, is_python, read_pasted
 from agents._kit.offline_numbers import find_range, find_series, find_unread
 from agents._kit.offline_programs import Program
-from agents._kit.offline_research import report_hits, write_query
+from agents._kit.offline_research import (
+    NOTHING_FOUND,
+    NOTHING_LOCAL,
+    report_hits,
+    write_query,
+)
 from agents._kit.offline_statistics import asks_figure, relates_series, write_statistics
 from agents._kit.offline_studies import write_study
 from agents._kit.offline_tables import (
@@ -36,9 +41,11 @@ from agents._kit.offline_templates import write_function
 from agents._kit.prompts import PromptParts
 from domain.agent import AgentSpec
 from tools.control import ASK_USER
+from tools.web import NOT_SEARCHED
 
 RUN: Final = "run_python"
 SEARCH: Final = "search_documents"
+WEB: Final = "web_search"
 
 TELLING_NUMBERS: Final = 3
 """Fewer numbers in a row may be anything; with a word that asks for a figure two are enough."""
@@ -93,6 +100,8 @@ class Desk(NamedTuple):
     specs: Sequence[AgentSpec]
     libraries: Collection[str] = ()
     """What programs can import besides the standard library."""
+    web: bool = False
+    """The web can be searched."""
 
 
 def reply(desk: Desk) -> Reply:
@@ -260,7 +269,20 @@ def _search(desk: Desk, query: str) -> Reply:
     found = desk.outputs[0]
     if found.failed:
         return Reply(f"The search did not work: {last_line(found.text)}")
-    return Reply(report_hits(found.text, query))
+    answer = report_hits(found.text, query)
+    if answer or not desk.web:
+        return Reply(answer or NOTHING_FOUND)
+    if not desk.outputs[1:]:
+        return Reply(call=_call(desk, WEB, query))
+    more = desk.outputs[1]
+    if more.failed:
+        return Reply(f"{NOTHING_LOCAL} The web search did not work: {last_line(more.text)}")
+    on_web = report_hits(more.text, query, where="The local documents say nothing. The web says")
+    if on_web:
+        return Reply(on_web)
+    said = more.text.partition("\n")[0]
+    about = said if said.startswith(NOT_SEARCHED) else "The web search found nothing, either."
+    return Reply(f"{NOTHING_LOCAL} {about}")
 
 
 def _look_at_files(desk: Desk, text: str) -> Reply | None:

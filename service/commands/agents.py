@@ -41,7 +41,11 @@ def list_agents(settings: Settings) -> str:
 async def test_agent(settings: Settings, name: str, task: str) -> dict[str, Any]:
     """Run one agent without supervisor, store or server; return its outcome."""
     async with open_sandbox(sandbox_wishes(settings)) as sandbox:
-        return await _test_agent(settings, name, task, open_toolbox(settings, sandbox))
+        toolbox = open_toolbox(settings, sandbox)
+        try:
+            return await _test_agent(settings, name, task, toolbox)
+        finally:
+            await toolbox.aclose()
 
 
 async def _test_agent(settings: Settings, name: str, task: str, toolbox: Toolbox) -> dict[str, Any]:

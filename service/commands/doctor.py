@@ -23,6 +23,7 @@ from service.settings import Settings, unknown_variables
 from service.store import open_store, shown_url
 from tools.registry import Toolbox
 from tools.sandbox.choice import open_sandbox
+from tools.tavily import BASE_URL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,12 +139,14 @@ def _gates(settings: Settings, toolbox: Toolbox) -> Finding:
 def _search(settings: Settings, toolbox: Toolbox) -> Finding:
     del toolbox
     where = settings.knowledge_dir or "Python's own documentation and the installed packages"
+    server = shown_url(settings.tavily_base_url or BASE_URL)
     if settings.tavily_api_key:
-        return warn(
-            "search",
-            f"TAVILY_API_KEY is set, but web search is not in this version; documents: {where}",
-        )
-    return ok("search", f"documents: {where}; web search is not in this version")
+        web = f"{server} with TAVILY_API_KEY (not tried)"
+    elif settings.search_keyless:
+        web = f"{server} without a key (not tried); SIGNALBOX_SEARCH_KEYLESS=false turns it off"
+    else:
+        web = "off: TAVILY_API_KEY is not set, and SIGNALBOX_SEARCH_KEYLESS is false"
+    return ok("search", f"web: {web}; documents: {where}")
 
 
 async def _database(settings: Settings) -> Finding:

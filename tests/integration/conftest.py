@@ -41,7 +41,12 @@ def start(request: pytest.FixtureRequest, tmp_path: Path, knowledge: Path) -> St
     def begin(
         *, models: FakeModelServer | None = None, **overrides: Any
     ) -> AbstractAsyncContextManager[Product]:
-        values: dict[str, Any] = {"knowledge_dir": knowledge, **overrides}
+        # Without a key or the wish of a test nothing asks a search service.
+        values: dict[str, Any] = {
+            "knowledge_dir": knowledge,
+            "search_keyless": False,
+            **overrides,
+        }
         # To start it takes longer than many a test, and scripted agents that run no program need none.
         values.setdefault(
             "sandbox", getattr(request.module, "SANDBOX", "off" if models else "auto")

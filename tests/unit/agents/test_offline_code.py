@@ -9,7 +9,7 @@ import pytest
 
 from agents._kit.offline_code import find_code, find_fault, read_pasted
 from agents._kit.offline_programs import Program
-from agents._kit.offline_research import NOTHING_FOUND, read_hits, report_hits, write_query
+from agents._kit.offline_research import read_hits, report_hits, write_query
 from agents._kit.offline_templates import TEMPLATES, write_function
 
 
@@ -160,6 +160,7 @@ def test_hits_are_read_with_their_numbers_titles_and_sources() -> None:
 
 def test_the_best_hits_are_quoted_and_cited_by_their_own_numbers() -> None:
     answer = report_hits(HITS, "context manager Python")
+    assert answer is not None
     assert "> A context manager defines the runtime context. [4]" in answer
     assert answer.endswith(
         "Sources:\n[4] With Statement — pydoc:with\n[5] contextlib — https://docs.python.org/3/"
@@ -169,11 +170,11 @@ def test_the_best_hits_are_quoted_and_cited_by_their_own_numbers() -> None:
 
 @pytest.mark.parametrize("found", ["No local document answers this query.", "", HITS])
 def test_without_a_fitting_hit_nothing_is_claimed(found: str) -> None:
-    assert report_hits(found, "capital Australia") == NOTHING_FOUND
+    assert report_hits(found, "capital Australia") is None
 
 
 def test_a_long_excerpt_is_cut_at_the_end_of_a_sentence() -> None:
     text = "[1] T — s\n" + "A context manager helps. " * 60
-    quote = report_hits(text, "context").split("\n\n")[1]
+    quote = str(report_hits(text, "context")).split("\n\n")[1]
     assert len(quote) < 520
     assert quote.endswith("helps. [1]")

@@ -22,10 +22,12 @@ from langchain_core.tools import BaseTool, ToolException, tool
 
 from agents._kit.offline import OfflineChatModel
 from agents._kit.offline_answers import NEEDS_MODEL
+from agents._kit.offline_research import NOTHING_FOUND
 from agents._kit.prompts import write_prompt
 from agents.analyst import AGENT as ANALYST
 from agents.coder import AGENT as CODER
 from agents.researcher import AGENT as RESEARCHER
+from tools.web import WEB_OFF
 
 TEAM = (ANALYST, CODER, RESEARCHER)
 SCHEMA = {
@@ -66,6 +68,23 @@ async def search_documents(query: str) -> str:
     if "context" not in query:
         return "No local document answers this query."
     return "[1] With — pydoc:with\nA context manager defines the runtime context of a block."
+
+
+@tool
+async def web_search(query: str) -> str:
+    """Search the web."""
+    if "Australia" in query:
+        return "<found>\n[1] Canberra — https://au.example/\nCanberra is the capital of Australia.\n</found>"
+    return f"The web was not searched: no {query}."
+
+
+@tool
+async def fetch_url(url: str) -> str:
+    """Open."""
+    return url
+
+
+RESEARCH = [web_search, fetch_url, search_documents]
 
 
 @tool
@@ -146,6 +165,35 @@ async def test_a_researcher_that_found_nothing_says_so_and_what_to_set() -> None
     assert "OPENAI_BASE_URL" in answer
 
 
+async def test_a_researcher_asks_the_web_only_where_the_local_documents_say_nothing() -> None:
+    local = await work("Look up what a context manager is", RESEARCH)
+    assert [c["name"] for m in local if isinstance(m, AIMessage) for c in m.tool_calls] == [
+        "search_documents"
+    ]
+    web = await work("What is the capital of Australia?", RESEARCH)
+    calls = [c for m in web if isinstance(m, AIMessage) for c in m.tool_calls]
+    assert [c["name"] for c in calls] == ["search_documents", "web_search"]
+    assert web[-1].text == (
+        "The local documents say nothing. The web says:\n\n> Canberra is the capital of Australia. [1]"
+        "\n\nSources:\n[1] Canberra — https://au.example/"
+    )
+
+
+async def test_a_researcher_says_why_the_web_was_not_searched() -> None:
+    answer = (await work("What is the capital of Peru?", RESEARCH))[-1].text
+    assert answer.startswith("I found nothing in the local documents")
+    assert answer.endswith("The web was not searched: no capital Peru.")
+
+
+async def test_a_researcher_does_not_try_a_web_search_that_is_off() -> None:
+    web_search.description = f"Search. {WEB_OFF}"
+    try:
+        messages = await work("What is the capital of Peru?", RESEARCH)
+    finally:
+        web_search.description = "Search the web."
+    assert messages[-1].text == NOTHING_FOUND
+
+
 async def test_a_coder_runs_a_self_test_and_saves_what_it_was_asked_to_save() -> None:
     messages = await work("Write is_prime and save it to primes.py", [run_python, *FILES])
 
@@ -191,7 +239,7 @@ async def test_what_needs_a_model_is_refused_with_the_variable_to_set(
 
 async def test_an_agent_given_a_whole_task_does_its_own_part_of_it() -> None:
     task = "Compute the mean of 3, 4, 8 and, independently, look up what a context manager is"
-    researched = await work(task, [search_documents])
+    researched = await work(task, RESEARCH)
     assert isinstance(researched[1], AIMessage)
     assert researched[1].tool_calls[0]["args"] == {"query": "context manager"}
     analyst_tools = [run_python, read_file, list_files]

@@ -35,6 +35,7 @@ def call(workspace: Path) -> Call:
         max_rounds=4,
         workspace=workspace,
         shelf=workspace.parent / "shelf",
+        sources=workspace.parent / "sources",
     )
 
     async def call_tool(tool: BaseTool, **args: Any) -> ToolMessage:
@@ -46,7 +47,7 @@ def call(workspace: Path) -> Call:
             tool_call_id="call_1",
             store=None,
         )
-        injected = args if tool.name == "search_documents" else {**args, "runtime": runtime}
+        injected = {**args, "runtime": runtime}
         request = {"type": "tool_call", "id": "call_1", "name": tool.name, "args": injected}
         message = await tool.ainvoke(request)
         assert isinstance(message, ToolMessage)

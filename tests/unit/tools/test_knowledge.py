@@ -135,12 +135,19 @@ async def test_an_index_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> 
         await Knowledge(tmp_path / "file" / "index.db", None).search("coffee")
 
 
-async def test_the_tool_numbers_its_hits_and_cites_them(knowledge: Knowledge, call: Any) -> None:
+async def test_the_tool_numbers_its_hits_cites_them_and_keeps_what_it_showed(
+    knowledge: Knowledge, call: Any, tmp_path: Path
+) -> None:
     message = await call(make_search_documents(knowledge), query="roll back a release")
     snippet = (
         "To roll back a release, run `make rollback` on the bastion host. It takes two minutes."
     )
-    assert message.content == f"[1] Deploy guide: Rolling back — guide.md\n{snippet}"
+    assert (
+        message.content
+        == f"<found>\n[1] Deploy guide: Rolling back — guide.md\n{snippet}\n</found>"
+    )
+    (kept,) = (tmp_path / "runs" / "sources").iterdir()
+    assert kept.read_text() == f"Deploy guide: Rolling back\n{snippet}"
     assert message.artifact == {
         "citations": [
             {
@@ -148,6 +155,7 @@ async def test_the_tool_numbers_its_hits_and_cites_them(knowledge: Knowledge, ca
                 "title": "Deploy guide: Rolling back",
                 "source": "guide.md",
                 "snippet": snippet,
+                "sha256": kept.name,
             }
         ]
     }

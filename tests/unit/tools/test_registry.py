@@ -20,6 +20,8 @@ from tools.sandbox.unsafe_local import UnsafeLocal
 
 EFFECTS = {
     "search_documents": "none",
+    "web_search": "none",
+    "fetch_url": "none",
     "run_python": "workspace",
     "describe_table": "none",
     "read_file": "none",
@@ -46,7 +48,7 @@ def test_tools_are_selected_in_the_order_of_their_names(toolbox: Toolbox) -> Non
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(toolbox: Toolbox) -> None:
-    with pytest.raises(ConfigurationError, match=r"'fly'.*search_documents, run_python"):
+    with pytest.raises(ConfigurationError, match=r"'fly'.*search_documents, web_search"):
         toolbox.select(["run_python", "fly"])
 
 
@@ -58,6 +60,8 @@ def test_two_tools_of_one_name_are_refused(toolbox: Toolbox) -> None:
 def test_the_model_sees_described_arguments_and_no_runtime(toolbox: Toolbox) -> None:
     expected: dict[str, set[str]] = {
         "search_documents": {"query"},
+        "web_search": {"query", "max_results"},
+        "fetch_url": {"url", "start"},
         "run_python": {"code"},
         "describe_table": {"path"},
         "read_file": {"path"},
