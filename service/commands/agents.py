@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
 
 from agents._kit.loop import AgentLoop
-from domain.agent import Assignment
+from agents._kit.models import ModelGateway
+from agents._kit.registry import Team
+from domain.agent import AgentSpec, Assignment
 from domain.approval import PausedWork
 from domain.errors import ConfigurationError, RunFailedError
 from domain.run import RunContext
@@ -19,6 +22,7 @@ from service.bootstrap import (
     sandbox_wishes,
 )
 from service.settings import Settings
+from tools.gates import Gates
 from tools.registry import Toolbox
 from tools.sandbox.choice import open_sandbox
 from tools.sandbox.off import NoSandbox
@@ -40,26 +44,33 @@ def list_agents(settings: Settings) -> str:
 
 async def test_agent(settings: Settings, name: str, task: str) -> dict[str, Any]:
     """Run one agent without supervisor, store or server; return its outcome."""
-    async with open_sandbox(sandbox_wishes(settings)) as sandbox:
+    async with AsyncExitStack() as stack:
+        sandbox = await stack.enter_async_context(open_sandbox(sandbox_wishes(settings)))
         toolbox = open_toolbox(settings, sandbox)
-        try:
-            return await _test_agent(settings, name, task, toolbox)
-        finally:
-            await toolbox.aclose()
+        stack.push_async_callback(toolbox.aclose)
+        team = open_team(settings, toolbox)
+        gateway = open_gateway(settings, team)
+        stack.push_async_callback(gateway.aclose)
+        gates = open_gates(settings, toolbox)
+        return await _work(_find(team, name), gateway, toolbox, gates, task)
 
 
-async def _test_agent(settings: Settings, name: str, task: str, toolbox: Toolbox) -> dict[str, Any]:
-    team = open_team(settings, toolbox)
+def _find(team: Team, name: str) -> AgentSpec:
     spec = team.get(name)
     if spec is None:
         known = ", ".join(s.name for s in team.specs)
         msg = f"There is no agent {name!r}; the agents are {known}."
         raise ConfigurationError(msg)
-    gates = open_gates(settings, toolbox)
-    loop = AgentLoop(spec, open_gateway(settings, team), toolbox, gates=gates)
+    return spec
+
+
+async def _work(
+    spec: AgentSpec, gateway: ModelGateway, toolbox: Toolbox, gates: Gates, task: str
+) -> dict[str, Any]:
+    loop = AgentLoop(spec, gateway, toolbox, gates=gates)
     with tempfile.TemporaryDirectory(prefix="signalbox-") as folder:
         outcome = await loop(
-            Assignment(agent=name, task=task, path=name, round=1),
+            Assignment(agent=spec.name, task=task, path=spec.name, round=1),
             task=task,
             results="",
             context=RunContext(

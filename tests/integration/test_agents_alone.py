@@ -82,6 +82,7 @@ async def test_no_work_is_given_to_the_validator(
     assert refused.status_code == 422
 
 
+@pytest.mark.may_block
 async def test_the_researcher_answers_from_what_it_searched(
     settings: Settings, models: FakeModelServer
 ) -> None:
@@ -98,6 +99,7 @@ async def test_the_researcher_answers_from_what_it_searched(
     assert len(citation["sha256"]) == 64
 
 
+@pytest.mark.may_block
 async def test_the_coder_writes_and_reads_files(
     settings: Settings, models: FakeModelServer
 ) -> None:
@@ -113,6 +115,7 @@ async def test_the_coder_writes_and_reads_files(
     assert results(models.requests[-1])[1] == "one"
 
 
+@pytest.mark.may_block
 async def test_the_analyst_is_told_that_programs_are_off(
     settings: Settings, models: FakeModelServer
 ) -> None:
@@ -128,6 +131,7 @@ async def test_the_analyst_is_told_that_programs_are_off(
     assert "SIGNALBOX_SANDBOX" in results(models.requests[-1])[0]
 
 
+@pytest.mark.may_block
 async def test_the_validator_alone_judges_in_words_and_has_no_tools(
     settings: Settings, models: FakeModelServer
 ) -> None:
