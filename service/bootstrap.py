@@ -147,10 +147,8 @@ async def open_services(
         if warm and executes:
             loading = asyncio.create_task(sandbox.load(), name="load the sandbox")
             stack.push_async_callback(_give_up, loading)
-        parts = _open_parts(settings, sandbox)
+        parts = _open_parts(settings, sandbox, stack)
         toolbox, gates, team, gateway = parts
-        stack.push_async_callback(gateway.aclose)
-        stack.push_async_callback(toolbox.aclose)
         queue = _make_queue(settings, gateway.engine) if uses_queue(settings) else None
         store = await stack.enter_async_context(_open_store(settings, queue))
         hub, clock = EventHub(), SystemClock()
@@ -239,11 +237,13 @@ async def _give_up(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _open_parts(settings: Settings, sandbox: Sandbox) -> _Parts:
+def _open_parts(settings: Settings, sandbox: Sandbox, stack: AsyncExitStack) -> _Parts:
     toolbox = open_toolbox(settings, sandbox)
-    gates = open_gates(settings, toolbox)
+    stack.push_async_callback(toolbox.aclose)
     team = open_team(settings, toolbox)
-    return _Parts(toolbox, gates, team, open_gateway(settings, team))
+    gateway = open_gateway(settings, team)
+    stack.push_async_callback(gateway.aclose)
+    return _Parts(toolbox, open_gates(settings, toolbox), team, gateway)
 
 
 def _make_executor(

@@ -209,19 +209,7 @@ def build_toolbox(
     collector = Collector()
     return Toolbox(
         [
-            Tool(
-                tool=make_search_documents(knowledge),
-                effect="none",
-                timeout_seconds=SEARCH_SECONDS,
-            ),
-            _searching(search or WebSearch(knowledge)),
-            Tool(
-                tool=make_fetch_url(
-                    SafeClient(vouched=http_allow, limits=PAGE_LIMITS), PageReader()
-                ),
-                effect="none",
-                timeout_seconds=FETCH_SECONDS,
-            ),
+            *_researching(knowledge, search or WebSearch(knowledge), http_allow),
             Tool(
                 tool=make_run_python(sandbox, collector),
                 effect="workspace",
@@ -267,12 +255,23 @@ def build_toolbox(
     )
 
 
-def _searching(search: WebSearch) -> Tool:
-    return Tool(
-        tool=make_web_search(search),
-        effect="none",
-        timeout_seconds=WEB_SECONDS,
-        close=search.aclose,
+def _researching(
+    knowledge: Knowledge, search: WebSearch, vouched: Collection[str]
+) -> tuple[Tool, ...]:
+    client = SafeClient(vouched=vouched, limits=PAGE_LIMITS)
+    return (
+        Tool(tool=make_search_documents(knowledge), effect="none", timeout_seconds=SEARCH_SECONDS),
+        Tool(
+            tool=make_web_search(search),
+            effect="none",
+            timeout_seconds=WEB_SECONDS,
+            close=search.aclose,
+        ),
+        Tool(
+            tool=make_fetch_url(client, PageReader()),
+            effect="none",
+            timeout_seconds=FETCH_SECONDS,
+        ),
     )
 
 

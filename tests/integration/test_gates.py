@@ -262,6 +262,8 @@ async def test_tools_are_listed_with_their_gates(start: Start, tmp_path: Path) -
     tools = {tool["name"]: tool for tool in listing["data"]}
     assert {name: tool["gate"] for name, tool in tools.items()} == {
         "search_documents": "auto",
+        "web_search": "auto",
+        "fetch_url": "auto",
         "run_python": "auto",
         "describe_table": "auto",
         "read_file": "auto",

@@ -107,7 +107,7 @@ async def test_a_wrong_key_is_told_and_the_search_made_without_one(
     assert "These excerpts are from the local documents." in text
 
 
-async def test_where_the_key_fails_and_keyless_works_the_answer_says_so(
+async def test_a_key_whose_limit_was_reached_is_tried_again_after_the_pause(
     make: Any, web: FakeWeb, clock: Clock
 ) -> None:
     search = make(KEY)
