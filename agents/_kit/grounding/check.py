@@ -96,6 +96,8 @@ def _find(agent: str, layout: Layout, evidence: Evidence, shown: str) -> Iterato
     told = (evidence.given, evidence.results, *(() if evidence.citations else evidence.outputs))
     for mark in find_false_marks(layout, evidence.citations, told):
         yield _fault(agent, "citation", mark.text, mark.reason)
+        blanked = layout.prose.replace(mark.text, " " * len(mark.text))
+        layout = layout._replace(prose=blanked)
     texts = Words((*evidence.texts, *evidence.programs))
     for quote in find_false_quotes(layout, texts, _words_of_sources(evidence)):
         yield _fault(agent, "quote", quote.text, quote.reason)

@@ -136,7 +136,7 @@ def _unambiguous(output: str) -> dict[tuple[str, ...], _Statement]:
 def _differ(one: _Statement, other: _Statement) -> bool:
     if one.negative != other.negative:
         return True
-    room = (one.reading.step + other.reading.step) / 2
+    room = max(one.reading.step, other.reading.step) / 2
     return abs(one.reading.value - other.reading.value) > room
 
 
