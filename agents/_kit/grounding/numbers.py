@@ -89,13 +89,19 @@ def find_numbers(layout: Layout, figures: Figures, programs: Sequence[str]) -> I
     yield from (Span(p.start, p.end, p.text) for p in parts if not figures.has_part(p))
     prose = blank(prose, ((one.start, one.end) for one in parts))
     chosen: Figures | None = None
+    told: set[str] = set()
     for numeral in find_numerals(prose):
-        if _is_free(numeral, prose, layout) or _is_yielded(numeral, prose, figures):
+        if (
+            numeral.text in told
+            or _is_free(numeral, prose, layout)
+            or _is_yielded(numeral, prose, figures)
+        ):
             continue
         if _CHOSEN.search(_around(prose, numeral)):
             chosen = chosen or Figures(plain(program) for program in programs)
             if _is_yielded(numeral, prose, chosen):
                 continue
+        told.add(numeral.text)
         yield Span(numeral.start, numeral.end, numeral.text)
     yield from _find_in_programs(layout, figures, programs)
 

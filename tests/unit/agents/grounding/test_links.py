@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from agents._kit.grounding.check import Evidence, find_faults
+from domain.agent import Citation
 
 SOURCES = [
-    {"number": 1, "title": "One", "source": "https://one.example/a", "snippet": "first"},
-    {"number": 2, "title": "Two", "source": "https://two.example/b", "snippet": "second"},
+    Citation(number=1, title="One", source="https://one.example/a", snippet="first"),
+    Citation(number=2, title="Two", source="https://two.example/b", snippet="second"),
 ]
 
 
@@ -26,7 +27,7 @@ def faults(answer: str, *outputs: str, **more) -> list[tuple[str, str]]:
         ("see (https://example.com/x_(y)).", "[it](https://example.com/x_(y))"),
         ("https:\\/\\/example.com\\/a", "<https://example.com/a>"),
         ("https://example.com/?a=1&amp;b=2", "https://example.com/?a=1&b=2"),
-        ("https://example.com/caf%C3%A9", "https://example.com/café"),
+        ("https://example.com/%C3%A9t%C3%A9", "https://example.com/été"),
         ("www.example.com/a", "https://www.example.com/a"),
         ("nothing", "http://localhost:8000/docs"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agents._kit.grounding.check import Evidence, find_faults
+from domain.agent import Citation
 
 PAGE = (
     "The **quick** brown fox — says the [old tale](https://tales.example/a) — jumps over the lazy dog.[3] "
@@ -53,7 +54,7 @@ def test_a_true_quotation_holds_however_it_is_marked(quote):
         "«jumps over the very lazy dog»",
         "‘Jumps over the lazy dogs. It is a well-known sentence’",
         '"the lazy dog … the quick brown fox"',
-        '"the quick brown fo"',
+        '"the quick brown f"',
         '"Unbelievable, extraordinarily so"',
         "> The quick brown fox jumps over the dog. [1]",
         '"the quick\u200b green fox jumps"',
@@ -65,7 +66,7 @@ def test_a_quotation_with_a_word_changed_is_a_fault(quote):
 
 def test_a_quotation_must_stand_in_the_source_that_is_marked_behind_it():
     pages = {1: "Nothing of the kind is here.", 2: PAGE}
-    citations = [{"number": n, "title": "t", "source": f"{n}.md", "snippet": ""} for n in (1, 2)]
+    citations = [Citation(number=n, title="t", source=f"{n}.md", snippet="") for n in (1, 2)]
     more = {"citations": citations, "pages": pages}
     assert not faults('"The quick brown fox" [2]', **more)
     assert not faults('"The quick brown fox" [1][2]', **more)
