@@ -97,7 +97,7 @@ class Evidence:
 def find_faults(agent: str, output: str, evidence: Evidence) -> list[Fault]:
     """Return what in an agent's answer does not hold, at most `MAX_FAULTS`, nothing twice.
 
-    Blocks for up to seconds where there are megabytes of evidence.
+    Blocks: a second or more for each megabyte of evidence, a few for the strangest answers.
     """
     written = output[:MAX_ANSWER_CHARS]
     layout = lay_out(plain(written))

@@ -60,6 +60,7 @@ _IN_MULTIPLES: Final = (
 )
 _QUARTERS: Final = re.compile(r"\b(?:half|quarter|third|fifth|tenth)s?\b", re.IGNORECASE)
 _PARTS: Final = {"half": 2, "third": 3, "quarter": 4, "fifth": 5, "tenth": 10}
+_DIGIT: Final = re.compile(r"[\d¼-¾⅐-⅞]")
 _PART_STEP: Final = Decimal("0.0002")
 _LEAST_FRACTION: Final = Decimal(10)
 
@@ -169,19 +170,24 @@ class Figures:
         return day.year is not None and bare in self._undated and self.has_year(day.year)
 
     def _read(self, text: str, seen: set[str]) -> None:
+        self._months.update(MONTHS[name.lower()] for name in set(MONTH.findall(text)))
+        self._read_words(text)
+        self._multiples.update(power for power, said in _IN_MULTIPLES if said.search(text))
+        # Most lines of a page hold no digit, and no number goes over the end of a line.
+        text = "\n".join(line for line in text.split("\n") if _DIGIT.search(line))
         for match in NUMERAL.finditer(text):
             if match[0] not in seen:
                 seen.add(match[0])
                 self._add(read_match(match))
         self._read_moments(text)
-        self._read_words(text)
+        for part in find_parts(text):
+            self._add_part(part.value)
         for fall in _FALL.finditer(text):
             numeral = NUMERAL.match(text, fall.end())
             if numeral:
                 self._negative.update(one.value for one in read_match(numeral).readings)
         for accounted in _ACCOUNTED.finditer(text):
             self._negative.update(one.value for one in read_digits(accounted[1]))
-        self._multiples.update(power for power, said in _IN_MULTIPLES if said.search(text))
 
     def _add(self, numeral: Numeral) -> None:
         items = split_list(numeral.digits)
@@ -211,7 +217,6 @@ class Figures:
         for moment in find_times(text):
             if moment.time is not None:
                 self._times.update({moment.time, (*moment.time[:2], None)})
-        self._months.update(MONTHS[name.lower()] for name in set(MONTH.findall(text)))
 
     def _read_words(self, text: str) -> None:
         for first, second in set(_NUMBER_WORDS.findall(text)):
@@ -220,8 +225,6 @@ class Figures:
             if more:
                 self._positive.add(Decimal(more))
                 self._positive.add(Decimal(worth * more if more > worth else worth + more))
-        for part in find_parts(text):
-            self._add_part(part.value)
         for word in {word.lower().rstrip("s") for word in _QUARTERS.findall(text)}:
             self._add_part(Decimal(1) / Decimal(_PARTS[word]))
 
