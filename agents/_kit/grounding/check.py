@@ -70,11 +70,34 @@ class Evidence:
                 break
         return tuple(texts)
 
+    @cached_property
+    def figures(self) -> Figures:
+        """Every figure that the texts yield."""
+        return Figures(plain(text) for text in self.texts)
+
+    @cached_property
+    def words(self) -> Words:
+        """Every word of the texts and of the programs, in its place."""
+        return Words((*self.texts, *self.programs))
+
+    @cached_property
+    def words_of_sources(self) -> Mapping[int, Words]:
+        """The words of each source whose page is known."""
+        snippets = {one["number"]: one["snippet"] for one in self.citations}
+        return {
+            number: Words((page, snippets.get(number, ""))) for number, page in self.pages.items()
+        }
+
+    @cached_property
+    def urls(self) -> frozenset[str]:
+        """Every address that the texts name, normalised."""
+        return read_urls(self.texts)
+
 
 def find_faults(agent: str, output: str, evidence: Evidence) -> list[Fault]:
     """Return what in an agent's answer does not hold, at most `MAX_FAULTS`, nothing twice.
 
-    Blocks for up to seconds where there are megabytes of evidence.
+    Blocks: a second or more for each megabyte of evidence, a few for the strangest answers.
     """
     written = output[:MAX_ANSWER_CHARS]
     layout = lay_out(plain(written))
@@ -90,26 +113,18 @@ def find_faults(agent: str, output: str, evidence: Evidence) -> list[Fault]:
 
 def _find(agent: str, layout: Layout, evidence: Evidence, shown: str) -> Iterator[Fault]:
     if layout.urls:
-        known = read_urls(evidence.texts)
-        for url in find_unknown_urls(layout, known):
+        for url in find_unknown_urls(layout, evidence.urls):
             yield _fault(agent, "url", url, _UNKNOWN_URL)
     told = (evidence.given, evidence.results, *(() if evidence.citations else evidence.outputs))
     for mark in find_false_marks(layout, evidence.citations, told):
         yield _fault(agent, "citation", mark.text, mark.reason)
-    texts = Words((*evidence.texts, *evidence.programs))
-    for quote in find_false_quotes(layout, texts, _words_of_sources(evidence)):
+        blanked = layout.prose.replace(mark.text, " " * len(mark.text))
+        layout = layout._replace(prose=blanked)
+    for quote in find_false_quotes(layout, evidence.words, evidence.words_of_sources):
         yield _fault(agent, "quote", quote.text, quote.reason)
-    figures = Figures(plain(text) for text in evidence.texts)
     reason = _NOT_COMPUTED if evidence.outputs else _NO_TOOL
-    for number in find_numbers(layout, figures, evidence.programs):
+    for number in find_numbers(layout, evidence.figures, evidence.programs):
         yield _fault(agent, "number", shown[number.start : number.end].strip(), reason)
-
-
-def _words_of_sources(evidence: Evidence) -> dict[int, Words]:
-    snippets = {one["number"]: one["snippet"] for one in evidence.citations}
-    return {
-        number: Words((page, snippets.get(number, ""))) for number, page in evidence.pages.items()
-    }
 
 
 def _fault(agent: str, kind: Kind, text: str, reason: str) -> Fault:

@@ -132,7 +132,7 @@ def _unambiguous(output: str) -> dict[tuple[str, ...], _Statement]:
 def _differ(one: _Statement, other: _Statement) -> bool:
     if one.negative != other.negative:
         return True
-    room = (one.reading.step + other.reading.step) / 2
+    room = max(one.reading.step, other.reading.step) / 2
     return abs(one.reading.value - other.reading.value) > room
 
 
@@ -207,7 +207,7 @@ def _make(
     about: str, heading: str, unit: str, numeral: Numeral, rest: str, text: str, *, rough: bool
 ) -> _Statement | None:
     label = _words(about)
-    telling = [word for word in label if word not in _SAYS_NOTHING]
+    telling = [word for word in label if word not in _SAYS_NOTHING and not word.isdigit()]
     if not telling or not numeral.readings or len(label) > MAX_LABEL_WORDS:
         return None
     context = sorted({word for word in _words(heading) if word not in _SAYS_NOTHING})

@@ -13,7 +13,9 @@ from agents._kit.grounding.numerals import (
     EXACT,
     NUMERAL,
     Numeral,
+    Part,
     Reading,
+    find_parts,
     read_digits,
     read_match,
     split_list,
@@ -50,20 +52,16 @@ FALLING: Final = re.compile(
 _FALL: Final = re.compile(
     rf"{FALLING.pattern}[^.\d\n]{{0,40}}(?={NUMERAL.pattern})", re.IGNORECASE | re.VERBOSE
 )
-_ACCOUNTED: Final = re.compile(r"\([ ]?[$€£]?(\d[\d,.]{2,30})\)")
+_ACCOUNTED: Final = re.compile(r"\([ ]?(?:[$€£](?=\d)|(?=\d{1,15}[.,]\d))([\d,.]{1,30})\)")
 _IN_MULTIPLES: Final = (
     (3, re.compile(r"in thousands|\bthousands of|\(000s?\)|['’]000", re.IGNORECASE)),
     (6, re.compile(r"in millions|\bmillions of|[$€£]\s?m\b|_m(?:illions?)?\b", re.IGNORECASE)),
     (9, re.compile(r"in billions|\bbillions of|[$€£]\s?bn\b|_bn\b", re.IGNORECASE)),
 )
-_FRACTIONS: Final = {
-    "½": "0.5", "¼": "0.25", "¾": "0.75", "⅓": "0.3333333333", "⅔": "0.6666666667",
-    "⅕": "0.2", "⅖": "0.4", "⅗": "0.6", "⅘": "0.8", "⅛": "0.125", "⅜": "0.375",
-    "⅝": "0.625", "⅞": "0.875",
-}  # fmt: skip
-_FRACTION: Final = re.compile(r"(?<![\d/.])(\d{1,4})/(\d{1,4})(?![\d/])")
 _QUARTERS: Final = re.compile(r"\b(?:half|quarter|third|fifth|tenth)s?\b", re.IGNORECASE)
 _PARTS: Final = {"half": 2, "third": 3, "quarter": 4, "fifth": 5, "tenth": 10}
+_DIGIT: Final = re.compile(r"[\d¼-¾⅐-⅞]")
+_PART_STEP: Final = Decimal("0.0002")
 _LEAST_FRACTION: Final = Decimal(10)
 
 
@@ -107,6 +105,13 @@ class Figures:
         `falling`: the words around say that it is a loss, so that its sign may be left out.
         """
         return any(self._yields(numeral, one, falling=falling) for one in readings)
+
+    def has_part(self, part: Part) -> bool:
+        """Return whether a fraction is known by its value, or each number that it is written with."""
+        reading = Reading(part.value, _PART_STEP)
+        return self._near(self._positive, reading) or (
+            bool(part.numbers) and all(number in self._positive for number in part.numbers)
+        )
 
     def has_moment(self, moment: Moment) -> bool:
         """Return whether a date or a time is known."""
@@ -165,19 +170,24 @@ class Figures:
         return day.year is not None and bare in self._undated and self.has_year(day.year)
 
     def _read(self, text: str, seen: set[str]) -> None:
+        self._months.update(MONTHS[name.lower()] for name in set(MONTH.findall(text)))
+        self._read_words(text)
+        self._multiples.update(power for power, said in _IN_MULTIPLES if said.search(text))
+        # Most lines of a page hold no digit, and no number goes over the end of a line.
+        text = "\n".join(line for line in text.split("\n") if _DIGIT.search(line))
         for match in NUMERAL.finditer(text):
             if match[0] not in seen:
                 seen.add(match[0])
                 self._add(read_match(match))
         self._read_moments(text)
-        self._read_words(text)
+        for part in find_parts(text):
+            self._add_part(part.value)
         for fall in _FALL.finditer(text):
             numeral = NUMERAL.match(text, fall.end())
             if numeral:
                 self._negative.update(one.value for one in read_match(numeral).readings)
         for accounted in _ACCOUNTED.finditer(text):
             self._negative.update(one.value for one in read_digits(accounted[1]))
-        self._multiples.update(power for power, said in _IN_MULTIPLES if said.search(text))
 
     def _add(self, numeral: Numeral) -> None:
         items = split_list(numeral.digits)
@@ -207,7 +217,6 @@ class Figures:
         for moment in find_times(text):
             if moment.time is not None:
                 self._times.update({moment.time, (*moment.time[:2], None)})
-        self._months.update(MONTHS[name.lower()] for name in set(MONTH.findall(text)))
 
     def _read_words(self, text: str) -> None:
         for first, second in set(_NUMBER_WORDS.findall(text)):
@@ -216,13 +225,8 @@ class Figures:
             if more:
                 self._positive.add(Decimal(more))
                 self._positive.add(Decimal(worth * more if more > worth else worth + more))
-        for sign in _FRACTIONS.keys() & set(text):
-            self._add_part(Decimal(_FRACTIONS[sign]))
-        for top, bottom in set(_FRACTION.findall(text)):
-            if 0 < int(top) < int(bottom):
-                self._add_part(EXACT.divide(Decimal(top), Decimal(bottom)))
         for word in {word.lower().rstrip("s") for word in _QUARTERS.findall(text)}:
-            self._add_part(EXACT.divide(Decimal(1), Decimal(_PARTS[word])))
+            self._add_part(Decimal(1) / Decimal(_PARTS[word]))
 
     def _add_part(self, value: Decimal) -> None:
         self._positive.add(value)

@@ -51,10 +51,10 @@ def read_urls(texts: Iterable[str]) -> frozenset[str]:
 
 def find_unknown_urls(layout: Layout, known: frozenset[str]) -> Iterator[str]:
     """Yield the addresses of an answer that nothing read has named."""
-    for span in layout.urls:
-        url = normal_url(span.text)
+    for text in dict.fromkeys(span.text for span in layout.urls):
+        url = normal_url(text)
         if url not in known and not _is_own(url):
-            yield span.text
+            yield text
 
 
 def find_false_marks(
@@ -65,12 +65,16 @@ def find_false_marks(
     `texts` is what the agent was told: a mark that stands there may be repeated.
     """
     numbers = {citation["number"]: citation for citation in citations}
+    told: set[str] = set()
     for mark in layout.marks:
+        if mark.text in told:
+            continue
         unknown = [number for number in mark.numbers if number not in numbers]
         if not unknown or _is_index(mark, layout, known=bool(set(mark.numbers) & numbers.keys())):
             continue
         if any(mark.text in text for text in texts):
             continue
+        told.add(mark.text)
         yield MarkFault(mark.text, _unknown(unknown, sorted(numbers)))
     yield from _find_mixed_up(layout, numbers)
 

@@ -15,6 +15,7 @@ from agents._kit.grounding.numerals import (
     Numeral,
     Reading,
     find_numerals,
+    find_parts,
     read_digits,
     split_list,
 )
@@ -24,10 +25,10 @@ _FILE: Final = re.compile(
 )
 _IDENTIFIER: Final = re.compile(
     r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"
-    r"|\b(?=\d{0,64}[a-f])(?=[a-f]{0,64}\d)[0-9a-f]{7,64}\b"
+    r"|(?<![\w.,])(?!\d{1,64}e\d{1,3}\b)(?=\d{0,64}[a-f])(?=[a-f]{0,64}\d)[0-9a-f]{7,64}\b"
     r"|(?<!\w)(?!(?:mid|pre|post|early|late|since|until|end|sub|non|to|and|of|over|under|up|in|around)-)"
     r"[A-Za-z]\w{0,30}-\d[\w.-]{0,40}"
-    r"|(?<=[A-Za-z)]\^)\d+|(?<=[A-Za-z)]\*\*)\d+(?!\*\*)|(?<=#)\d+"
+    r"|(?<=[A-Za-z)]\^)\d+|(?<=[A-Za-z)]\*\*)\d+(?!\*\*)|(?<=#)\d+|(?<=\[\^)\d+|(?<=\w\[)\d{1,3}(?=\])"
     r"|\b(?:Python|Windows|Java|PHP|HTML|CSS|Perl|Angular|OAuth|Unicode|Ubuntu|Debian|IPv|Web)[ ]\d{1,2}\b(?!\.\d)"
 )
 _PLACES: Final = re.compile(
@@ -63,6 +64,7 @@ _UNITS: Final = re.compile(
 )
 _WORD: Final = re.compile(r"[A-Za-zµμ°][\w°²³/]{0,20}")
 _HALF: Final = Decimal("0.4999")
+_FIGURE: Final = re.compile(r"[^\w(){}\[\]=]{0,4}\d[\d.,:' -]{0,30}[ ]?[%a-zA-Z°µ€$£/]{0,6}")
 _ORDINALS: Final = ("st", "nd", "rd", "th")
 _SENTENCE: Final = re.compile(r"[.!?;]\s|\n")
 _NEAR: Final = 60
@@ -83,14 +85,23 @@ def find_numbers(layout: Layout, figures: Figures, programs: Sequence[str]) -> I
     yield from (_span(one) for one in moments if not figures.has_moment(one))
     prose = blank(prose, ((one.start, one.end) for one in moments))
     prose = blank(prose, ((m.start(), m.end()) for m in _FILE.finditer(prose)))
+    parts = list(find_parts(prose))
+    yield from (Span(p.start, p.end, p.text) for p in parts if not figures.has_part(p))
+    prose = blank(prose, ((one.start, one.end) for one in parts))
     chosen: Figures | None = None
+    told: set[str] = set()
     for numeral in find_numerals(prose):
-        if _is_free(numeral, prose, layout) or _is_yielded(numeral, prose, figures):
+        if (
+            numeral.text in told
+            or _is_free(numeral, prose, layout)
+            or _is_yielded(numeral, prose, figures)
+        ):
             continue
         if _CHOSEN.search(_around(prose, numeral)):
             chosen = chosen or Figures(plain(program) for program in programs)
             if _is_yielded(numeral, prose, chosen):
                 continue
+        told.add(numeral.text)
         yield Span(numeral.start, numeral.end, numeral.text)
     yield from _find_in_programs(layout, figures, programs)
 
@@ -103,7 +114,7 @@ def _with_outputs(layout: Layout, programs: Sequence[str]) -> str:
         if not block.is_code:
             prose[block.start : block.end] = _without_lines(layout.text, block, lines)
     for span in layout.inline:
-        if not re.search(r"[^\W\d_]{2}|[_(){}\[\]=]", span.text):
+        if _FIGURE.fullmatch(span.text.strip()):
             end = span.end - (span.end - span.start - len(span.text)) // 2
             prose[end - len(span.text) : end] = span.text
     return "".join(prose)

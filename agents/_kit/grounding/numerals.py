@@ -46,8 +46,7 @@ _SCALE_WORDS: Final = "|".join(sorted((w for w in _MULTIPLES if len(w) > 1), key
 NUMERAL: Final = re.compile(
     rf"""
     (?P<sign>(?<![^\s(\[{{:=,;|/"'*>~≈“„«{CURRENCY}])[-–+])?
-    (?P<currency>[{CURRENCY}][ ]?)?
-    (?P<inner>-)?
+    (?:(?P<currency>[{CURRENCY}][ ]?)(?P<inner>-)?)?
     (?P<digits>
         \d{{1,3}}(?P<gap>[,.'’_ \u00a0])\d{{3}}(?:(?P=gap)\d{{3}})*(?!\d)(?:[.,]\d{{1,400}})?
         | \d{{1,400}}(?:[.,]\d{{1,400}})*
@@ -69,6 +68,27 @@ NUMERAL: Final = re.compile(
 _SUPERSCRIPTS: Final = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _SEPARATOR: Final = re.compile(r"[.,'’_ \u00a0]")
 _LIST_GAP: Final = re.compile(r"[, \u00a0]")
+
+
+_SIGNS: Final = {
+    "½": (1, 2), "¼": (1, 4), "¾": (3, 4), "⅓": (1, 3), "⅔": (2, 3), "⅕": (1, 5), "⅖": (2, 5),
+    "⅗": (3, 5), "⅘": (4, 5), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8),
+}  # fmt: skip
+_PART: Final = re.compile(
+    rf"(?<![\d/.,-])(?:(?P<whole>\d{{1,4}})[ \u00a0]?)?(?P<sign>[{''.join(_SIGNS)}])"
+    r"|(?<![\d/.,-])(?:(?P<units>\d{1,3})[ ])?(?P<top>\d{1,4})[/⁄](?P<bottom>\d{1,4})(?![\d/]|[.,]\d)"
+)
+
+
+class Part(NamedTuple):
+    """A fraction as it stands in a text."""
+
+    start: int
+    end: int
+    text: str
+    value: Decimal
+    numbers: tuple[Decimal, ...]
+    """The numbers that it is written with, none where it is one sign."""
 
 
 class Reading(NamedTuple):
@@ -101,6 +121,20 @@ def find_numerals(text: str) -> Iterator[Numeral]:
     """Yield the numbers of a text in their order, overlapping none."""
     for match in NUMERAL.finditer(text):
         yield read_match(match)
+
+
+def find_parts(text: str) -> Iterator[Part]:
+    """Yield the fractions of a text in their order: `3/4`, `1 1/2`, `1½`."""
+    for match in _PART.finditer(text):
+        if match["sign"]:
+            top, bottom = _SIGNS[match["sign"]]
+            whole = int(match["whole"] or 0)
+        else:
+            top, bottom, whole = int(match["top"]), int(match["bottom"]), int(match["units"] or 0)
+        if bottom:
+            value = whole + Decimal(top) / Decimal(bottom)
+            numbers = () if match["sign"] else (Decimal(top), Decimal(bottom))
+            yield Part(match.start(), match.end(), match[0], value, numbers)
 
 
 def read_match(match: re.Match[str]) -> Numeral:

@@ -124,25 +124,21 @@ def _misplaced(quote: Quote, others: list[int]) -> str:
 
 def _find_quote_blocks(layout: Layout) -> tuple[list[Quote], str]:
     """Return the block quotations, and the text without them and without code."""
-    code = [False] * (layout.text.count("\n") + 2)
-    for block in layout.blocks:
-        first = layout.text.count("\n", 0, block.start)
-        code[first : layout.text.count("\n", 0, block.end) + 1] = [True] * (
-            layout.text.count("\n", block.start, block.end) + 1
-        )
+    inside = [(block.start, block.end) for block in layout.blocks]
+    without = blank(layout.text, inside).split("\n")
     quotes: list[Quote] = []
     rest: list[str] = []
     held: list[str] = []
     place = start = 0
-    for number, line in enumerate(layout.text.split("\n")):
-        found = None if code[number] else _QUOTED_LINE.match(line)
+    for line in without:
+        found = _QUOTED_LINE.match(line)
         if found:
             start = start if held else place
             held.append(found[1])
         else:
             quotes += _block_of(held, start)
             held = []
-        rest.append(" " * len(line) if found or code[number] else line)
+        rest.append(" " * len(line) if found else line)
         place += len(line) + 1
     return [*quotes, *_block_of(held, start)], "\n".join(rest)
 

@@ -109,12 +109,15 @@ def _functions() -> Iterator[Case]:
 
 
 def _paragraphs() -> list[tuple[str, str, str]]:
-    found = []
+    found: list[tuple[str, str, str]] = []
     for path in sorted((ROOT / "docs").glob("*.md")):
         text = path.read_text(encoding="utf-8")
-        for part in text.split("\n\n"):
-            if len(part) > 250 and not part.startswith(("```", "|", "#")):
-                found.append((path.stem, path.relative_to(ROOT).as_posix(), part[:900]))
+        source = path.relative_to(ROOT).as_posix()
+        found += [
+            (path.stem, source, part[:900])
+            for part in text.split("\n\n")
+            if len(part) > 250 and not part.startswith(("```", "|", "#"))
+        ]
     return found
 
 

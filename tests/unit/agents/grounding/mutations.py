@@ -5,6 +5,7 @@ In an answer, `⟦…⟧` marks a number that may be changed, and `⟪…⟫` th
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -88,7 +89,7 @@ def swap(text: str, chance: random.Random) -> str | None:
     digits = _digits(text)
     pairs = [
         (a, b)
-        for a, b in zip(digits, digits[1:], strict=False)
+        for a, b in itertools.pairwise(digits)
         if text[a] != text[b] and not (a == digits[0] and text[b] == "0")
     ]
     if not pairs:
