@@ -110,8 +110,9 @@ async def measure(
 ) -> dict[str, list[Sample]]:
     """Alternate bare and served runs in this process."""
     from graph.workflow import build_workflow
-    from service.bootstrap import open_gateway, open_services, open_team, open_toolbox
+    from service.bootstrap import open_services
     from service.http.application import open_app
+    from service.parts import open_gateway, open_team, open_toolbox
     from service.server import open_socket as bind
     from service.server import serving
     from service.settings import read_settings

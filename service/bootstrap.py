@@ -6,14 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from agents._kit.models import ModelGateway, ModelSettings
-from agents._kit.registry import Team, find_team
 from domain.errors import ConfigurationError
 from domain.ports import Clock, Dispatcher
 from domain.run import Engine
-from domain.sandbox import Sandbox
 from graph.workflow import build_workflow, graph_version
 from service.approvals import EXPIRE_SECONDS, ApprovalService
 from service.artifacts import ArtifactService
@@ -25,6 +22,7 @@ from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
 from service.hub import EventHub
 from service.ids import SystemClock, UuidIds
 from service.ledger import SqlActionLedger
+from service.parts import Parts, open_parts, sandbox_wishes
 from service.runs import RunRules, RunService
 from service.services import RunningDispatcher, Services
 from service.settings import Settings
@@ -40,13 +38,8 @@ from service.store import (
 from service.store.housekeeping import SqlRunKeeper
 from service.store.watch import SqlRunWatch
 from service.workspaces import RunFolders
-from tools.gates import Gates, make_gates
-from tools.knowledge import Knowledge
-from tools.registry import Toolbox, build_toolbox
-from tools.sandbox.choice import SandboxWishes, open_sandbox
+from tools.sandbox.choice import open_sandbox
 from tools.sandbox.hardening import refuse_inspection
-from tools.tavily import TavilySearch
-from tools.web import WebSearch
 
 if TYPE_CHECKING:
     from service.dispatch.segments import SegmentQueue
@@ -63,60 +56,6 @@ def product_version() -> str:
         return version("signalbox")
     except PackageNotFoundError:
         return "0.1.0+source"
-
-
-def sandbox_wishes(settings: Settings) -> SandboxWishes:
-    """Return what the settings say about running programs."""
-    return SandboxWishes(
-        choice=settings.sandbox,
-        python=settings.sandbox_python,
-        socket=settings.sandbox_socket,
-        data=settings.data_dir.resolve(),
-    )
-
-
-def open_toolbox(settings: Settings, sandbox: Sandbox) -> Toolbox:
-    """Return the tools; programs run in `sandbox`."""
-    knowledge = Knowledge(settings.data_dir.resolve() / "knowledge.db", settings.knowledge_dir)
-    key = settings.tavily_api_key
-    tavily = TavilySearch(
-        key=key.get_secret_value() if key else None,
-        keyless=settings.search_keyless,
-        base_url=settings.tavily_base_url,
-    )
-    return build_toolbox(
-        knowledge=knowledge,
-        sandbox=sandbox,
-        search=WebSearch(knowledge, tavily),
-        http_allow=settings.http_allow,
-        output_dir=settings.output_dir.resolve() if settings.output_dir else None,
-    )
-
-
-def open_gates(settings: Settings, toolbox: Toolbox) -> Gates:
-    """Return the policy table; raises `ConfigurationError` where a rule of it cannot be used."""
-    return make_gates(settings.gates, toolbox)
-
-
-def open_team(settings: Settings, toolbox: Toolbox) -> Team:
-    """Return the agents; raises `ConfigurationError` where one cannot be used."""
-    return find_team(settings.agents, tool_names=toolbox.names)
-
-
-def open_gateway(settings: Settings, team: Team) -> ModelGateway:
-    """Return the model gateway with its clients built."""
-    key = settings.openai_api_key
-    return ModelGateway(
-        ModelSettings(
-            tiers=settings.tiers,
-            variables=settings.tier_variables,
-            timeout_seconds=settings.model_timeout,
-            max_output_tokens=settings.model_max_output,
-            openai_api_key=key.get_secret_value() if key else None,
-            openai_base_url=settings.openai_base_url,
-        ),
-        team.routable,
-    )
 
 
 def uses_queue(settings: Settings) -> bool:
@@ -147,7 +86,7 @@ async def open_services(
         if warm and executes:
             loading = asyncio.create_task(sandbox.load(), name="load the sandbox")
             stack.push_async_callback(_give_up, loading)
-        parts = _open_parts(settings, sandbox, stack)
+        parts = open_parts(settings, sandbox, stack)
         toolbox, gates, team, gateway = parts
         queue = _make_queue(settings, gateway.engine) if uses_queue(settings) else None
         store = await stack.enter_async_context(_open_store(settings, queue))
@@ -209,17 +148,8 @@ def _folders(settings: Settings) -> RunFolders:
     return RunFolders.below(settings.data_dir)
 
 
-class _Parts(NamedTuple):
-    """What runs are made of."""
-
-    toolbox: Toolbox
-    gates: Gates
-    team: Team
-    gateway: ModelGateway
-
-
 def _make_approvals(
-    store: SqlRunStore, *, hub: EventHub, dispatcher: Dispatcher, clock: Clock, parts: _Parts
+    store: SqlRunStore, *, hub: EventHub, dispatcher: Dispatcher, clock: Clock, parts: Parts
 ) -> ApprovalService:
     return ApprovalService(
         store=store.approvals,
@@ -237,15 +167,6 @@ async def _give_up(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _open_parts(settings: Settings, sandbox: Sandbox, stack: AsyncExitStack) -> _Parts:
-    toolbox = open_toolbox(settings, sandbox)
-    stack.push_async_callback(toolbox.aclose)
-    team = open_team(settings, toolbox)
-    gateway = open_gateway(settings, team)
-    stack.push_async_callback(gateway.aclose)
-    return _Parts(toolbox, open_gates(settings, toolbox), team, gateway)
-
-
 def _make_executor(
     settings: Settings,
     store: SqlRunStore,
@@ -253,7 +174,7 @@ def _make_executor(
     hub: EventHub,
     clock: Clock,
     checkpoints: Checkpoints,
-    parts: _Parts,
+    parts: Parts,
 ) -> Executor:
     workflow = build_workflow(
         team=parts.team,

@@ -71,7 +71,7 @@ def load_evidence(
         if page is not None:
             pages[citation["number"]] = page
     return Evidence(
-        outputs=[*outputs, *pages.values()],
+        outputs=outputs,
         programs=programs,
         given=given,
         results="\n\n".join(results),

@@ -14,7 +14,7 @@ from domain.agent import AgentSpec, Assignment
 from domain.approval import PausedWork
 from domain.errors import ConfigurationError, RunFailedError
 from domain.run import RunContext
-from service.bootstrap import (
+from service.parts import (
     open_gates,
     open_gateway,
     open_team,

@@ -11,12 +11,12 @@ from typing import Literal
 from domain.agent import TIERS
 from domain.errors import ConfigurationError, DatabaseInUseError
 from domain.sandbox import SandboxState
-from service.bootstrap import (
+from service.bootstrap import product_version
+from service.parts import (
     open_gates,
     open_gateway,
     open_team,
     open_toolbox,
-    product_version,
     sandbox_wishes,
 )
 from service.settings import Settings, unknown_variables

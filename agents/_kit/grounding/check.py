@@ -21,8 +21,9 @@ Kind = Literal["number", "quote", "citation", "url"]
 MAX_FAULTS: Final = 20
 MAX_ANSWER_CHARS: Final = 100_000
 """Of a longer answer, the rest is not looked at."""
-MAX_EVIDENCE_CHARS: Final = 5_000_000
-"""Of the evidence together; later texts are cut to what is left."""
+MAX_EVIDENCE_CHARS: Final = 1_000_000
+"""Of the evidence together; later texts are cut to what is left. More than agents read in most runs, and
+what is read holds everybody else up."""
 MAX_FAULT_CHARS: Final = 300
 
 _NOT_COMPUTED: Final = (
@@ -62,7 +63,7 @@ class Evidence:
         cited = [f"{one['title']}\n{one['source']}\n{one['snippet']}" for one in self.citations]
         left = MAX_EVIDENCE_CHARS
         texts: dict[str, None] = {}
-        for text in (self.given, self.results, *cited, *self.pages.values(), *self.outputs):
+        for text in (self.given, self.results, *cited, *self.outputs, *self.pages.values()):
             if text and text not in texts:
                 texts[text[:left]] = None
                 left -= len(text)

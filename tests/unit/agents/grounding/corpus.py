@@ -135,6 +135,7 @@ def _searches() -> Iterator[Case]:
             f"[{c['number']}] {c['title']} — {c['source']}\n{c['snippet']}" for c in citations
         )
         answer = report_hits(listed, f"{query} {hits[0][2][:60]}")
+        assert answer is not None
         answer = re.sub(r"^> (.*?)( …)?( \[\d+\])$", r"> ⟪\1⟫\2\3", answer, flags=re.MULTILINE)
         evidence = Evidence(
             outputs=[listed],
