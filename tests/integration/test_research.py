@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -15,9 +13,9 @@ from tests.fakes.model_script import ModelRequest, Reply, Rule, When, message_te
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
 from tests.fakes.search_server import SEARCH, FakeWeb, html, pdf, result
+from tests.integration.checking import judge, routes
 from tests.integration.conftest import Start
 from tests.integration.team_script import decisions
-from tools.sources import read_text
 
 CANARY: Final = "canary-4711-secret"
 TASK: Final = f"When was the Fastnet tower built? The code word {CANARY} stays between us."
@@ -65,19 +63,18 @@ def calls(*given: tuple[str, dict[str, Any]]) -> Callable[[list[str]], Reply]:
     return lambda _: Reply.calls(*given)
 
 
-async def kept(folder: Path, run: dict[str, Any]) -> list[str]:
+async def kept(product: Product, run: dict[str, Any]) -> list[str]:
     """Return the kept text of each of an answer's sources."""
-    place = folder / "data" / "sources" / "default" / run["id"]
-    texts = [
-        await asyncio.to_thread(read_text, place, one["sha256"])
-        for one in run["result"]["citations"]
-    ]
-    assert None not in texts, (texts, await asyncio.to_thread(lambda: list(place.glob("*"))))
-    return [str(text) for text in texts]
+    texts = []
+    for one in run["result"]["citations"]:
+        answer = await product.client.get(f"/v1/runs/{run['id']}/sources/{one['sha256']}")
+        assert answer.status_code == 200, (one, answer.text)
+        texts.append(answer.text)
+    return texts
 
 
 async def test_every_source_of_an_answer_is_one_that_was_read_and_is_kept(
-    product: Product, models: FakeModelServer, web: FakeWeb, tmp_path: Path
+    product: Product, models: FakeModelServer, web: FakeWeb
 ) -> None:
     body = f"<p>{'The tower was completed in 1904. ' * 9}[1] Not a source.</p><a href='/plan.pdf'>P</a>"
     page = web.page("/fastnet", html("Fastnet", body))
@@ -102,13 +99,46 @@ async def test_every_source_of_an_answer_is_one_that_was_read_and_is_kept(
         (3, "lighthouse.md"),
     ]
     assert run["result"]["output"] == "Built in 1904 [1], 54 m [2]; granite [3]."
-    texts = await kept(tmp_path, run)
+    texts = await kept(product, run)
     assert "completed in 1904" in texts[0]
     assert "54 metres" in texts[1]
     assert "Cornish granite" in texts[2]
     assert web.opened == ["/fastnet", "/plan.pdf"]
     (search,) = web.searches
     assert (search.query, search.keyless, search.key) == ("Fastnet tower", True, None)
+
+
+async def test_a_quote_that_the_page_does_not_have_is_sent_back(
+    product: Product, models: FakeModelServer, web: FakeWeb
+) -> None:
+    words = "The tower was completed in 1904 by men who never saw it lit."
+    page = web.page("/fastnet", html("Fastnet", f"<p>{words} {'It stands on a rock. ' * 12}</p>"))
+    web.found(result("Fastnet", page, "A lighthouse."))
+    false = 'A page says: "completed in 1904 by men who often saw it lit" [2].'
+    true = 'A page says: "completed in 1904 by men who never saw it lit" [2].'
+
+    def reply(request: ModelRequest) -> Reply:
+        turn: int = sum(m["role"] == "assistant" for m in request.body["messages"])
+        found, opened = ("web_search", {"query": "Fastnet"}), ("fetch_url", {"url": page})
+        mended = "does not hold" in request.user
+        return [Reply.calls(found), Reply.calls(opened), Reply(text=true if mended else false)][
+            turn
+        ]
+
+    models.add(
+        judge({}),
+        routes([("researcher", ASSIGNMENT)]),
+        Rule(when=When(schema=False, user=f"<assignment>\n{ASSIGNMENT}"), reply=reply),
+    )
+    run = await product.finished(TASK, validation="on")
+    assert (run["status"], run["rounds"]) == ("completed", 2)
+    assert "never saw it lit" in run["result"]["output"]
+    [first, _] = [
+        each["data"]
+        for each in await product.events(run["id"])
+        if each["type"] == "validation.completed"
+    ]
+    assert "often saw it lit" in str(first["reasons"])
 
 
 async def test_an_obedient_model_cannot_carry_a_secret_to_an_address_that_a_page_names(
