@@ -137,3 +137,5 @@ class AgentOutcome(TypedDict):
     tier: Tier
     evidence: NotRequired[list[EvidenceRef]]
     """What its tools answered; not there in results of older versions."""
+    opaque: NotRequired[bool]
+    """It is of a graph from outside that shows no tool calls: nobody can tell what it rests on."""

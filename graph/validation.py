@@ -37,13 +37,18 @@ REASON_CHARS: Final = 800
 NOT_KEPT: Final = "what its tools answered is no longer there, so its figures, quotes and sources were not checked"
 
 
+OPAQUE: Final = "it is a graph from outside that shows no tool calls, so its figures, quotes and sources were not checked"
+
+
 class _Found(NamedTuple):
     """What shows without a model."""
 
     faults: list[PlacedFault]
     disputes: Disputes
     missing: list[Missing]
-    """What could not be checked."""
+    """What could not be checked that should have been."""
+    notes: list[str]
+    """What is never checked by rule, and why."""
 
 
 class ValidatorNode:
@@ -141,7 +146,11 @@ def _look(state: State, outcomes: Sequence[AgentOutcome], context: RunContext) -
     files = [f"{file['name']} ({file['size']} bytes)" for file in context.files]
     given = "\n\n".join([state["task"], context.earlier, *files])
     faulty = sent_back(state.get("checks", []))
+    notes: list[str] = []
     for outcome in outcomes:
+        if outcome.get("opaque"):
+            notes.append(f"{outcome['agent']}: {OPAQUE}")
+            continue
         others = [
             other["output"]
             for other in outcomes
@@ -162,7 +171,7 @@ def _look(state: State, outcomes: Sequence[AgentOutcome], context: RunContext) -
             )
             for fault in find_faults(outcome["agent"], outcome["output"], evidence)
         ]
-    return _Found(faults, find_disputes(outcomes), missing)
+    return _Found(faults, find_disputes(outcomes), missing, notes)
 
 
 def _number(state: State) -> int:
@@ -181,7 +190,7 @@ def _record(
         reasons += judgement.reasons
         faults += [] if judgement.verdict == "accept" else _fixes(judgement, outcomes)
         verdict = "revise" if open_ else judgement.verdict
-    reasons += [describe(dispute) for dispute in open_]
+    reasons += [*(describe(dispute) for dispute in open_), *found.notes]
     return CheckRecord(
         number=_number(state),
         round=state.get("round", 0),

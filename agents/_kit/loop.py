@@ -343,17 +343,19 @@ class AgentLoop:
         output = answers[-1].text.strip()
         if finish_reason(answers[-1]) in {"length", "max_tokens"}:
             output += f"\n\n[cut off at the limit of {self._gateway.max_output_tokens} tokens]"
+        outside = self.spec.graph is not None
         return AgentOutcome(
             **work.assignment,
             status="completed",
             output=output,
             error=None,
             citations=read_citations(messages, output),
-            turns=read_turns(work, messages, foreign=bool(self.spec.graph)),
+            turns=read_turns(work, messages, foreign=outside),
             usage=add_tokens(answers, fallback_model=self._gateway.name(self.spec.tier)),
             model=self._gateway.name(self.spec.tier),
             tier=self.spec.tier,
             evidence=read_evidence(messages),
+            opaque=outside and not any(isinstance(m, ToolMessage) for m in messages),
         )
 
 

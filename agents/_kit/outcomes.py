@@ -102,6 +102,7 @@ def failed_outcome(
         turns=[],
         usage=nothing,
         evidence=[],
+        opaque=False,
         model=model,
         tier=spec.tier,
     )

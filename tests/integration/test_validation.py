@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,25 @@ from tests.integration.conftest import Start
 from tests.integration.problem_checks import assert_problem
 
 VALIDATION = "on"
+
+ACME = """
+from langchain_core.messages import AIMessage
+from langgraph.graph import END, START, MessagesState, StateGraph
+
+from domain.agent import AgentSpec
+
+
+async def count(state: MessagesState):
+    return {"messages": [AIMessage("There are 4711.")]}
+
+
+graph = StateGraph(MessagesState)
+graph.add_node("count", count)
+graph.add_edge(START, "count")
+graph.add_edge("count", END)
+
+AGENT = AgentSpec(name="acme", description="Counts.", graph=graph.compile())
+"""
 
 TASK = "What is the total of the ledger?"
 ASK = [("analyst", "Read the total")]
@@ -261,3 +281,19 @@ async def test_what_an_agent_read_stays_to_be_looked_at(
     for wrong in ("0" * 64, "..%2f..%2fetc%2fpasswd", sha256.upper()):
         gone = await modelled.client.get(f"/v1/runs/{run['id']}/sources/{wrong}")
         assert_problem(gone, "not-found")
+
+
+async def test_a_graph_from_outside_that_shows_no_tools_is_not_accused(
+    start: Start, models: FakeModelServer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "acme.py").write_text(ACME)
+    models.add(routes([("acme", "Count")]), judge({"reasons": ["It is what was asked."]}))
+    async with start(models=models, validation="on", agents=str(folder)) as product:
+        run = await product.finished("How many are there?")
+    assert (run["status"], run["result"]["output"]) == ("completed", "There are 4711.")
+    asked, note = run["result"]["validation"]["reasons"]
+    assert asked == "It is what was asked."
+    assert note.startswith("acme: it is a graph from outside that shows no tool calls")
+    assert run["degraded"] == []
