@@ -37,7 +37,10 @@ REASON_CHARS: Final = 800
 NOT_KEPT: Final = "what its tools answered is no longer there, so its figures, quotes and sources were not checked"
 
 
-OPAQUE: Final = "it is a graph from outside that shows no tool calls, so its figures, quotes and sources were not checked"
+OPAQUE: Final = (
+    "it is a graph from outside that shows no tool calls, so its figures, quotes and sources were "
+    "not checked"
+)
 
 
 class _Found(NamedTuple):
