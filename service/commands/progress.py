@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 SHOWN_ARGS: Final = 100
@@ -85,27 +86,43 @@ class Progress:
 
 def _describe(type_: str, data: dict[str, Any]) -> str:
     """Return the sentence for an event; empty for one that says nothing to a person."""
-    if type_ == "supervisor.decision":
-        names = ", ".join(a["agent"] for a in data["assignments"])
-        return f"-> {names or 'finish'}: {data['reason']}"
-    if type_ == "agent.started":
-        return f"works on: {_short(data['task'])}"
-    if type_ == "tool.started":
-        return f"calls {data['tool']}({_short(json.dumps(data['args'], ensure_ascii=False))})"
-    if type_ == "tool.completed":
-        return f"{data['tool']} answered in {data['duration_ms']} ms"
-    if type_ in {"tool.failed", "agent.failed"}:
-        return f"{data.get('tool', 'failed')}: {_short(data['detail'])}"
-    if type_ == "run.requires_action":
-        return "waits for a decision"
-    if type_ in {"approval.resolved", "approval.expired"}:
-        decision = data["approval"]["decision"]
-        return f"decided: {decision['type']}" if decision else "nobody decided in time"
-    if type_ == "action.in_doubt":
-        return f"in doubt: {data['action']['tool']}: {_short(data['detail'])}"
-    if type_ == "agent.retrying":
-        return f"tries again in {data['delay_seconds']:g} s: {data['reason']}"
-    return "done" if type_ == "agent.completed" else ""
+    describe = _SENTENCES.get(type_)
+    return describe(data) if describe else ""
+
+
+def _decision(data: dict[str, Any]) -> str:
+    names = ", ".join(a["agent"] for a in data["assignments"])
+    return f"-> {names or 'finish'}: {data['reason']}"
+
+
+def _tool_call(data: dict[str, Any]) -> str:
+    return f"calls {data['tool']}({_short(json.dumps(data['args'], ensure_ascii=False))})"
+
+
+def _failure(data: dict[str, Any]) -> str:
+    return f"{data.get('tool', 'failed')}: {_short(data['detail'])}"
+
+
+def _decided(data: dict[str, Any]) -> str:
+    decision = data["approval"]["decision"]
+    return f"decided: {decision['type']}" if decision else "nobody decided in time"
+
+
+_SENTENCES: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
+    "supervisor.decision": _decision,
+    "agent.started": lambda data: f"works on: {_short(data['task'])}",
+    "agent.completed": lambda _: "done",
+    "agent.failed": _failure,
+    "agent.retrying": lambda d: f"tries again in {d['delay_seconds']:g} s: {d['reason']}",
+    "tool.started": _tool_call,
+    "tool.completed": lambda data: f"{data['tool']} answered in {data['duration_ms']} ms",
+    "tool.failed": _failure,
+    "validation.completed": lambda d: _short(": ".join([d["verdict"], *d["reasons"][:1]])),
+    "run.requires_action": lambda _: "waits for a decision",
+    "approval.resolved": _decided,
+    "approval.expired": _decided,
+    "action.in_doubt": lambda d: f"in doubt: {d['action']['tool']}: {_short(d['detail'])}",
+}
 
 
 def _plain(text: str) -> str:
