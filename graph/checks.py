@@ -127,7 +127,9 @@ def mend(check: CheckRecord, outcomes: Sequence[AgentOutcome], specs: Sequence[A
 def _third(found: Disagreement, specs: Sequence[AgentSpec]) -> str:
     """Return who looks at a contradiction: somebody who has no part in it, if there is anybody."""
     names = [spec.name for spec in specs]
-    return next((name for name in names if name not in found["agents"]), names[0])
+    # A result may be called "coder#2 in round 1".
+    concerned = {label.partition(" ")[0].partition("#")[0] for label in found["agents"]}
+    return next((name for name in names if name not in concerned), names[0])
 
 
 def describe(found: Disagreement) -> str:

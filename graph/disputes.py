@@ -30,10 +30,16 @@ class Disputes(NamedTuple):
 def find_disputes(outcomes: Sequence[AgentOutcome]) -> Disputes:
     """Return which results contradict each other by their figures.
 
-    Where two agree against a third, the third has lost.
+    Where two agree against a third, the third has lost. What an agent says in its last round counts: it may
+    know better by then, and does not contradict itself.
     """
-    by_key = {f"{o['round']}|{o['path']}": o for o in outcomes}
-    found = find_disagreements([(key, o["output"]) for key, o in by_key.items()])
+    last = {o["agent"]: o["round"] for o in sorted(outcomes, key=lambda o: o["round"])}
+    by_key = {f"{o['round']}|{o['path']}": o for o in outcomes if o["round"] == last[o["agent"]]}
+    found = [
+        pair
+        for pair in find_disagreements([(key, o["output"]) for key, o in by_key.items()])
+        if len({by_key[key]["agent"] for key in pair["agents"]}) > 1
+    ]
     open_: list[Disagreement] = []
     outvoted: list[PlacedFault] = []
     for about in dict.fromkeys(each["about"] for each in found):

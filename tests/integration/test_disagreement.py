@@ -149,3 +149,19 @@ async def test_the_question_waits_through_a_restart(
         events = await product.events(run_id)
         assert [e["seq"] for e in events] == list(range(1, len(events) + 1))
         assert [e["type"] for e in events].count("validation.completed") == 2
+
+
+async def test_an_agent_that_knows_better_later_does_not_contradict_itself(
+    modelled: Product, models: FakeModelServer
+) -> None:
+    models.add(
+        routes(BOTH[:1], [("analyst", "Look again")]),
+        works("Add it up", "The ledger total is 212 EUR."),
+        works("Look again", "The ledger total is 48170 EUR."),
+        judge({}),
+        composes("The ledger total is 48170 EUR."),
+    )
+    run = await modelled.ended(await begin(modelled))
+    assert (run["status"], run["rounds"]) == ("completed", 2)
+    assert run["result"]["validation"]["checks"] == 1
+    assert run["result"]["validation"]["disagreements"] == []
