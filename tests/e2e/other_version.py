@@ -44,7 +44,7 @@ OTHER_SCHEMA: Final[Change] = (
 """The argument of `run_python` is called `program`."""
 
 TOOL_GONE: Final[Change] = (
-    Edit("agents/analyst.py", 'tools=("run_python", "read_file",', 'tools=("read_file",'),
+    Edit("agents/analyst.py", 'tools=("run_python", "describe_table",', 'tools=("describe_table",'),
 )
 """The analyst has no `run_python`."""
 

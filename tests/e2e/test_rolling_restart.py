@@ -78,14 +78,18 @@ EXPANDED: Change = (
 )
 """A run has a mood, which may be empty, and there is a table of moods."""
 
-MIGRATION: Final = '''\
+VERSIONS: Final = "service/store/migrations/versions"
+HEAD: Final = max(path.name[:4] for path in (ROOT / VERSIONS).glob("0*.py"))
+NEXT: Final = f"{int(HEAD) + 1:04}"
+
+MIGRATION: Final = f'''\
 """Moods."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "{NEXT}"
+down_revision = "{HEAD}"
 branch_labels = None
 depends_on = None
 
@@ -324,7 +328,7 @@ def other(tmp_path: Path) -> Version:
 def expanded(tmp_path: Path) -> Version:
     """Return a version that needs a column and a table more, with the migration that makes them."""
     root = write_version(tmp_path / "expanded", EXPANDED)
-    (root / "service/store/migrations/versions/0006_moods.py").write_text(MIGRATION)
+    (root / VERSIONS / f"{NEXT}_moods.py").write_text(MIGRATION)
     return Version(root)
 
 
@@ -606,7 +610,7 @@ def test_processes_of_two_versions_share_tables_that_were_expanded(
             assert "run `signalbox db upgrade`" in fleet.begin(expanded, *command).refused()
         upgrading = fleet.begin(expanded, "db", "upgrade")
         assert upgrading.ended() == 0, upgrading.stderr
-        assert "runs: 0005 upgraded to 0006" in upgrading.stdout
+        assert f"runs: {HEAD} upgraded to {NEXT}" in upgrading.stdout
         before[0].release()
 
         late = fleet.work(this)
