@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -135,6 +136,16 @@ async def test_what_a_model_rejects_is_given_as_what_it_is(
     assert (run["status"], run["rounds"]) == ("incomplete", 1)
     assert run["degraded"] == [{"agent": "validator", "reason": "That is another ledger."}]
     assert "- validator: That is another ledger." in run["result"]["output"]
+
+
+async def test_half_a_surrogate_pair_in_a_judgement_breaks_nothing(
+    modelled: Product, models: FakeModelServer
+) -> None:
+    said = json.dumps(verdict("reject", reasons=["Wrong \ud800 ledger."]))
+    models.add(routes(ASK), works("Read the total", "It is 48170 EUR."), judge(Reply(text=said)))
+    run = await checked(modelled)
+    assert (run["status"], run["stop_reason"]) == ("incomplete", "no_progress")
+    assert run["degraded"] == [{"agent": "validator", "reason": "Wrong ? ledger."}]
 
 
 @pytest.mark.parametrize(
