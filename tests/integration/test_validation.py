@@ -138,6 +138,32 @@ async def test_what_a_model_rejects_is_given_as_what_it_is(
     assert "- validator: That is another ledger." in run["result"]["output"]
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"criteria": [{"criterion": "Names the year", "met": False, "why": "None is there."}]},
+         "Names the year: None is there."),
+        ({"reasons": ["", " "]}, "it gave no reason"),
+        ({"fixes": [{"agent": "nobody", "fix": "Mend it."}]}, "it gave no reason"),
+    ],
+    ids=["criteria", "blank", "unknown agent"],
+)  # fmt: skip
+async def test_no_answer_is_rejected_without_a_word(
+    modelled: Product, models: FakeModelServer, said: dict[str, Any], told: str
+) -> None:
+    models.add(
+        routes(ASK),
+        works("Read the total", "It is 48170 EUR."),
+        judge({"verdict": "reject", **said}),
+    )
+    run = await checked(modelled)
+    assert (run["status"], run["stop_reason"]) == ("incomplete", "no_progress")
+    [flaw] = run["degraded"]
+    assert flaw["agent"] == "validator"
+    assert told in flaw["reason"]
+    assert told in run["result"]["output"]
+
+
 async def test_half_a_surrogate_pair_in_a_judgement_breaks_nothing(
     modelled: Product, models: FakeModelServer
 ) -> None:
