@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from agents._kit.grounding.disagreement import find_disagreements
+from agents._kit.grounding.disagreement import MAX_STATEMENT_CHARS, find_disagreements
 from agents._kit.prompts import head_and_tail
 from agents._kit.verdict import Judgement
 from domain.agent import AgentOutcome
@@ -15,6 +15,9 @@ from tools.decisions import answer_schema
 
 SHOWN_CHARS: Final = 1_500
 """How much of each result a person reads in the question."""
+
+ABOUT_CHARS: Final = 200
+"""How much is kept of what a model says a contradiction is about."""
 
 MAX_SHOWN: Final = 4
 """Results that are put side by side."""
@@ -50,9 +53,14 @@ def read_disputes(judgement: Judgement, outcomes: Sequence[AgentOutcome]) -> lis
     """Return the contradictions that a model names, as far as they are between results."""
     agents = {outcome["agent"] for outcome in outcomes}
     return [
-        Disagreement(agents=each.agents, about=each.about, statements=each.statements)
+        Disagreement(
+            agents=each.agents,
+            about=each.about[:ABOUT_CHARS],
+            statements=[said[:MAX_STATEMENT_CHARS] for said in each.statements],
+        )
         for each in judgement.disagreements
         if len(each.agents) > 1
+        and len(set(each.agents)) == len(each.agents)
         and agents.issuperset(each.agents)
         and len(each.agents) == len(each.statements)
     ]

@@ -174,6 +174,28 @@ async def test_half_a_surrogate_pair_in_a_judgement_breaks_nothing(
     assert run["degraded"] == [{"agent": "validator", "reason": "Wrong ? ledger."}]
 
 
+async def test_what_a_model_calls_a_contradiction_is_bounded_and_of_two_agents(
+    modelled: Product, models: FakeModelServer
+) -> None:
+    both = [("analyst", "Read the total"), ("coder", "Count the invoices")]
+    long = "x" * 9_000
+    alone = {"agents": ["analyst", "analyst"], "about": "itself", "statements": ["a", "b"]}
+    two = {"agents": ["analyst", "coder"], "about": long, "statements": [long, long]}
+    models.add(
+        routes(both),
+        works("Read the total", "It is 48170 EUR."),
+        works("Count the invoices", "There are 212 invoices."),
+        works("analyst and coder contradict", "I cannot tell.", reads=False),
+        judge(verdict(disagreements=[alone, two])),
+        composes("48170 EUR, 212 invoices."),
+    )
+    run = await checked(modelled, approvals={"mode": "never"})
+    [named] = run["result"]["validation"]["disagreements"]
+    assert named["agents"] == ["analyst", "coder"]
+    assert len(named["about"]) == 200
+    assert {len(said) for said in named["statements"]} == {300}
+
+
 @pytest.mark.parametrize(
     "bad",
     [Reply(text="Looks good to me."), Reply.error(401, message="no key")],
