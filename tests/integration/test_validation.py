@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.model_script import Reply
+from tests.fakes.model_script import Reply, Rule, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Event, Product
 from tests.integration.checking import (
@@ -231,6 +231,33 @@ async def test_a_composed_answer_says_nothing_that_no_result_says(
     assert [f["data"]["text"] for f in frames if f["type"] == "message.completed"][-1] == (
         "48170 EUR in 212 invoices."
     )
+
+
+async def test_a_composed_answer_may_say_why_an_agent_failed(
+    modelled: Product, models: FakeModelServer
+) -> None:
+    three = [
+        ("analyst", "Read the total"),
+        ("coder", "Count the invoices"),
+        ("researcher", "Look up"),
+    ]
+    down = Rule(
+        when=When(schema=False, user="<assignment>\nLook up"),
+        reply=Reply.error(401, message="no key"),
+    )
+    said = (
+        f"48170 EUR, 212 invoices in a file of {len(LEDGER)} bytes; the search ended with HTTP 401."
+    )
+    models.add(
+        routes(three),
+        works("Read the total", "It is 48170 EUR."),
+        works("Count the invoices", "There are 212 invoices."),
+        down,
+        judge({}),
+        composes(said),
+    )
+    run = await checked(modelled)
+    assert run["result"]["output"].startswith(said), run["result"]["output"]
 
 
 async def test_a_composer_that_insists_is_left_out(
