@@ -43,7 +43,9 @@ _RANK: Final = re.compile(r"^[ \t]*\|[ \t]*(\d{1,3})[ \t]*\|", re.MULTILINE)
 _ROUGHLY: Final = re.compile(
     r"(?:about|around|roughly|approx(?:imately|\.)?|some|nearly|almost|circa|close to|up to|at least"
     r"|at most|(?:more|less|fewer|greater|higher|lower) than|over|under|above|below|just short of|or so"
-    r"|well over|an estimated|in the region of|[~≈])[ \u00a0]?[-$€£¥]?$",
+    r"|well over|an estimated|in the region of|[~≈]"
+    r"|\b(?:etwa|rund|circa|ca\.|ungefähr|knapp|environ|près de|quasi|cerca de|unos|unas|aproximadamente))"
+    r"[ \u00a0]?[-$€£¥]?$",
     re.IGNORECASE,
 )
 _LOWER_BOUND: Final = re.compile(
@@ -242,7 +244,7 @@ def _allowed(numeral: Numeral, prose: str) -> list[Reading]:
     upper = _UPPER_BOUND.search(before)
     allowed = []
     for value, step in numeral.readings:
-        if numeral.digits.replace(",", "").isdigit() and not numeral.scaled and not value % 10:
+        if step == 1 and not numeral.scaled and value and not value % 10:
             zeros = len(str(int(value))) - len(str(int(value)).rstrip("0"))
             rough = max(step, min(Decimal(1).scaleb(zeros), value / 5))
         else:
