@@ -248,7 +248,10 @@ def _unfounded(
     text: str, state: State, context: RunContext, accepted: Sequence[AgentOutcome]
 ) -> list[Fault]:
     """Return what an answer says that no result says. Blocks for as long as it reads."""
-    given = "\n\n".join((state["task"], context.earlier, state.get("settled", "")))
+    # All that stands in the prompt: an answer may name what failed, and how large a file is.
+    failed = [o["error"]["detail"] for o in state.get("outcomes", []) if o["error"]]
+    files = [f"{file['name']} ({file['size']} bytes)" for file in context.files]
+    given = "\n\n".join((state["task"], context.earlier, state.get("settled", ""), *failed, *files))
     evidence = Evidence(
         outputs=[],
         given=given,

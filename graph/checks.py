@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from agents._kit.prompts import head_and_tail
@@ -48,14 +48,9 @@ def wants_check(mode: Validation, task: str, outcomes: Iterable[AgentOutcome]) -
 
 def standing(outcomes: Sequence[AgentOutcome], checks: Sequence[CheckRecord]) -> list[AgentOutcome]:
     """Return the outcomes without those that were outvoted, or sent back and made anew since."""
-    faulty = sent_back(checks)
     outvoted = {place_of(lost) for check in checks for lost in check["outvoted"]}
-    return [
-        outcome
-        for outcome in outcomes
-        if place_of(outcome) not in outvoted
-        and (place_of(outcome) not in faulty or not _made_anew(outcome, outcomes))
-    ]
+    gone = outvoted | _made_anew(outcomes, sent_back(checks))
+    return [outcome for outcome in outcomes if place_of(outcome) not in gone]
 
 
 def sent_back(checks: Iterable[CheckRecord]) -> set[Place]:
@@ -74,13 +69,21 @@ def material(state: State, agent: str) -> list[AgentOutcome]:
     ]
 
 
-def _made_anew(outcome: AgentOutcome, outcomes: Iterable[AgentOutcome]) -> bool:
-    return any(
-        later["agent"] == outcome["agent"]
-        and later["round"] > outcome["round"]
-        and later["status"] == "completed"
-        for later in outcomes
-    )
+def _made_anew(outcomes: Sequence[AgentOutcome], faulty: Collection[Place]) -> set[Place]:
+    """Return which of the faulty results their agents have replaced: each later result takes one's place."""
+    replaced: set[Place] = set()
+    for later in sorted(outcomes, key=lambda o: o["round"]):
+        before = [
+            place_of(outcome)
+            for outcome in outcomes
+            if outcome["agent"] == later["agent"]
+            and outcome["round"] < later["round"]
+            and place_of(outcome) in faulty
+            and place_of(outcome) not in replaced
+        ]
+        if before and later["status"] == "completed":
+            replaced.add(before[0])
+    return replaced
 
 
 def owed(checks: Sequence[CheckRecord], round_: int) -> CheckRecord | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from agents._kit.grounding.disagreement import find_disagreements
+from agents._kit.grounding.disagreement import MAX_STATEMENT_CHARS, find_disagreements
 from agents._kit.prompts import head_and_tail
 from agents._kit.verdict import Judgement
 from domain.agent import AgentOutcome
@@ -15,6 +15,9 @@ from tools.decisions import answer_schema
 
 SHOWN_CHARS: Final = 1_500
 """How much of each result a person reads in the question."""
+
+ABOUT_CHARS: Final = 200
+"""How much is kept of what a model says a contradiction is about."""
 
 MAX_SHOWN: Final = 4
 """Results that are put side by side."""
@@ -30,15 +33,23 @@ class Disputes(NamedTuple):
 def find_disputes(outcomes: Sequence[AgentOutcome]) -> Disputes:
     """Return which results contradict each other by their figures.
 
-    Where two agree against a third, the third has lost. What an agent says in its last round counts: it may
-    know better by then, and does not contradict itself.
+    Where two agree against a third, the third has lost. An agent that says otherwise later has changed its
+    mind: about that, what it said before does not count.
     """
-    last = {o["agent"]: o["round"] for o in sorted(outcomes, key=lambda o: o["round"])}
-    by_key = {f"{o['round']}|{o['path']}": o for o in outcomes if o["round"] == last[o["agent"]]}
+    by_key = {f"{o['round']}|{o['path']}": o for o in outcomes}
+    said = find_disagreements([(key, o["output"]) for key, o in by_key.items()])
+    overruled = {
+        (key, pair["about"])
+        for pair in said
+        for key in pair["agents"]
+        if _of_one_agent(pair, by_key)
+        and by_key[key]["round"] < max(by_key[each]["round"] for each in pair["agents"])
+    }
     found = [
         pair
-        for pair in find_disagreements([(key, o["output"]) for key, o in by_key.items()])
-        if len({by_key[key]["agent"] for key in pair["agents"]}) > 1
+        for pair in said
+        if not _of_one_agent(pair, by_key)
+        and not any((key, pair["about"]) in overruled for key in pair["agents"])
     ]
     open_: list[Disagreement] = []
     outvoted: list[PlacedFault] = []
@@ -56,9 +67,14 @@ def read_disputes(judgement: Judgement, outcomes: Sequence[AgentOutcome]) -> lis
     """Return the contradictions that a model names, as far as they are between results."""
     agents = {outcome["agent"] for outcome in outcomes}
     return [
-        Disagreement(agents=each.agents, about=each.about, statements=each.statements)
+        Disagreement(
+            agents=each.agents,
+            about=each.about[:ABOUT_CHARS],
+            statements=[said[:MAX_STATEMENT_CHARS] for said in each.statements],
+        )
         for each in judgement.disagreements
         if len(each.agents) > 1
+        and len(set(each.agents)) == len(each.agents)
         and agents.issuperset(each.agents)
         and len(each.agents) == len(each.statements)
     ]
@@ -101,6 +117,10 @@ def label_of(outcome: AgentOutcome, outcomes: Sequence[AgentOutcome]) -> str:
     if sum(other["agent"] == outcome["agent"] for other in outcomes) == 1:
         return outcome["agent"]
     return f"{outcome['path']} in round {outcome['round']}"
+
+
+def _of_one_agent(pair: Disagreement, by_key: Mapping[str, AgentOutcome]) -> bool:
+    return len({by_key[key]["agent"] for key in pair["agents"]}) == 1
 
 
 def _named(pair: Disagreement, by_key: dict[str, AgentOutcome]) -> Disagreement:

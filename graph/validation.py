@@ -36,6 +36,10 @@ REASON_CHARS: Final = 800
 
 NOT_KEPT: Final = "what its tools answered is no longer there, so its figures, quotes and sources were not checked"
 
+NO_REASON: Final = (
+    "The model that checked the results does not hold them for an answer; it gave no reason."
+)
+
 
 OPAQUE: Final = (
     "it is a graph from outside that shows no tool calls, so its figures, quotes and sources were "
@@ -190,8 +194,9 @@ def _record(
     reasons = [f"{each['agent']}: {brief(each)}" for each in (*faults, *found.disputes.outvoted)]
     if judgement is not None:
         open_ += read_disputes(judgement, outcomes)
-        reasons += judgement.reasons
-        faults += [] if judgement.verdict == "accept" else _fixes(judgement, outcomes)
+        mended = [] if judgement.verdict == "accept" else _fixes(judgement, outcomes)
+        reasons += _reasons(judgement, mended)
+        faults += mended
         verdict = "revise" if open_ else judgement.verdict
     reasons += [*(describe(dispute) for dispute in open_), *found.notes]
     return CheckRecord(
@@ -240,6 +245,15 @@ def _go_on(
         round_=state.get("round", 0),
     )
     return check, {"question": question}, [Send(ASK, question)]
+
+
+def _reasons(judgement: Judgement, fixes: Sequence[PlacedFault]) -> list[str]:
+    """Return why a model judges as it does: whoever reads the answer is told, also where it did not say."""
+    said = [reason for reason in judgement.reasons if reason.strip()]
+    if said or fixes or judgement.verdict == "accept":
+        return said
+    unmet = [f"{each.criterion}: {each.why}" for each in judgement.criteria if not each.met]
+    return unmet or [NO_REASON]
 
 
 def _fixes(judgement: Judgement, outcomes: Sequence[AgentOutcome]) -> list[PlacedFault]:

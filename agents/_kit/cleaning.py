@@ -20,7 +20,7 @@ def clean_message(message: AIMessage) -> AIMessage:
     A provider can send half a surrogate pair or a bare `NaN`; the first write that met it would fail,
     and fail again at every new try.
     """
-    content = _clean(message.content)
+    content = clean_value(message.content)
     calls: list[ToolCall] = []
     for position, call in enumerate(message.tool_calls):
         # Providers repeat ids within a turn, or leave them out; a result has to find its call.
@@ -28,7 +28,7 @@ def clean_message(message: AIMessage) -> AIMessage:
         own, number = call["id"], position
         while not own or own in known:
             own, number = f"call-{number}", number + 1
-        calls.append({**call, "id": own, "args": _clean(call["args"])})
+        calls.append({**call, "id": own, "args": clean_value(call["args"])})
     if content == message.content and calls == message.tool_calls:
         return message
     return message.model_copy(update={"content": content, "tool_calls": calls})
@@ -36,7 +36,7 @@ def clean_message(message: AIMessage) -> AIMessage:
 
 def is_clean(value: Any) -> bool:  # noqa: ANN401 - any JSON value
     """Return whether a value can be stored as it is."""
-    return bool(_clean(value) == value)
+    return bool(clean_value(value) == value)
 
 
 def clean_text(text: str) -> str:
@@ -53,7 +53,8 @@ def plain_text(text: str) -> str:
     return clean_text(text).replace("\x00", "\ufffd")
 
 
-def _clean(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON value
+def clean_value(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a JSON value made storable, what is nested deeper than `DEEPEST` left out."""
     if depth > DEEPEST:
         return "nested too deep to show"
     if isinstance(value, str):
@@ -63,7 +64,7 @@ def _clean(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, int) and not -SAFE_INTEGER <= value < SAFE_INTEGER:
         return str(value) if value.bit_length() < 4096 else "a number too long to show"  # noqa: PLR2004 - what Python itself prints
     if isinstance(value, dict):
-        return {clean_text(str(name)): _clean(each, depth + 1) for name, each in value.items()}
+        return {clean_text(str(name)): clean_value(each, depth + 1) for name, each in value.items()}
     if isinstance(value, list):
-        return [_clean(each, depth + 1) for each in value]
+        return [clean_value(each, depth + 1) for each in value]
     return value

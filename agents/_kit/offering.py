@@ -11,7 +11,7 @@ _PUBLISH: Final = "publish_file"
 """Takes the place of the other where a run asks for it, so that nobody is offered more than five."""
 
 _ASKS: Final = re.compile(
-    r"\bpublish|\boutput\s+(?:folder|directory)\b|\b(?:hand|deliver)(?:s|ed|ing)?\b.{0,60}\b(?:over|files?)\b",
+    r"\bpublish(?:es|ing)?\b|\boutput\s+(?:folder|directory)\b|\b(?:hand|deliver)(?:s|ed|ing)?\b.{0,60}\b(?:over|files?)\b",
     re.IGNORECASE,
 )
 _SCAN_CHARS: Final = 8_000

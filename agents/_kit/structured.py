@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from langchain_core.messages import AIMessage
 
+from agents._kit.cleaning import clean_value
+
 MAX_CHARS: Final = 32_000
 """A longer answer is no decision, and would only cost time to look through."""
 
@@ -25,6 +27,7 @@ def json_in(message: AIMessage) -> Iterator[Any]:
     fenced = _FENCE.search(text)
     for source in (text, fenced[1] if fenced else ""):
         try:
-            yield json.loads(source)
+            # Escaped, half a surrogate pair is whole text to whatever looked at the message before.
+            yield clean_value(json.loads(source))
         except (ValueError, RecursionError):
             continue

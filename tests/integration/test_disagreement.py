@@ -54,6 +54,25 @@ async def test_a_third_look_that_agrees_with_one_settles_it(
     assert "analyst says: The ledger total is 48170" in told.user.partition("<check")[2]
 
 
+async def test_one_that_contradicts_two_about_different_things_is_not_outvoted(
+    modelled: Product, models: FakeModelServer
+) -> None:
+    models.add(
+        routes([*BOTH, ("researcher", "Look it up")], []),
+        works("Add it up", "# North\n\nTotal cost: 212 EUR\n\n# South\n\nTotal cost: 212 EUR"),
+        works("Sum it up", "# North\n\nTotal cost: 48170 EUR"),
+        works("Look it up", "# South\n\nTotal cost: 48170 EUR"),
+        works("", "I cannot tell.", reads=False),
+        judge({}),
+        composes("Either 48170 or 212 EUR."),
+    )
+    run = await modelled.finished(TASK, files=[UPLOAD], approvals={"mode": "never"})
+    # Nobody has seconded either of the two that contradict it.
+    assert "analyst" in run["result"]["agents"]
+    told = run["result"]["validation"]["disagreements"]
+    assert sorted(each["about"] for each in told) == ["Total cost", "Total cost (eur, south)"]
+
+
 async def test_one_that_stays_ends_in_a_question_with_both_results(
     modelled: Product, models: FakeModelServer
 ) -> None:

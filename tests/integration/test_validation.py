@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fakes.model_script import Reply
+from tests.fakes.model_script import Reply, Rule, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Event, Product
 from tests.integration.checking import (
@@ -158,6 +159,64 @@ async def test_what_a_model_rejects_is_given_as_what_it_is(
 
 
 @pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"criteria": [{"criterion": "Names the year", "met": False, "why": "None is there."}]},
+         "Names the year: None is there."),
+        ({"reasons": ["", " "]}, "it gave no reason"),
+        ({"fixes": [{"agent": "nobody", "fix": "Mend it."}]}, "it gave no reason"),
+    ],
+    ids=["criteria", "blank", "unknown agent"],
+)  # fmt: skip
+async def test_no_answer_is_rejected_without_a_word(
+    modelled: Product, models: FakeModelServer, said: dict[str, Any], told: str
+) -> None:
+    models.add(
+        routes(ASK),
+        works("Read the total", "It is 48170 EUR."),
+        judge({"verdict": "reject", **said}),
+    )
+    run = await checked(modelled)
+    assert (run["status"], run["stop_reason"]) == ("incomplete", "no_progress")
+    [flaw] = run["degraded"]
+    assert flaw["agent"] == "validator"
+    assert told in flaw["reason"]
+    assert told in run["result"]["output"]
+
+
+async def test_half_a_surrogate_pair_in_a_judgement_breaks_nothing(
+    modelled: Product, models: FakeModelServer
+) -> None:
+    said = json.dumps(verdict("reject", reasons=["Wrong \ud800 ledger."]))
+    models.add(routes(ASK), works("Read the total", "It is 48170 EUR."), judge(Reply(text=said)))
+    run = await checked(modelled)
+    assert (run["status"], run["stop_reason"]) == ("incomplete", "no_progress")
+    assert run["degraded"] == [{"agent": "validator", "reason": "Wrong ? ledger."}]
+
+
+async def test_what_a_model_calls_a_contradiction_is_bounded_and_of_two_agents(
+    modelled: Product, models: FakeModelServer
+) -> None:
+    both = [("analyst", "Read the total"), ("coder", "Count the invoices")]
+    long = "x" * 9_000
+    alone = {"agents": ["analyst", "analyst"], "about": "itself", "statements": ["a", "b"]}
+    two = {"agents": ["analyst", "coder"], "about": long, "statements": [long, long]}
+    models.add(
+        routes(both),
+        works("Read the total", "It is 48170 EUR."),
+        works("Count the invoices", "There are 212 invoices."),
+        works("analyst and coder contradict", "I cannot tell.", reads=False),
+        judge(verdict(disagreements=[alone, two])),
+        composes("48170 EUR, 212 invoices."),
+    )
+    run = await checked(modelled, approvals={"mode": "never"})
+    [named] = run["result"]["validation"]["disagreements"]
+    assert named["agents"] == ["analyst", "coder"]
+    assert len(named["about"]) == 200
+    assert {len(said) for said in named["statements"]} == {300}
+
+
+@pytest.mark.parametrize(
     "bad",
     [Reply(text="Looks good to me."), Reply.error(401, message="no key")],
     ids=["prose", "401"],
@@ -192,6 +251,33 @@ async def test_a_composed_answer_says_nothing_that_no_result_says(
     assert [f["data"]["text"] for f in frames if f["type"] == "message.completed"][-1] == (
         "48170 EUR in 212 invoices."
     )
+
+
+async def test_a_composed_answer_may_say_why_an_agent_failed(
+    modelled: Product, models: FakeModelServer
+) -> None:
+    three = [
+        ("analyst", "Read the total"),
+        ("coder", "Count the invoices"),
+        ("researcher", "Look up"),
+    ]
+    down = Rule(
+        when=When(schema=False, user="<assignment>\nLook up"),
+        reply=Reply.error(401, message="no key"),
+    )
+    said = (
+        f"48170 EUR, 212 invoices in a file of {len(LEDGER)} bytes; the search ended with HTTP 401."
+    )
+    models.add(
+        routes(three),
+        works("Read the total", "It is 48170 EUR."),
+        works("Count the invoices", "There are 212 invoices."),
+        down,
+        judge({}),
+        composes(said),
+    )
+    run = await checked(modelled)
+    assert run["result"]["output"].startswith(said), run["result"]["output"]
 
 
 async def test_a_composer_that_insists_is_left_out(

@@ -107,15 +107,23 @@ def find_disagreements(results: Sequence[tuple[str, str]]) -> list[Disagreement]
     for (one, first), (other, second) in combinations(said, 2):
         if one == other:
             continue
-        for key in first.keys() & second.keys():
+        for key in sorted(first.keys() & second.keys()):
             here, there = first[key], second[key]
             if _differ(here, there):
+                named = {pairs[0]["about"] for pairs in found.values()}
                 pairs = found.setdefault(key, [])
-                about = pairs[0]["about"] if pairs else here.about
+                about = pairs[0]["about"] if pairs else _distinct(here, named)
                 statements = [here.text, there.text]
                 pairs.append(Disagreement(agents=[one, other], about=about, statements=statements))
     ordered = sorted(found.items())[:MAX_DISAGREEMENTS]
     return [pair for _, pairs in ordered for pair in pairs]
+
+
+def _distinct(statement: _Statement, named: set[str]) -> str:
+    """Return what a statement is about; with its heading and unit where something else is called so too."""
+    if statement.about not in named:
+        return statement.about
+    return f"{statement.about} ({', '.join(filter(None, statement.key[1:]))})"
 
 
 def _unambiguous(output: str) -> dict[tuple[str, ...], _Statement]:

@@ -43,7 +43,9 @@ _RANK: Final = re.compile(r"^[ \t]*\|[ \t]*(\d{1,3})[ \t]*\|", re.MULTILINE)
 _ROUGHLY: Final = re.compile(
     r"(?:about|around|roughly|approx(?:imately|\.)?|some|nearly|almost|circa|close to|up to|at least"
     r"|at most|(?:more|less|fewer|greater|higher|lower) than|over|under|above|below|just short of|or so"
-    r"|well over|an estimated|in the region of|[~≈])[ \u00a0]?[-$€£¥]?$",
+    r"|well over|an estimated|in the region of|[~≈]"
+    r"|\b(?:etwa|rund|circa|ca\.|ungefähr|knapp|environ|près de|quasi|cerca de|unos|unas|aproximadamente))"
+    r"[ \u00a0]?[-$€£¥]?$",
     re.IGNORECASE,
 )
 _LOWER_BOUND: Final = re.compile(
@@ -89,12 +91,16 @@ def find_numbers(layout: Layout, figures: Figures, programs: Sequence[str]) -> I
     yield from (Span(p.start, p.end, p.text) for p in parts if not figures.has_part(p))
     prose = blank(prose, ((one.start, one.end) for one in parts))
     chosen: Figures | None = None
+    # What an answer says of its own code stands there; whether it may stand there is looked at below.
+    codes = [layout.text[block.start : block.end] for block in layout.blocks if block.is_code]
+    shown = Figures(plain(code) for code in codes) if codes else None
     told: set[str] = set()
     for numeral in find_numerals(prose):
         if (
             numeral.text in told
             or _is_free(numeral, prose, layout)
             or _is_yielded(numeral, prose, figures)
+            or (shown is not None and _is_yielded(numeral, prose, shown))
         ):
             continue
         if _CHOSEN.search(_around(prose, numeral)):
@@ -242,7 +248,7 @@ def _allowed(numeral: Numeral, prose: str) -> list[Reading]:
     upper = _UPPER_BOUND.search(before)
     allowed = []
     for value, step in numeral.readings:
-        if numeral.digits.replace(",", "").isdigit() and not numeral.scaled and not value % 10:
+        if step == 1 and not numeral.scaled and value and not value % 10:
             zeros = len(str(int(value))) - len(str(int(value)).rstrip("0"))
             rough = max(step, min(Decimal(1).scaleb(zeros), value / 5))
         else:
