@@ -96,11 +96,13 @@ async def test_runs_are_kept_for_so_many_days(history: History) -> None:
     """The run goes with its folders; a younger one stays as it was."""
     for run in (history.old, history.young):
         assert history.folder_of(run).is_dir(), "both runs had computed something"
+        assert list(history.folder_of(run, "sources").iterdir()), "and something was answered"
     async with history.start(keep_runs_days=5) as product:
 
         async def gone() -> bool:
             answer = await product.client.get(f"/v1/runs/{history.old['id']}")
-            folders = (history.folder_of(history.old), history.shelf_of(history.old))
+            kinds = ("workspaces", "artifacts", "sources")
+            folders = [history.folder_of(history.old, kind) for kind in kinds]
             return answer.status_code == 404 and not any(each.exists() for each in folders)
 
         await until(gone)
@@ -112,6 +114,7 @@ async def test_runs_are_kept_for_so_many_days(history: History) -> None:
         assert history.steps(history.young) > 1
         assert history.folder_of(history.young).is_dir()
         assert list(history.shelf_of(history.young).iterdir())
+        assert list(history.folder_of(history.young, "sources").iterdir())
 
 
 async def test_events_are_kept_for_so_many_days(history: History) -> None:
@@ -173,7 +176,7 @@ async def test_where_nothing_is_missing_there_is_no_gap(history: History) -> Non
         assert [frame["seq"] for frame in frames] == list(range(1, history.young["last_seq"] + 1))
 
 
-@pytest.mark.parametrize("kind", ["workspaces", "artifacts"])
+@pytest.mark.parametrize("kind", ["workspaces", "artifacts", "sources"])
 async def test_folders_without_a_run_go_when_they_are_as_old_as_a_run_may_be(
     history: History, kind: str
 ) -> None:
