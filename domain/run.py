@@ -14,7 +14,7 @@ from domain.agent import Citation
 from domain.artifact import Artifact, InputFile
 from domain.problems import Problem
 from domain.usage import Usage
-from domain.validation import Validation
+from domain.validation import CheckSummary, Validation
 
 RunStatus = Literal[
     "queued", "running", "requires_action", "completed", "failed", "cancelled", "incomplete"
@@ -92,7 +92,7 @@ class RunResult(BaseModel):
     structured: Any = None
     citations: list[Citation] = []
     artifacts: list[Artifact] = []
-    validation: dict[str, Any] | None = None
+    validation: CheckSummary | None = None
     agents: dict[str, AgentResult] = {}
 
 

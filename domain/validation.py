@@ -60,3 +60,16 @@ class CheckRecord(TypedDict):
     """Those that nothing has settled."""
     by: Literal["rules", "model"]
     """`rules` no model had a part in the verdict."""
+
+
+class CheckSummary(TypedDict):
+    """What the checks of a run came to, as its result has it."""
+
+    verdict: Verdict
+    """Of the last check."""
+    reasons: list[str]
+    by: Literal["rules", "model"]
+    checks: int
+    """How many there were."""
+    disagreements: list[Disagreement]
+    """Those that nothing has settled."""

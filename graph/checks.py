@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from agents._kit.prompts import head_and_tail
 from domain.agent import AgentOutcome, AgentSpec
 from domain.routing import Route, RouteAssignment
-from domain.validation import VALIDATOR, CheckRecord, Disagreement, PlacedFault, Validation
+from domain.validation import (
+    VALIDATOR,
+    CheckRecord,
+    CheckSummary,
+    Disagreement,
+    PlacedFault,
+    Validation,
+)
 from graph.state import Missing, State
 
 MAX_REVISIONS: Final = 2
@@ -157,7 +164,7 @@ def write_settled(said: str) -> str:
     )
 
 
-def summarise_checks(state: State) -> tuple[dict[str, Any] | None, list[Missing]]:
+def summarise_checks(state: State) -> tuple[CheckSummary | None, list[Missing]]:
     """Return what the checks of a run came to, and what does not hold in its answer for all that."""
     checks = state.get("checks", [])
     if not checks:
@@ -178,11 +185,11 @@ def summarise_checks(state: State) -> tuple[dict[str, Any] | None, list[Missing]
             }
     if last["verdict"] == "reject" and not flaws:
         flaws = [Missing(agent=VALIDATOR, reason=reason) for reason in last["reasons"][:3]]
-    summary = {
-        "verdict": last["verdict"],
-        "reasons": last["reasons"],
-        "by": last["by"],
-        "checks": len(checks),
-        "disagreements": last["disagreements"],
-    }
+    summary = CheckSummary(
+        verdict=last["verdict"],
+        reasons=last["reasons"],
+        by=last["by"],
+        checks=len(checks),
+        disagreements=last["disagreements"],
+    )
     return summary, flaws

@@ -12,7 +12,7 @@ from domain.approval import Ask, PausedWork
 from domain.problems import Code
 from domain.routing import RouteRecord
 from domain.run import RunContext, RunStatus, StopReason
-from domain.validation import CheckRecord
+from domain.validation import CheckRecord, CheckSummary
 
 STATE_FORMAT: Final = 1
 """Raised when what the state holds comes to mean something else, so that runs which other code began
@@ -52,7 +52,7 @@ class FinalAnswer(TypedDict):
     failure: Failure | None
     agents: dict[str, AgentShare]
     rounds: int
-    validation: NotRequired[dict[str, Any] | None]
+    validation: NotRequired[CheckSummary | None]
     """What the checks came to; `None` where there was none."""
 
 

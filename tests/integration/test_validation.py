@@ -383,3 +383,24 @@ async def test_a_graph_from_outside_that_shows_no_tools_is_not_accused(
     assert asked == "It is what was asked."
     assert note.startswith("acme: it is a graph from outside that shows no tool calls")
     assert run["degraded"] == []
+
+
+async def test_of_two_wrong_results_of_one_agent_each_is_replaced_by_its_own(
+    modelled: Product, models: FakeModelServer
+) -> None:
+    both = [("coder", "Read the total"), ("coder", "Count the invoices")]
+    models.add(
+        routes(both, [], both[:1]),
+        works("Read the total", "It is 48710 EUR.", "It is 48170 EUR."),
+        works("Count the invoices", "There are 221 invoices.", "There are 212 invoices."),
+        judge({}),
+        composes("48170 EUR in 212 invoices."),
+    )
+    run = await checked(modelled)
+    # The supervisor has had one of them mended; the other was not forgotten for that.
+    assert [each["verdict"] for each in await checks(modelled, run)] == [
+        *("revise", "revise", "accept")
+    ]
+    assert run["result"]["agents"]["coder"]["output"] == (
+        "It is 48170 EUR.\n\nThere are 212 invoices."
+    )
