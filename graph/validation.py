@@ -91,7 +91,7 @@ class ValidatorNode:
 
     async def _judge(
         self, state: State, runtime: Runtime[RunContext], outcomes: Sequence[AgentOutcome]
-    ) -> Judgement | None:
+    ) -> Judgement:
         """Return what the model says; asked once more where that cannot be read."""
         messages = self._messages(state, run_context(runtime), outcomes)
         for question in range(2):

@@ -57,7 +57,8 @@ class Settings(BaseSettings):
     """Seconds without a sign of life after which a worker's runs go on in another one. The same in all
     processes: each of them watches the others."""
     data_dir: Path = Path("data")
-    """Folder for workspaces, artifacts and the document index; processes on several machines share it."""
+    """Folder for workspaces, artifacts, sources and the document index; processes on several machines share
+    it."""
     host: str = "127.0.0.1"
     """Address the server listens on."""
     port: int = Field(default=8000, ge=0, le=65535)

@@ -134,7 +134,8 @@ class ApprovalsIn(Strict):
     mode: ApprovalMode = Field(
         default="policy",
         description="`policy`: where the server's gates say so · `always`: before every call that "
-        "changes something · `never`: not at all, but for gates that the server makes mandatory.",
+        "changes something · `never`: not at all, but for gates that the server makes mandatory, and for "
+        "a request to an unknown host once text from outside was read.",
     )
 
 
@@ -170,6 +171,7 @@ class RunCreate(Strict):
                 {
                     "task": "Compute the mean, growth and trend of 120, 135, 150, 149, 171.",
                     "agents": ["analyst"],
+                    "validation": "on",
                     "budget": {"max_rounds": 3},
                     "tags": ["demo"],
                 }

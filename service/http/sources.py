@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from starlette.responses import PlainTextResponse, Response
 
 from domain.ports import RunRef
@@ -22,12 +22,22 @@ router: Final = APIRouter(prefix="/v1/runs", tags=["sources"])
     responses={
         200: {
             "description": "The text as the agent read it, under the `sha256` of a citation",
-            "content": {"text/plain": {"schema": {"type": "string"}}},
+            "content": {
+                "text/plain": {
+                    "schema": {"type": "string"},
+                    "example": "The present tower was completed in 1904.",
+                }
+            },
         },
         **problems(404, 500),
     },
 )
-async def get_source(run_id: str, sha256: str, parts: Parts, tenant: Tenant) -> Response:
+async def get_source(
+    run_id: str,
+    sha256: Annotated[str, Path(description="Of a citation: 64 hexadecimal digits.")],
+    parts: Parts,
+    tenant: Tenant,
+) -> Response:
     """Return what a page, a search result or a document said when the run read it."""
     run = await parts.runs.get(tenant, run_id)
     text = await parts.sources.read(RunRef(tenant, run.id), sha256)

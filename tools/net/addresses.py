@@ -78,6 +78,7 @@ def _fault(host: str, port: int) -> str:
         return "it is a number that is no plain IPv4 address"
     if "." not in name:
         return "a name without a dot is one of a local network"
-    if name.endswith(_PRIVATE_NAMES):
-        return f"names that end in {name[name.rindex('.') :]} belong to local networks"
+    for ending in sorted(_PRIVATE_NAMES, key=len, reverse=True):
+        if name.endswith(ending):
+            return f"names that end in {ending} belong to local networks"
     return ""

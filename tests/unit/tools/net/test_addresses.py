@@ -60,8 +60,8 @@ def test_a_public_host_is_let_pass_on_the_ports_of_the_web(host: str, port: int)
         ("example.0x10", "no plain IPv4 address"),
         ("localhost", "without a dot"),
         ("DB.Internal", "names that end in .internal"),
-        ("a.home.arpa", "belong to local networks"),
-        ("a.b.cluster.local", "belong to local networks"),
+        ("a.home.arpa", "end in .home.arpa belong to local networks"),
+        ("a.b.cluster.local", "end in .cluster.local belong to local networks"),
     ],
 )
 def test_a_refusal_says_why_and_what_to_do(host: str, why: str) -> None:
