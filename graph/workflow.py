@@ -61,12 +61,13 @@ def build_workflow(
         State, context_schema=RunContext
     )
     names = [spec.name for spec in team.routable]
-    validator = team.get(VALIDATOR)
+    spec = team.get(VALIDATOR)
+    validator = ValidatorNode(spec, gateway) if spec else None
     # defer: the supervisor runs once per round, after every agent, however long each takes.
     graph.add_node(
         "supervisor",
         Asking(
-            Supervisor(team, gateway, validates=validator is not None),
+            Supervisor(team, gateway, check=validator),
             {spec.name: spec for spec in team.routable},
         ),
         defer=True,
@@ -88,7 +89,7 @@ def build_workflow(
     if validator:
         graph.add_node(
             CHECK,
-            ValidatorNode(validator, gateway),
+            validator,
             timeout=DECISION_SECONDS,
             destinations=("supervisor", ASK, "answer"),
         )

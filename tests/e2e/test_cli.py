@@ -168,7 +168,7 @@ def test_agents_lists_the_team(signalbox: StartProcess) -> None:
     process = signalbox("agents")
     assert process.ended() == 0
     names = re.findall(r"(?m)^(\w+) +standard +offline:planner +\w+", process.stdout)
-    assert names == ["analyst", "coder", "researcher"]
+    assert names == ["analyst", "coder", "researcher", "validator"]
     assert process.stderr == ""
 
 
