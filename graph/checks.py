@@ -106,14 +106,14 @@ def write_check(check: CheckRecord) -> str:
     lines += [] if lines else [f"- {reason}" for reason in check["reasons"]]
     return (
         '<check verdict="revise">\nThe results were checked and do not hold yet. Have these things mended, by '
-        "the agent named or by another one; a contradiction needs a third, independent look.\n"
+        "the agent named or by another one; a disagreement needs a third, independent look.\n"
         + "\n".join(lines)
         + "\n</check>"
     )
 
 
 def mend(check: CheckRecord, outcomes: Sequence[AgentOutcome], specs: Sequence[AgentSpec]) -> Route:
-    """Return by rule who works on what a check demands: the agent at fault, and a third on a contradiction."""
+    """Return by rule who works on what a check demands: the agent at fault, and a third on a disagreement."""
     allowed = {spec.name for spec in specs}
     assignments = []
     for outcome in outcomes:
@@ -135,15 +135,13 @@ def mend(check: CheckRecord, outcomes: Sequence[AgentOutcome], specs: Sequence[A
 
 
 def _third(found: Disagreement, specs: Sequence[AgentSpec]) -> str:
-    """Return who looks at a contradiction: somebody who has no part in it, if there is anybody."""
+    """Return who looks at a disagreement: somebody who has no part in it, if there is anybody."""
     names = [spec.name for spec in specs]
-    # A result may be called "coder#2 in round 1".
-    concerned = {label.partition(" ")[0].partition("#")[0] for label in found["agents"]}
-    return next((name for name in names if name not in concerned), names[0])
+    return next((name for name in names if name not in found["agents"]), names[0])
 
 
 def describe(found: Disagreement) -> str:
-    """Return a contradiction in one sentence."""
+    """Return a disagreement in one sentence."""
     said = "; ".join(
         f"{agent} says: {statement[:STATEMENT_CHARS]}"
         for agent, statement in zip(found["agents"], found["statements"], strict=False)
@@ -158,7 +156,7 @@ def brief(fault: PlacedFault) -> str:
 
 
 def write_settled(said: str) -> str:
-    """Return for a prompt what a person has decided about a contradiction."""
+    """Return for a prompt what a person has decided about a disagreement."""
     return (
         f"<settled>\nA person was shown what contradicts each other, and says:\n{said}\n</settled>"
     )

@@ -105,7 +105,7 @@ class State(TypedDict, total=False):
     checks: Annotated[list[CheckRecord], merge_checks]
     """What the validator has found, check by check."""
     question: Ask | None
-    """What the validator asks a person about a contradiction that stays."""
+    """What the validator asks a person about a disagreement that stays."""
     settled: str
     """What a person said to it; empty where nobody did."""
     final: FinalAnswer

@@ -20,9 +20,9 @@ from domain.events import SUPERVISOR
 from domain.routing import Route, RouteAssignment, RouteRecord
 from domain.run import RunContext
 from domain.validation import VALIDATOR
+from graph.calls import Call, call_model
 from graph.checks import material, mend, owed, standing, wants_check, write_check
 from graph.context import run_context
-from graph.projection import retry_draft
 from graph.routes import make_assignments, read_route, route_schema
 from graph.state import AgentInput, Failure, Missing, State
 
@@ -127,10 +127,10 @@ class Supervisor:
         round_: int,
     ) -> Decision:
         messages = self._messages(state, specs, run_context(runtime))
-        fault = ""
+        fault, after = "", _after_check(state)
         for question in range(2):
-            after = _after_check(state)
-            call = f"{round_}|{f'check{after}.' if after else ''}{question}"
+            name = f"{f'check{after}.' if after else ''}{question}"
+            call = Call(SUPERVISOR, "fast", round_, name)
             message = await self._ask(messages, runtime, specs, call)
             route = read_route(message, state["task"])
             if route is None:
@@ -172,25 +172,15 @@ class Supervisor:
         messages: Sequence[BaseMessage],
         runtime: Runtime[RunContext],
         specs: tuple[AgentSpec, ...],
-        call: str,
+        call: Call,
     ) -> AIMessage:
-        write = runtime.stream_writer
         router = self._router(specs)
 
         async def invoke() -> AIMessage:
             answer = await router.ainvoke(list(messages))
             return cast("AIMessage", answer["raw"])
 
-        def on_retry(reason: str, delay: float, number: int) -> None:
-            key = f"{call}~{number}~{run_context(runtime).attempt}"
-            write(retry_draft(int(call.partition("|")[0]), key, reason, delay, number))
-
-        context = run_context(runtime)
-        message = await self._gateway.call(invoke, run_id=context.run_id, on_retry=on_retry)
-        round_, _, question = call.partition("|")
-        key = f"{round_}|{SUPERVISOR}|{question}|{context.attempt}"
-        write(self._gateway.book(key, SUPERVISOR, "fast", message, run_id=context.run_id))
-        return message
+        return await call_model(self._gateway, runtime, call, invoke)
 
     def _messages(
         self, state: State, specs: tuple[AgentSpec, ...], context: RunContext

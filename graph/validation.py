@@ -20,10 +20,10 @@ from domain.errors import RunFailedError
 from domain.run import RunContext
 from domain.validation import VALIDATOR, CheckRecord, PlacedFault, Verdict
 from graph.approvals import ASK
+from graph.calls import Call, call_model
 from graph.checks import MAX_REVISIONS, brief, describe, owed, place_of, sent_back, standing
 from graph.context import run_context
-from graph.disputes import Disputes, ask_about, find_disputes, read_disputes
-from graph.projection import retry_draft
+from graph.disagreements import Settled, ask_about, judged, settle
 from graph.state import Missing, State
 
 AGAIN: Final = (
@@ -40,7 +40,6 @@ NO_REASON: Final = (
     "The model that checked the results does not hold them for an answer; it gave no reason."
 )
 
-
 OPAQUE: Final = (
     "it is a graph from outside that shows no tool calls, so its figures, quotes and sources were "
     "not checked"
@@ -51,7 +50,7 @@ class _Found(NamedTuple):
     """What shows without a model."""
 
     faults: list[PlacedFault]
-    disputes: Disputes
+    settled: Settled
     missing: list[Missing]
     """What could not be checked that should have been."""
     notes: list[str]
@@ -77,7 +76,7 @@ class ValidatorNode:
         ]
         found = await asyncio.to_thread(_look, state, outcomes, context)
         judgement = None
-        if self._gateway.engine == "model" and not found.faults and not found.disputes.open:
+        if self._gateway.engine == "model" and not found.faults and not found.settled.open:
             try:
                 judgement = await self._judge(state, runtime, outcomes)
             except RunFailedError as error:
@@ -126,23 +125,14 @@ class ValidatorNode:
         judge = self._gateway.deciding(self._spec.tier).with_structured_output(
             judgement_schema(agents), method="json_schema", include_raw=True
         )
-        context, round_ = run_context(runtime), state.get("round", 0)
-        call = f"check{_number(state)}.{question}"
 
         async def invoke() -> AIMessage:
             answer = cast("dict[str, Any]", await judge.ainvoke(list(messages)))
             return cast("AIMessage", answer["raw"])
 
-        def on_retry(reason: str, delay: float, number: int) -> None:
-            key = f"{call}~{number}~{context.attempt}"
-            runtime.stream_writer(retry_draft(round_, key, reason, delay, number, agent=VALIDATOR))
-
-        message = await self._gateway.call(invoke, run_id=context.run_id, on_retry=on_retry)
-        key = f"{round_}|{VALIDATOR}|{call}|{context.attempt}"
-        runtime.stream_writer(
-            self._gateway.book(key, VALIDATOR, self._spec.tier, message, run_id=context.run_id)
-        )
-        return message
+        name = f"check{_number(state)}.{question}"
+        call = Call(VALIDATOR, self._spec.tier, state.get("round", 0), name)
+        return await call_model(self._gateway, runtime, call, invoke)
 
 
 def _look(state: State, outcomes: Sequence[AgentOutcome], context: RunContext) -> _Found:
@@ -168,17 +158,10 @@ def _look(state: State, outcomes: Sequence[AgentOutcome], context: RunContext) -
             missing.append(Missing(agent=outcome["agent"], reason=NOT_KEPT))
             continue
         faults += [
-            PlacedFault(
-                agent=fault["agent"],
-                kind=fault["kind"],
-                text=fault["text"],
-                reason=fault["reason"],
-                round=outcome["round"],
-                path=outcome["path"],
-            )
+            PlacedFault(**fault, round=outcome["round"], path=outcome["path"])
             for fault in find_faults(outcome["agent"], outcome["output"], evidence)
         ]
-    return _Found(faults, find_disputes(outcomes), missing, notes)
+    return _Found(faults, settle(outcomes), missing, notes)
 
 
 def _number(state: State) -> int:
@@ -189,23 +172,23 @@ def _record(
     state: State, found: _Found, judgement: Judgement | None, outcomes: Sequence[AgentOutcome]
 ) -> CheckRecord:
     """Return the check with its verdict: what shows by rule is never overruled by a model."""
-    faults, open_ = list(found.faults), list(found.disputes.open)
+    faults, open_ = list(found.faults), list(found.settled.open)
     verdict: Verdict = "revise" if faults or open_ else "accept"
-    reasons = [f"{each['agent']}: {brief(each)}" for each in (*faults, *found.disputes.outvoted)]
+    reasons = [f"{each['agent']}: {brief(each)}" for each in (*faults, *found.settled.outvoted)]
     if judgement is not None:
-        open_ += read_disputes(judgement, outcomes)
+        open_ += judged(judgement, outcomes)
         mended = [] if judgement.verdict == "accept" else _fixes(judgement, outcomes)
         reasons += _reasons(judgement, mended)
         faults += mended
         verdict = "revise" if open_ else judgement.verdict
-    reasons += [*(describe(dispute) for dispute in open_), *found.notes]
+    reasons += [*(describe(each) for each in open_), *found.notes]
     return CheckRecord(
         number=_number(state),
         round=state.get("round", 0),
         verdict=verdict,
         reasons=[reason[:REASON_CHARS] for reason in reasons[:MAX_REASONS]],
         faults=faults[:MAX_REASONS],
-        outvoted=found.disputes.outvoted,
+        outvoted=found.settled.outvoted,
         disagreements=open_[:MAX_REASONS],
         by="rules" if judgement is None else "model",
     )
@@ -220,18 +203,9 @@ def _go_on(
     again: bool,
 ) -> tuple[CheckRecord, State, Any]:
     """Return the check as it is final, what else it changes, and where the run goes on."""
-    before = state.get("checks", [])
-    looked = any(earlier["disagreements"] for earlier in before)
-    more = (
-        again
-        and check["verdict"] == "revise"
-        and state.get("stop_reason", "done") == "done"
-        and state.get("round", 0) < context.max_rounds
-        and owed(before, state.get("round", 0)) is None
-        and sum(earlier["verdict"] == "revise" for earlier in before) < MAX_REVISIONS
-    )
+    looked = any(earlier["disagreements"] for earlier in state.get("checks", []))
     disputed = bool(check["disagreements"]) and not check["faults"]
-    if more and not (disputed and looked):
+    if again and _may_go_back(state, context, check) and not (disputed and looked):
         return check, {}, "supervisor"
     if not disputed:
         final: Verdict = "reject" if check["verdict"] == "revise" else check["verdict"]
@@ -241,10 +215,23 @@ def _go_on(
     question = ask_about(
         check["disagreements"],
         outcomes,
+        looked=looked,
         run_id=context.run_id,
         round_=state.get("round", 0),
     )
     return check, {"question": question}, [Send(ASK, question)]
+
+
+def _may_go_back(state: State, context: RunContext, check: CheckRecord) -> bool:
+    """Return whether more work is wanted, and the run has rounds for it and has used the last ones."""
+    before, round_ = state.get("checks", []), state.get("round", 0)
+    return (
+        check["verdict"] == "revise"
+        and state.get("stop_reason", "done") == "done"
+        and round_ < context.max_rounds
+        and owed(before, round_) is None
+        and sum(earlier["verdict"] == "revise" for earlier in before) < MAX_REVISIONS
+    )
 
 
 def _reasons(judgement: Judgement, fixes: Sequence[PlacedFault]) -> list[str]:

@@ -61,8 +61,8 @@ def build_workflow(
         State, context_schema=RunContext
     )
     names = [spec.name for spec in team.routable]
-    spec = team.get(VALIDATOR)
-    validator = ValidatorNode(spec, gateway) if spec else None
+    judge = team.get(VALIDATOR)
+    validator = ValidatorNode(judge, gateway) if judge else None
     # defer: the supervisor runs once per round, after every agent, however long each takes.
     graph.add_node(
         "supervisor",
@@ -78,14 +78,7 @@ def build_workflow(
     graph.add_edge(ASK, "supervisor")
     for spec in team.routable:
         loop = AgentLoop(spec, gateway, toolbox, gates=gates, ledger=ledger)
-        graph.add_node(
-            spec.name,
-            cast("Any", make_agent_node(loop)),
-            timeout=TimeoutPolicy(run_timeout=spec.timeout_seconds),
-            error_handler=cast("Any", make_error_handler(spec, gateway.name(spec.tier))),
-            metadata={"agent": spec.name},
-        )
-        graph.add_edge(spec.name, "supervisor")
+        _add_agent(graph, loop, model=gateway.name(spec.tier))
     if validator:
         graph.add_node(
             CHECK,
@@ -98,6 +91,20 @@ def build_workflow(
     graph.add_edge("answer", END)
     saver = InMemorySaver() if checkpointer == "memory" else checkpointer
     return graph.compile(checkpointer=saver, name="signalbox")
+
+
+def _add_agent(
+    graph: StateGraph[State, RunContext, State, State], loop: AgentLoop, *, model: str
+) -> None:
+    spec = loop.spec
+    graph.add_node(
+        spec.name,
+        cast("Any", make_agent_node(loop)),
+        timeout=TimeoutPolicy(run_timeout=spec.timeout_seconds),
+        error_handler=cast("Any", make_error_handler(spec, model)),
+        metadata={"agent": spec.name},
+    )
+    graph.add_edge(spec.name, "supervisor")
 
 
 def local_toolbox() -> Toolbox:

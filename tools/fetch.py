@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,7 +16,7 @@ from domain.agent import Citation
 from domain.errors import ToolFailedError
 from domain.run import RunContext
 from tools.fencing import fence
-from tools.listing import PAGE, head, one_line, plain
+from tools.listing import DATE_CHARS, PAGE, head, one_line, plain
 from tools.net.client import Fetched, NetLimits, SafeClient
 from tools.openable import may_open, note_urls, read_url
 from tools.page_reading import Page, PageReader
@@ -131,15 +130,13 @@ def _keep(folder: Path, fetched: Fetched, page: Page) -> _Kept:
         source=url,
         snippet=one_line(text, SNIPPET_CHARS),
     )
-    date = one_line(page.date, 40)
+    date = one_line(page.date, DATE_CHARS)
     if date:
         citation["date"] = date
-    # What cannot be kept can be read all the same; it is only not there to be checked against.
-    with suppress(OSError):
-        note_urls(folder, [url, *page.links])
-        sha256 = keep_text(folder, f"{citation['title']}\n{date}\n\n{text}")
-        if sha256:
-            citation["sha256"] = sha256
+    note_urls(folder, [url, *page.links])
+    sha256 = keep_text(folder, f"{citation['title']}\n{date}\n\n{text}")
+    if sha256:
+        citation["sha256"] = sha256
     return _Kept(citation, text)
 
 

@@ -15,6 +15,7 @@ PAGE: Final = "page"
 """What stands around the text of a page."""
 
 MAX_TITLE_CHARS: Final = 150
+DATE_CHARS: Final = 40
 LISTED_CHARS: Final = 15_000
 """Of one list; with its fence and a sentence before it, this stays below the limit of a tool's result."""
 

@@ -43,7 +43,7 @@ def spelled(url: str) -> str | None:
 
 
 def note_urls(folder: Path, urls: Iterable[str]) -> None:
-    """Note in the run's sources that it may open these. Blocks; raises `OSError`."""
+    """Note in the run's sources that it may open these. Blocks."""
     keep_links(folder, filter(None, map(spelled, urls)))
 
 

@@ -204,44 +204,10 @@ def build_toolbox(
     requests go to public hosts and to the `host:port`s of `http_allow`; files are published to
     `output_dir`.
     """
-    code_off_reason = sandbox.state.off_reason
-    # One for both: a program may run beside a call that writes a file.
-    collector = Collector()
     return Toolbox(
         [
             *_researching(knowledge, search or WebSearch(knowledge), http_allow),
-            Tool(
-                tool=make_run_python(sandbox, collector),
-                effect="workspace",
-                timeout_seconds=CODE_SECONDS,
-                off_reason=code_off_reason,
-                facts=_code_facts,
-                has_facts=frozenset({"size"}),
-            ),
-            Tool(
-                tool=make_describe_table(sandbox),
-                effect="none",
-                timeout_seconds=CODE_SECONDS,
-                off_reason=tables_off_reason(sandbox),
-                facts=_file_facts,
-                has_facts=frozenset({"path"}),
-            ),
-            Tool(
-                tool=make_read_file(),
-                effect="none",
-                timeout_seconds=FILE_SECONDS,
-                facts=_file_facts,
-                has_facts=frozenset({"path"}),
-            ),
-            Tool(
-                tool=make_write_file(collector),
-                effect="workspace",
-                timeout_seconds=FILE_SECONDS,
-                facts=_file_facts,
-                has_facts=frozenset({"path", "size"}),
-                untrusted=False,
-            ),
-            Tool(tool=make_list_files(), effect="none", timeout_seconds=FILE_SECONDS),
+            *_working(sandbox),
             _publishing(OutputFolder(output_dir) if output_dir else None),
             _requesting(SafeClient(vouched=http_allow, limits=LIMITS)),
             Tool(
@@ -252,6 +218,46 @@ def build_toolbox(
                 untrusted=False,
             ),
         ]
+    )
+
+
+def _working(sandbox: Sandbox) -> tuple[Tool, ...]:
+    """Return the tools that work in a run's own folder."""
+    # One for both: a program may run beside a call that writes a file.
+    collector = Collector()
+    return (
+        Tool(
+            tool=make_run_python(sandbox, collector),
+            effect="workspace",
+            timeout_seconds=CODE_SECONDS,
+            off_reason=sandbox.state.off_reason,
+            facts=_code_facts,
+            has_facts=frozenset({"size"}),
+        ),
+        Tool(
+            tool=make_describe_table(sandbox),
+            effect="none",
+            timeout_seconds=CODE_SECONDS,
+            off_reason=tables_off_reason(sandbox),
+            facts=_file_facts,
+            has_facts=frozenset({"path"}),
+        ),
+        Tool(
+            tool=make_read_file(),
+            effect="none",
+            timeout_seconds=FILE_SECONDS,
+            facts=_file_facts,
+            has_facts=frozenset({"path"}),
+        ),
+        Tool(
+            tool=make_write_file(collector),
+            effect="workspace",
+            timeout_seconds=FILE_SECONDS,
+            facts=_file_facts,
+            has_facts=frozenset({"path", "size"}),
+            untrusted=False,
+        ),
+        Tool(tool=make_list_files(), effect="none", timeout_seconds=FILE_SECONDS),
     )
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from domain.errors import ToolFailedError
 from tools.beneath import FILE
+from tools.workspace import write_bytes
 
 MAX_TEXT_BYTES: Final = 2 * 1024**2
 """Of one text; what is longer is kept up to here."""
@@ -29,7 +30,10 @@ _LINKS: Final = ".links"
 
 
 def keep_text(folder: Path, text: str) -> str | None:
-    """Keep a text and return its SHA-256; `None` where there is no more room. Raises `OSError`."""
+    """Keep a text and return its SHA-256; `None` where it cannot be kept.
+
+    That ends no tool: what is not kept can be read all the same, it is only not there to be checked against.
+    """
     data = text.encode("utf-8", "replace")[:MAX_TEXT_BYTES]
     # Cut within a character, the rest would be no text.
     data = data.decode("utf-8", "ignore").encode()
@@ -47,7 +51,7 @@ def read_text(folder: Path, sha256: str) -> str | None:
 
 
 def keep_links(folder: Path, urls: Iterable[str]) -> None:
-    """Note that the run may open these. Raises `OSError`."""
+    """Note that the run may open these, as far as there is room."""
     lines: dict[str, None] = {}
     for url in urls:
         if len(lines) == MAX_LINKS:
@@ -70,19 +74,15 @@ def kept_links(folder: Path) -> frozenset[str]:
 
 def _keep(folder: Path, data: bytes, suffix: str) -> str | None:
     sha256 = hashlib.sha256(data).hexdigest()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    place = folder / f"{sha256}{suffix}"
-    if place.exists():
+    name = f"{sha256}{suffix}"
+    with suppress(OSError, ToolFailedError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (folder / name).exists():
+            if len(os.listdir(folder)) >= MAX_RUN_TEXTS:  # noqa: PTH208 - only how many
+                return None
+            write_bytes(folder, name, data)
         return sha256
-    if len(os.listdir(folder)) >= MAX_RUN_TEXTS:  # noqa: PTH208 - only how many
-        return None
-    temporary = folder / f".{secrets.token_hex(8)}.part"
-    try:
-        temporary.write_bytes(data)
-        temporary.rename(place)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return sha256
+    return None
 
 
 def _read(place: Path) -> bytes | None:

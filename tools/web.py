@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,7 +15,7 @@ from domain.agent import Citation
 from domain.run import RunContext
 from tools.chunks import cut_at_sentence
 from tools.knowledge import Knowledge
-from tools.listing import listed, one_line, plain
+from tools.listing import DATE_CHARS, listed, one_line, plain
 from tools.openable import note_urls, spelled
 from tools.sources import keep_text
 from tools.tavily import TavilySearch, WebHit
@@ -27,7 +26,6 @@ MAX_QUERY_CHARS: Final = 400
 SNIPPET_CHARS: Final = 700
 URL_CHARS: Final = 500
 """A longer url is not shown: ten results have to fit into one answer."""
-DATE_CHARS: Final = 40
 
 NOT_SET: Final = (
     "no TAVILY_API_KEY is set, and SIGNALBOX_SEARCH_KEYLESS=false keeps it from doing without."
@@ -130,13 +128,9 @@ def _keep(folder: Path, citations: Sequence[Citation]) -> list[Citation]:
     kept: list[Citation] = []
     for one in citations:
         shown = "\n".join(filter(None, (one["title"], one.get("date"), one["snippet"])))
-        sha256 = None
-        # What cannot be kept is found all the same; it is only not there to be checked against.
-        with suppress(OSError):
-            sha256 = keep_text(folder, shown)
+        sha256 = keep_text(folder, shown)
         kept.append({**one, "sha256": sha256} if sha256 else one)
-    with suppress(OSError):
-        note_urls(folder, [one["source"] for one in citations])
+    note_urls(folder, [one["source"] for one in citations])
     return kept
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,10 +21,7 @@ _CODE: Final = "code"
 
 
 async def keep_evidence(message: ToolMessage, args: dict[str, Any], folder: Path) -> None:
-    """Keep what a call answered, and the program that it ran.
-
-    A disk that is full ends no agent: what could not be kept cannot be checked, and the check says so.
-    """
+    """Keep what a call answered, and the program that it ran; what cannot be kept, the check names."""
     code = args.get(_CODE) if message.name == _RUN else None
     refs = await asyncio.to_thread(_keep, folder, message.text, code)
     message.additional_kwargs[KEPT] = refs
@@ -81,13 +77,7 @@ def load_evidence(
 
 
 def _keep(folder: Path, text: str, code: object) -> list[EvidenceRef]:
-    refs = [EvidenceRef(kind="output", sha256=_kept(folder, text))]
+    refs = [EvidenceRef(kind="output", sha256=keep_text(folder, text) or "")]
     if isinstance(code, str) and code:
-        refs.append(EvidenceRef(kind="program", sha256=_kept(folder, code)))
+        refs.append(EvidenceRef(kind="program", sha256=keep_text(folder, code) or ""))
     return refs
-
-
-def _kept(folder: Path, text: str) -> str:
-    with suppress(OSError):
-        return keep_text(folder, text) or ""
-    return ""

@@ -22,7 +22,7 @@ class Criterion(BaseModel):
     why: str = ""
 
 
-class Contradiction(BaseModel):
+class JudgedDisagreement(BaseModel):
     """Two agents who say things that cannot both be true."""
 
     model_config = ConfigDict(frozen=True)
@@ -47,7 +47,7 @@ class Judgement(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     criteria: list[Criterion] = []
-    disagreements: list[Contradiction] = []
+    disagreements: list[JudgedDisagreement] = []
     verdict: Verdict
     reasons: list[str] = []
     fixes: list[Fix] = []

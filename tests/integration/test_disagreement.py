@@ -19,7 +19,7 @@ BOTH = [("analyst", "Add it up"), ("coder", "Sum it up")]
 THIRD = [("researcher", "Look it up")]
 
 
-def dispute(third: str | None = None) -> list[Rule]:
+def disagreeing(third: str | None = None) -> list[Rule]:
     """Return the script of two agents that read different figures in one file, and of a third look.
 
     Both figures stand in the ledger, so that no check by itself tells which one is right.
@@ -35,14 +35,14 @@ def dispute(third: str | None = None) -> list[Rule]:
 
 
 async def begin(product: Product, **body: Any) -> str:
-    """Start the disputed run."""
+    """Start the run in which they disagree."""
     return await start_run(product, TASK, files=[UPLOAD], **body)
 
 
 async def test_a_third_look_that_agrees_with_one_settles_it(
     modelled: Product, models: FakeModelServer
 ) -> None:
-    models.add(*dispute("The ledger total is 48170 EUR."), judge({}))
+    models.add(*disagreeing("The ledger total is 48170 EUR."), judge({}))
     run = await modelled.ended(await begin(modelled))
     assert (run["status"], run["rounds"]) == ("completed", 2)
     assert run["result"]["validation"]["verdict"] == "accept"
@@ -76,7 +76,7 @@ async def test_one_that_contradicts_two_about_different_things_is_not_outvoted(
 async def test_one_that_stays_ends_in_a_question_with_both_results(
     modelled: Product, models: FakeModelServer
 ) -> None:
-    models.add(*dispute("I cannot tell."), judge({}))
+    models.add(*disagreeing("I cannot tell."), judge({}))
     run_id = await begin(modelled)
     approval = await asked(modelled, run_id)
     assert (approval["type"], approval["agent"], approval["tool"]) == ("input", "validator", None)
@@ -100,7 +100,7 @@ async def test_one_that_stays_ends_in_a_question_with_both_results(
 async def test_where_nobody_is_to_be_asked_both_come_back_and_it_is_named(
     modelled: Product, models: FakeModelServer
 ) -> None:
-    models.add(*dispute("I cannot tell."), judge({}))
+    models.add(*disagreeing("I cannot tell."), judge({}))
     run = await modelled.ended(await begin(modelled, approvals={"mode": "never"}))
     assert run["status"] == "completed"
     assert set(run["result"]["agents"]) == {"analyst", "coder", "researcher"}
@@ -116,7 +116,7 @@ async def test_where_nobody_is_to_be_asked_both_come_back_and_it_is_named(
 
 
 async def test_whoever_does_not_answer_gets_both(start: Start, models: FakeModelServer) -> None:
-    models.add(*dispute("I cannot tell."), judge({}))
+    models.add(*disagreeing("I cannot tell."), judge({}))
     # What other questions do when nobody answers must not throw away what was found here.
     given = {"approval_seconds": 0.1, "approval_on_expiry": "fail"}
     async with start(models=models, **given) as product:
@@ -157,7 +157,7 @@ async def test_a_contradiction_that_only_a_model_sees_takes_the_same_way(
 async def test_the_question_waits_through_a_restart(
     start: Start, models: FakeModelServer, tmp_path: Path
 ) -> None:
-    models.add(*dispute("I cannot tell."), judge({}))
+    models.add(*disagreeing("I cannot tell."), judge({}))
     async with start(models=models, database_url=f"sqlite:///{tmp_path}/runs.db") as product:
         run_id = await begin(product)
         approval = await asked(product, run_id)
@@ -184,3 +184,11 @@ async def test_an_agent_that_knows_better_later_does_not_contradict_itself(
     assert (run["status"], run["rounds"]) == ("completed", 2)
     assert run["result"]["validation"]["checks"] == 1
     assert run["result"]["validation"]["disagreements"] == []
+
+
+async def test_a_run_without_a_round_for_a_third_look_asks_at_once(
+    modelled: Product, models: FakeModelServer
+) -> None:
+    models.add(*disagreeing(), judge({}))
+    approval = await asked(modelled, await begin(modelled, budget={"max_rounds": 1}))
+    assert "contradict each other about The ledger total. Which one" in approval["description"]

@@ -404,3 +404,21 @@ async def test_of_two_wrong_results_of_one_agent_each_is_replaced_by_its_own(
     assert run["result"]["agents"]["coder"]["output"] == (
         "It is 48170 EUR.\n\nThere are 212 invoices."
     )
+
+
+async def test_what_could_not_be_kept_is_not_held_against_anybody_and_is_named(
+    start: Start, models: FakeModelServer, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "sources").write_text("no folder can be made here")
+    models.add(routes(ASK), works("Read the total", "It is 48170 EUR."), judge({}))
+    async with start(models=models, validation="on") as product:
+        run = await checked(product)
+    assert (run["status"], run["result"]["validation"]["verdict"]) == ("completed", "accept")
+    assert run["degraded"] == [
+        {
+            "agent": "analyst",
+            "reason": "what its tools answered is no longer there, so its figures, quotes and sources "
+            "were not checked",
+        }
+    ]

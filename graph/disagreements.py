@@ -1,4 +1,4 @@
-"""What becomes of results that contradict each other: a third one decides, or a person, or both are named."""
+"""What becomes of a disagreement: a third result decides, or a person, or both sides are named."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ SHOWN_CHARS: Final = 1_500
 """How much of each result a person reads in the question."""
 
 ABOUT_CHARS: Final = 200
-"""How much is kept of what a model says a contradiction is about."""
+"""How much is kept of what a model says a disagreement is about."""
 
 MAX_SHOWN: Final = 4
 """Results that are put side by side."""
 
+CALL: Final = "disagreement"
+"""What the question is called among those of the run."""
 
-class Disputes(NamedTuple):
-    """Contradictions between results, and the results that have lost one."""
+
+class Settled(NamedTuple):
+    """Which disagreements stay open, and the results that have lost one."""
 
     open: list[Disagreement]
     outvoted: list[PlacedFault]
 
 
-def find_disputes(outcomes: Sequence[AgentOutcome]) -> Disputes:
-    """Return which results contradict each other by their figures.
+def settle(outcomes: Sequence[AgentOutcome]) -> Settled:
+    """Return which results disagree by their figures.
 
     Where two agree against a third, the third has lost. An agent that says otherwise later has changed its
     mind: about that, what it said before does not count.
@@ -59,12 +62,12 @@ def find_disputes(outcomes: Sequence[AgentOutcome]) -> Disputes:
         if pairs[1:] and len(odd) == 1:
             outvoted.append(_lost(by_key[odd.pop()], about))
         else:
-            open_ += [_named(pair, by_key) for pair in pairs]
-    return Disputes(open_, outvoted)
+            open_ += [_by_agent(pair, by_key) for pair in pairs]
+    return Settled(open_, outvoted)
 
 
-def read_disputes(judgement: Judgement, outcomes: Sequence[AgentOutcome]) -> list[Disagreement]:
-    """Return the contradictions that a model names, as far as they are between results."""
+def judged(judgement: Judgement, outcomes: Sequence[AgentOutcome]) -> list[Disagreement]:
+    """Return the disagreements that a model names, as far as they are between results."""
     agents = {outcome["agent"] for outcome in outcomes}
     return [
         Disagreement(
@@ -81,29 +84,34 @@ def read_disputes(judgement: Judgement, outcomes: Sequence[AgentOutcome]) -> lis
 
 
 def ask_about(
-    disputes: Sequence[Disagreement], outcomes: Sequence[AgentOutcome], *, run_id: str, round_: int
+    found: Sequence[Disagreement],
+    outcomes: Sequence[AgentOutcome],
+    *,
+    looked: bool,
+    run_id: str,
+    round_: int,
 ) -> Ask:
-    """Return the question to a person who sees the results side by side."""
-    about = "; ".join(dict.fromkeys(each["about"] for each in disputes))
-    concerned = {name for each in disputes for name in each["agents"]}
-    last = {label_of(o, outcomes): o for o in outcomes}
-    shown = [name for name in last if name in concerned or last[name]["agent"] in concerned]
+    """Return the question to a person, with the results side by side; `looked`: a third look was taken."""
+    about = "; ".join(dict.fromkeys(each["about"] for each in found))
+    concerned = {name for each in found for name in each["agents"]}
+    shown = [outcome for outcome in outcomes if outcome["agent"] in concerned]
     results = "\n\n".join(
-        f"--- {name} ---\n{head_and_tail(last[name]['output'], SHOWN_CHARS)}"
-        for name in shown[:MAX_SHOWN]
+        f"--- {_heading(outcome, shown)} ---\n{head_and_tail(outcome['output'], SHOWN_CHARS)}"
+        for outcome in shown[:MAX_SHOWN]
     )
+    more = ", and a further look has not settled it" if looked else ""
     return Ask(
-        id=ask_id(run_id, round_, VALIDATOR, "dispute"),
+        id=ask_id(run_id, round_, VALIDATOR, CALL),
         type="input",
         agent=VALIDATOR,
         path=VALIDATOR,
         round=round_,
-        call="dispute",
+        call=CALL,
         tool=None,
         args={},
         description=(
-            f"The results contradict each other about {about}, and a further look has not settled it. "
-            f"Which one holds? Answer in your own words; your answer decides.\n\n{results}"
+            f"The results contradict each other about {about}{more}. Which one holds? Answer in your own "
+            f"words; your answer decides.\n\n{results}"
         ),
         response_schema=answer_schema(),
         by="any",
@@ -112,9 +120,9 @@ def ask_about(
     )
 
 
-def label_of(outcome: AgentOutcome, outcomes: Sequence[AgentOutcome]) -> str:
+def _heading(outcome: AgentOutcome, shown: Sequence[AgentOutcome]) -> str:
     """Return how a result is called: by its agent, and by its round where that has several."""
-    if sum(other["agent"] == outcome["agent"] for other in outcomes) == 1:
+    if sum(other["agent"] == outcome["agent"] for other in shown) == 1:
         return outcome["agent"]
     return f"{outcome['path']} in round {outcome['round']}"
 
@@ -123,10 +131,10 @@ def _of_one_agent(pair: Disagreement, by_key: Mapping[str, AgentOutcome]) -> boo
     return len({by_key[key]["agent"] for key in pair["agents"]}) == 1
 
 
-def _named(pair: Disagreement, by_key: dict[str, AgentOutcome]) -> Disagreement:
-    outcomes = list(by_key.values())
-    names = [label_of(by_key[key], outcomes) for key in pair["agents"]]
-    return Disagreement(agents=names, about=pair["about"], statements=pair["statements"])
+def _by_agent(pair: Disagreement, by_key: Mapping[str, AgentOutcome]) -> Disagreement:
+    """Return a disagreement of two results as one of their agents, who are not the same."""
+    agents = [by_key[key]["agent"] for key in pair["agents"]]
+    return Disagreement(agents=agents, about=pair["about"], statements=pair["statements"])
 
 
 def _lost(outcome: AgentOutcome, about: str) -> PlacedFault:
