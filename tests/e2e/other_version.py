@@ -72,7 +72,7 @@ NEW_CHANNELS: Final[Change] = (
         'return {"outcomes": [outcome], "notes": [outcome["path"]]}',
     ),
     Edit(
-        "graph/answer.py",
+        "graph/composer.py",
         "        text += _name_missing(",
         "        text += f\" Notes: {state.get('notes', [])}, {state.get('mood')}.\"\n"
         "        text += _name_missing(",
