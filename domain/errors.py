@@ -7,6 +7,7 @@ SignalboxError
 ├── RunFailedError          a run, or one agent of it, cannot go on
 │   ├── ModelCallError      a model call failed for good
 │   ├── ModelAnswerError    a model answered with something unusable (a cut stream, nothing at all)
+│   ├── BudgetReachedError  the next model call would not fit what the run may spend
 │   ├── TurnLimitError      an agent used up its model calls
 │   ├── ToolFailedError     a tool refused or failed; the model reads the sentence and adapts
 │   └── EffectUnknownError  a call was sent, and nobody knows whether it took effect
@@ -82,6 +83,12 @@ class ModelAnswerError(RunFailedError):
     """A model answered with something unusable: a stream without an end, or nothing at all."""
 
     code = "model-error"
+
+
+class BudgetReachedError(RunFailedError):
+    """The next model call would not fit what the run may spend: somebody is asked, nothing is lost."""
+
+    code = "budget-exhausted"
 
 
 class TurnLimitError(RunFailedError):

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from domain.agent import Tier
 
+CallStatus = Literal["completed", "failed", "cancelled", "lost"]
+"""What became of a model call: `completed` its answer was used · `failed` it gave none that could be ·
+`cancelled` it was stopped from outside · `lost` the process ended while it was made."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCall:
-    """One finished model call, as it is booked."""
+    """One model call that was paid, or may have been, as it is booked."""
 
     key: str
-    """Unique within the run: round, path, turn and attempt of the call."""
+    """Unique within the run: round, path, turn, attempt and try of the call."""
     agent: str
     model: str
     tier: Tier
@@ -25,6 +29,12 @@ class ModelCall:
     cached_tokens: int
     cost_usd: Decimal | None
     """`None` where the price is unknown."""
+    reasoning_tokens: int = 0
+    """Those of the output that were thought and not said."""
+    round: int = 0
+    status: CallStatus = "completed"
+    metered: bool = True
+    """Whether the provider has told what the call used; where it has not, the counts are 0."""
 
 
 class UsageShare(BaseModel):

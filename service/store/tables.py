@@ -7,7 +7,9 @@ from typing import Final
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -16,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    true,
 )
 
 from service.store.columns import Money, UtcDateTime, optional_json
@@ -45,6 +48,11 @@ runs: Final = Table(
     Column("actions", JSON, nullable=False),
     Column("cache", optional_json()),
     Column("max_rounds", Integer, nullable=False),
+    # The other limits: see `domain.budget.Limits`.
+    Column("budget", optional_json()),
+    # Seconds that its segments have taken, but for the one under way, and when that was claimed.
+    Column("ran_seconds", Float, nullable=False, server_default="0"),
+    Column("claimed_at", UtcDateTime),
     Column("last_seq", Integer, nullable=False),
     Column("trace_url", String),
     Column("graph_version", String, nullable=False),
@@ -123,8 +131,17 @@ usage: Final = Table(
     Column("cached_tokens", BigInteger, nullable=False),
     # NULL is an unknown price; a call that cost nothing has "0".
     Column("cost_usd", Money),
+    Column("reasoning_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("round", Integer, nullable=False, server_default="0"),
+    # See `domain.usage.CallStatus`; `open` while it is being made.
+    Column("status", String, nullable=False, server_default="completed"),
+    # Whether the provider has told what it used.
+    Column("metered", Boolean, nullable=False, server_default=true()),
+    # The most it could use: what is set aside while it is open, and counts where nobody told.
+    Column("most_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("most_cost_usd", Money),
 )
-"""The finished model calls of a run, one row each."""
+"""The model calls of a run, one row each."""
 
 artifacts: Final = Table(
     "artifacts",
