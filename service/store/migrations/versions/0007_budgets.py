@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,31 +12,36 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-_CALLS: Final[tuple[sa.Column[Any], ...]] = (
-    sa.Column("reasoning_tokens", sa.BigInteger(), nullable=False, server_default="0"),
-    sa.Column("round", sa.Integer(), nullable=False, server_default="0"),
-    sa.Column("status", sa.String(), nullable=False, server_default="completed"),
-    sa.Column("metered", sa.Boolean(), nullable=False, server_default=sa.true()),
-    sa.Column("most_tokens", sa.BigInteger(), nullable=False, server_default="0"),
-    sa.Column("most_cost_usd", sa.String()),
-)
-_RUNS: Final[tuple[sa.Column[Any], ...]] = (
-    sa.Column("budget", sa.JSON()),
-    sa.Column("ran_seconds", sa.Float(), nullable=False, server_default="0"),
-    sa.Column("claimed_at", sa.DateTime(timezone=True)),
-)
+
+def _of_calls() -> tuple[sa.Column[Any], ...]:
+    return (
+        sa.Column("reasoning_tokens", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("round", sa.Integer(), nullable=False, server_default="0"),
+        sa.Column("status", sa.String(), nullable=False, server_default="completed"),
+        sa.Column("metered", sa.Boolean(), nullable=False, server_default=sa.true()),
+        sa.Column("most_tokens", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("most_cost_usd", sa.String()),
+    )
+
+
+def _of_runs() -> tuple[sa.Column[Any], ...]:
+    return (
+        sa.Column("budget", sa.JSON()),
+        sa.Column("ran_seconds", sa.Float(), nullable=False, server_default="0"),
+        sa.Column("claimed_at", sa.DateTime(timezone=True)),
+    )
 
 
 def upgrade() -> None:
     """Apply."""
-    for table, columns in (("usage", _CALLS), ("runs", _RUNS)):
+    for table, columns in (("usage", _of_calls()), ("runs", _of_runs())):
         for column in columns:
-            op.add_column(table, column.copy())
+            op.add_column(table, column)
 
 
 def downgrade() -> None:
     """Undo."""
-    for name, columns in (("usage", _CALLS), ("runs", _RUNS)):
+    for name, columns in (("usage", _of_calls()), ("runs", _of_runs())):
         with op.batch_alter_table(name) as table:
             for column in columns:
                 table.drop_column(column.name)
