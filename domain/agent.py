@@ -43,6 +43,9 @@ class AgentSpec:
     """Model calls allowed for one assignment."""
     timeout_seconds: float = 300.0
     """Wall-clock time allowed for one assignment."""
+    budget: float = 0.5
+    """The part of a run's budget that this agent may use, from above 0 to 1; `budget.per_agent` of the run
+    says otherwise, and a run with this agent alone does not share."""
 
 
 class Assignment(TypedDict):

@@ -111,6 +111,8 @@ class PausedWork(TypedDict):
     messages: list[dict[str, Any]]
     """The agent's conversation up to the message whose calls wait, that one last."""
     asks: list[Ask]
+    unsaid: NotRequired[bool]
+    """No message waits: the model has not been called, because that did not fit the budget."""
 
 
 @dataclass(frozen=True, kw_only=True)

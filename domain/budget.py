@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from domain.agent import Tier
+from domain.approval import Ask, ask_id
+from domain.errors import BudgetReachedError
+from domain.events import SUPERVISOR
+from domain.limits import RAISE, RUN
 from domain.usage import ModelCall
+
+BUDGET: Final = "budget"
+"""The path of whatever is told and asked about a run's budget."""
 
 FLOOR_TOKENS: Final = 512
 """A call that may answer with fewer tokens is not worth making."""
@@ -66,3 +75,69 @@ class NoGuard:
         """Return that there is no limit."""
         del run_id
         return None
+
+
+def budget_ask(error: BudgetReachedError, run_id: str) -> Ask:
+    """Return the question whether more may be spent: the same one for all that reach the same limits."""
+    call = f"{error.scope}:{json.dumps(error.limits, sort_keys=True, separators=(',', ':'))}"
+    return Ask(
+        id=ask_id(run_id, 0, BUDGET, call),
+        type="budget",
+        agent=SUPERVISOR if error.scope == RUN else error.scope,
+        path=BUDGET,
+        # Not that of the run: asked in another round it is the same question.
+        round=0,
+        call=call,
+        tool=RAISE,
+        args=_as_args(error.scope, error.limits),
+        description=error.detail,
+        response_schema=raise_schema(),
+        by="any",
+    )
+
+
+def _as_args(scope: str, limits: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(limits) if scope == RUN else {"per_agent": {scope: dict(limits)}}
+
+
+def raise_schema() -> dict[str, Any]:
+    """Return the schema of a decision about a budget."""
+    amount = {"type": "string", "pattern": r"^[0-9]{1,7}(\\.[0-9]{1,12})?$"}
+    own = {
+        "max_cost_usd": amount,
+        "max_tokens": {"type": "integer", "minimum": 1},
+    }
+    agent = {"type": "object", "properties": own, "additionalProperties": False}
+    args = {
+        "type": "object",
+        "properties": {
+            **own,
+            "per_agent": {"type": "object", "additionalProperties": agent},
+            "unknown_prices": {"enum": ["allow"]},
+        },
+        "additionalProperties": False,
+        "minProperties": 1,
+    }
+    edited = {
+        "type": "object",
+        "properties": {"name": {"const": RAISE}, "args": args},
+        "required": ["name", "args"],
+        "additionalProperties": False,
+    }
+    return {
+        "title": "Decision about a budget",
+        "oneOf": [
+            {
+                "type": "object",
+                "properties": {"type": {"const": "edit"}, "edited_action": edited},
+                "required": ["type", "edited_action"],
+                "additionalProperties": False,
+            },
+            {
+                "type": "object",
+                "properties": {"type": {"const": "reject"}, "message": {"type": "string"}},
+                "required": ["type"],
+                "additionalProperties": False,
+            },
+        ],
+    }

@@ -90,6 +90,15 @@ class BudgetReachedError(RunFailedError):
 
     code = "budget-exhausted"
 
+    def __init__(self, detail: str, *, scope: str, limits: dict[str, object], asks: bool) -> None:
+        super().__init__(detail)
+        self.scope = scope
+        """`run`, or the agent whose own limit it is."""
+        self.limits = limits
+        """Those that were reached and can be raised, as they stand."""
+        self.asks = asks
+        """Whether a person may let it go on."""
+
 
 class TurnLimitError(RunFailedError):
     """An agent used all the model calls one assignment may have without answering."""

@@ -33,6 +33,8 @@ EventType = Literal[
     "artifact.created",
     "validation.completed",
     "usage.updated",
+    "budget.warning",
+    "budget.reached",
 ]
 """The stored event types there are today; `message.delta` and `message.snapshot` are not stored."""
 

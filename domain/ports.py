@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal, NamedTuple, Protocol
 
 from domain.approval import ActionRecord, Approval, Decision
 from domain.artifact import Artifact
 from domain.events import Event, EventDraft
+from domain.limits import Limits
 from domain.run import Ending, MultitaskStrategy, Run, RunStatus
 from domain.usage import ModelCall
 
@@ -77,6 +79,23 @@ class Claim(NamedTuple):
     keys: frozenset[str]
     remembered: frozenset[str] = frozenset()
     """The tools that a person has approved for the rest of the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPatch:
+    """What a caller changes of a run that is there; `None` leaves it as it is."""
+
+    by: str
+    metadata: dict[str, Any] | None = None
+    limits: Limits | None = None
+    max_rounds: int | None = None
+
+
+class Patched(NamedTuple):
+    """A run after a change, and the events that it led to."""
+
+    run: Run
+    events: tuple[Event, ...] = ()
 
 
 class EarlierTurn(NamedTuple):
@@ -180,6 +199,21 @@ class RunStore(Protocol):
     ) -> tuple[Run, list[Event]] | None:
         """Cancel an active run whoever owns it; `None` where it is not active (any more). The last
         event's `data` gets the Run, as in `finish`; what is open is closed, and told of before it."""
+        ...
+
+    async def patch(self, ref: RunRef, change: RunPatch, *, now: datetime) -> Patched | None:
+        """Change a run; where it waits for nothing but a higher budget, put it into the queue. `None` where
+        it is not there; raises `CallerError("run-terminal")` for the budget of one that has ended."""
+        ...
+
+    async def limits(self, ref: RunRef) -> Limits | None:
+        """Return what a run may spend as it stands now."""
+        ...
+
+    async def spent_since(
+        self, tenant_id: str, caller_id: str, since: datetime
+    ) -> tuple[int, Decimal]:
+        """Return the tokens and the money of a caller's runs since a time, calls under way included."""
         ...
 
     async def events(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from domain.agent import Citation
 from domain.artifact import Artifact, InputFile
+from domain.limits import RunBudget
 from domain.problems import Problem
 from domain.usage import Usage
 from domain.validation import CheckSummary, Validation
@@ -103,14 +104,6 @@ class Degraded(BaseModel):
 
     agent: str
     reason: str
-
-
-class RunBudget(BaseModel):
-    """The limits in force for a run."""
-
-    model_config = ConfigDict(frozen=True)
-
-    max_rounds: int
 
 
 class RequiredAction(BaseModel):

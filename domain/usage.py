@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from domain.agent import Tier
 
@@ -35,6 +35,21 @@ class ModelCall:
     status: CallStatus = "completed"
     metered: bool = True
     """Whether the provider has told what the call used; where it has not, the counts are 0."""
+    most_tokens: int = 0
+    """The most that it can have used, prompt and answer."""
+    most_cost_usd: Decimal | None = None
+    """What that costs; `None` where the price is unknown."""
+
+    @property
+    def counted_tokens(self) -> int:
+        """Return what counts against a limit: what was used, or else the most that can have been."""
+        return self.input_tokens + self.output_tokens if self.metered else self.most_tokens
+
+    @property
+    def counted_cost_usd(self) -> Decimal:
+        """Return the same in money; 0 where the price is unknown."""
+        cost = self.cost_usd if self.metered else self.most_cost_usd
+        return cost or Decimal(0)
 
 
 class UsageShare(BaseModel):
@@ -49,6 +64,9 @@ class UsageShare(BaseModel):
     """A decimal string in JSON; null as soon as one call's price is unknown."""
     cost_known: bool = True
     calls: int = 0
+    counted_tokens: int = Field(default=0, exclude=True)
+    """Internal: what counts against a limit."""
+    counted_cost_usd: Decimal = Field(default=Decimal(0), exclude=True)
 
 
 class Usage(UsageShare):
@@ -78,6 +96,8 @@ def add_call(share: Share, call: ModelCall) -> Share:
             "cost_usd": total if known else None,
             "cost_known": known,
             "calls": share.calls + 1,
+            "counted_tokens": share.counted_tokens + call.counted_tokens,
+            "counted_cost_usd": share.counted_cost_usd + call.counted_cost_usd,
         }
     )
 

@@ -39,7 +39,7 @@ class AnswerNode:
         context = run_context(runtime)
         doubts = await self._ledger.doubts(RunRef(context.tenant_id, context.run_id))
         if not accepted:
-            failure = _with_doubts(failure or _nobody_answered(outcomes), doubts)
+            failure = _with_doubts(failure or _nobody_answered(state, outcomes), doubts)
             final = _end("failed", "error" if stop == "done" else stop, rounds)
             return {"final": {**final, "failure": failure, "agents": share_by_agent(outcomes)}}
         missing = list(state.get("missing", [])) + missing_agents(outcomes)
@@ -93,9 +93,17 @@ def missing_tools(outcomes: Sequence[AgentOutcome], toolbox: Toolbox) -> list[Mi
     return [Missing(agent=agent, reason=f"{name}: {why}") for agent, name, why in off if why]
 
 
-def _nobody_answered(outcomes: Sequence[AgentOutcome]) -> Failure:
+def _nobody_answered(state: State, outcomes: Sequence[AgentOutcome]) -> Failure:
     reasons = "; ".join(f"{o['agent']}: {o['error']['detail']}" for o in outcomes if o["error"])
-    return Failure(code="agents-failed", detail=f"No agent produced a result. {reasons}".strip())
+    late = state.get("stop_reason") == "deadline"
+    if late and not reasons:
+        reasons = "The run's time was over before any had begun."
+    elif state.get("stop_reason") == "budget" and not reasons:
+        reasons = "; ".join(part["reason"] for part in state.get("missing", []))
+    return Failure(
+        code="deadline-exceeded" if late else "agents-failed",
+        detail=f"No agent produced a result. {reasons}".strip(),
+    )
 
 
 def _with_doubts(failure: Failure, doubts: Sequence[Doubt]) -> Failure:

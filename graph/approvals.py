@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from langgraph.runtime import Runtime
 from langgraph.types import Command, Send, interrupt
@@ -11,14 +11,12 @@ from pydantic import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 
 from agents._kit.outcomes import failed_outcome
-from domain.agent import AgentSpec
+from domain.agent import AgentOutcome, AgentSpec
 from domain.approval import Ask, Decision, PausedWork
 from domain.run import RunContext
+from graph.deadline import Deadline
+from graph.spending import ASK, Node, after_spending, finish, refused
 from graph.state import AgentInput, State
-from graph.supervisor import Supervisor
-
-ASK: Final = "ask"
-"""The node that asks."""
 
 
 async def ask_person(state: Ask) -> State:
@@ -52,35 +50,58 @@ class Asking:
     """The node between rounds: while agents or the validator wait it asks and lets the run go on, else the
     supervisor decides."""
 
-    def __init__(self, decide: Supervisor, agents: Mapping[str, AgentSpec]) -> None:
+    def __init__(self, decide: Node, agents: Mapping[str, AgentSpec], deadline: Deadline) -> None:
         self._decide = decide
         self._agents = agents
+        self._deadline = deadline
 
     async def __call__(self, state: State, runtime: Runtime[RunContext]) -> Command[Any]:
         """Return where the run goes on."""
+        spending = state.get("spending")
+        if spending:
+            return after_spending(spending, state)
         question = state.get("question")
         if question:
             return _after_question(question, state)
+        over = self._deadline.over(state, runtime)
+        if over:
+            return over
         paused = [work for _, work in sorted(state.get("paused", {}).items()) if work]
         if not paused:
             return await self._decide(state, runtime)
         decisions = state.get("decisions", {})
-        asks = [ask for work in paused for ask in work["asks"] if ask["id"] not in decisions]
+        # Agents that reach the same limit ask the same question.
+        asks = {a["id"]: a for work in paused for a in work["asks"] if a["id"] not in decisions}
         if asks:
-            return Command(goto=[Send(ASK, ask) for ask in asks])
+            return Command(goto=[Send(ASK, ask) for ask in asks.values()])
         return self._go_on(state, paused)
 
     def _go_on(self, state: State, paused: list[PausedWork]) -> Command[Any]:
         decisions = cast("dict[str, dict[str, Any]]", state.get("decisions", {}))
         there = [work for work in paused if work["assignment"]["agent"] in self._agents]
-        gone = [work for work in paused if work not in there]
+        outcomes = [_gone(work) for work in paused if work not in there]
         update: State = {
             # Cleared in the step that hands them on, so that a checkpoint holds each of them once.
             "paused": {work["assignment"]["path"]: None for work in paused},
             "decisions": dict.fromkeys(decisions),
         }
-        if gone:
-            update["outcomes"] = [_gone(work) for work in gone]
+        broke = {w["assignment"]["path"]: ask for w in there if (ask := _denied(w, decisions))}
+        ends = next((ask for ask in broke.values() if ask["args"].keys() != {"per_agent"}), None)
+        if ends:
+            # Nobody of the run may spend anything more: what waits for other reasons ends as well.
+            outcomes += [
+                unpaid(work, self._agents, broke.get(work["assignment"]["path"], ends))
+                for work in there
+            ]
+            return finish(ends["description"], {**update, "outcomes": outcomes})
+        outcomes += [
+            unpaid(work, self._agents, broke[work["assignment"]["path"]])
+            for work in there
+            if work["assignment"]["path"] in broke
+        ]
+        there = [work for work in there if work["assignment"]["path"] not in broke]
+        if outcomes:
+            update["outcomes"] = outcomes
         sends = [
             Send(
                 work["assignment"]["agent"],
@@ -106,6 +127,21 @@ def _after_question(question: Ask, state: State) -> Command[Any]:
     said = str(decision.get("message", "")) if decision.get("type") == "respond" else ""
     update: State = {"question": None, "decisions": {question["id"]: None}, "settled": said}
     return Command(goto="answer", update=update)
+
+
+def _denied(work: PausedWork, decisions: Mapping[str, Mapping[str, Any]]) -> Ask | None:
+    """Return the question about a budget that was answered with no, where the work has asked one."""
+    asks = [ask for ask in work["asks"] if refused(ask, decisions[ask["id"]])]
+    return asks[0] if asks else None
+
+
+def unpaid(work: PausedWork, agents: Mapping[str, AgentSpec], ask: Ask) -> AgentOutcome:
+    """Return the outcome of work that may not go on."""
+    assignment = work["assignment"]
+    detail = f"It was not finished, because no more may be spent: {ask['description']}"
+    return failed_outcome(
+        assignment, agents[assignment["agent"]], model="", code="budget-exhausted", detail=detail
+    )
 
 
 def _gone(work: PausedWork) -> Any:  # noqa: ANN401 - an outcome

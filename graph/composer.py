@@ -15,7 +15,7 @@ from agents._kit.models import ModelGateway
 from agents._kit.prompts import write_prompt, write_results
 from agents._kit.stream import StreamOwner, owned
 from domain.agent import AgentOutcome, Citation
-from domain.errors import ModelAnswerError, RunFailedError
+from domain.errors import BudgetReachedError, ModelAnswerError, RunFailedError
 from domain.events import SUPERVISOR
 from domain.run import RunContext
 from domain.validation import Fault
@@ -33,6 +33,9 @@ Write the final answer to the task from the agents' results, and from nothing el
 """
 
 _MARK: Final = re.compile(r"\[(\d{1,6})\]")
+
+NO_MORE_CALLS: Final = frozenset({"budget", "deadline"})
+"""Why a run ends that may not call a model any more."""
 
 MEND: Final = "Write the answer again, with nothing that the results do not say."
 
@@ -61,9 +64,13 @@ class Composer:
         accepted, more = _number_sources(accepted), list[Missing]()
         if len(accepted) == 1 and not state.get("settled"):
             text = accepted[0]["output"]
+        elif state.get("stop_reason") in NO_MORE_CALLS:
+            text = _side_by_side(state, accepted)
         else:
             try:
                 text = await self._write(state, runtime, accepted)
+            except BudgetReachedError:
+                raise
             except RunFailedError as error:
                 more = [
                     Missing(agent=SUPERVISOR, reason=f"the answer was not composed: {error.detail}")

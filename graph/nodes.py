@@ -22,12 +22,13 @@ from domain.approval import PausedWork
 from domain.errors import OwnershipLostError, RunFailedError, StoreUnavailableError
 from domain.run import RunContext
 from graph.context import run_context
+from graph.deadline import Deadline
 from graph.state import AgentInput, State
 
 AgentNode = Callable[[AgentInput, RunnableConfig, Runtime[RunContext]], Awaitable[State]]
 
 
-def make_agent_node(loop: AgentLoop) -> AgentNode:
+def make_agent_node(loop: AgentLoop, deadline: Deadline) -> AgentNode:
     """Return the node that runs one assignment of an agent, to its end or until it has to ask a person.
 
     The agent is called with the node's own config, so its steps are checkpointed below the node.
@@ -37,16 +38,17 @@ def make_agent_node(loop: AgentLoop) -> AgentNode:
         state: AgentInput, config: RunnableConfig, runtime: Runtime[RunContext]
     ) -> State:
         context = run_context(runtime)
-        outcome = await loop(
-            state["assignment"],
-            task=state["task"],
-            results=state["results"],
-            context=context,
-            config=config,
-            write=runtime.stream_writer,
-            paused=state.get("paused"),
-            decisions=state.get("decisions"),
-        )
+        async with deadline.bounded(context.run_id):
+            outcome = await loop(
+                state["assignment"],
+                task=state["task"],
+                results=state["results"],
+                context=context,
+                config=config,
+                write=runtime.stream_writer,
+                paused=state.get("paused"),
+                decisions=state.get("decisions"),
+            )
         if "asks" in outcome:
             work = cast("PausedWork", outcome)
             return {"paused": {work["assignment"]["path"]: work}}

@@ -111,6 +111,9 @@ def update_drafts(update: State, round_: int) -> Iterator[EventDraft | AskRaised
     question = update.get("question")
     if question:
         yield AskRaised(ask=question)
+    spending = update.get("spending")
+    if spending:
+        yield AskRaised(ask=spending["ask"])
     final = update.get("final")
     answer = answer_draft(final, round_) if final else None
     if answer:

@@ -16,7 +16,7 @@ from langgraph.types import Interrupt
 from agents._kit.cleaning import is_clean, plain_text
 from domain.approval import Ask, ask_id
 from domain.errors import RunFailedError
-from graph.approvals import ASK
+from graph.spending import ASK
 from tools.decisions import answer_schema, decisions_schema
 
 SHOWN_CHARS: Final = 4_000

@@ -33,6 +33,14 @@ class Failure(TypedDict):
     detail: str
 
 
+class SpendingQuestion(TypedDict):
+    """What a node asks whose next model call does not fit the run's budget."""
+
+    ask: Ask
+    node: str
+    """Which node: it is called again with the answer."""
+
+
 class AgentShare(TypedDict):
     """What one agent contributed, over all its assignments."""
 
@@ -109,6 +117,8 @@ class State(TypedDict, total=False):
     settled: str
     """What a person said to it; empty where nobody did."""
     final: FinalAnswer
+    spending: SpendingQuestion | None
+    """What is asked about the budget by a node that is no agent."""
 
 
 class AgentInput(TypedDict):

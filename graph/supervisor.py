@@ -15,7 +15,7 @@ from agents._kit.models import ModelGateway
 from agents._kit.prompts import EARLIER_RESULT_CHARS, write_prompt, write_results
 from agents._kit.registry import Team
 from domain.agent import AgentSpec, Assignment
-from domain.errors import RunFailedError
+from domain.errors import BudgetReachedError, RunFailedError
 from domain.events import SUPERVISOR
 from domain.routing import Route, RouteAssignment, RouteRecord
 from domain.run import RunContext
@@ -78,6 +78,8 @@ class Supervisor:
         round_ = state.get("round", 0) + 1
         try:
             decision = await self._decide(state, runtime, specs, round_)
+        except BudgetReachedError:
+            raise
         except RunFailedError as error:
             return await self._end(state, runtime, _give_up(state, error))
         assignments = decision.route["assignments"]
@@ -240,7 +242,7 @@ def _give_up(state: State, error: RunFailedError) -> State:
     update: State = {"stop_reason": "error"}
     if any(outcome["status"] == "completed" for outcome in state.get("outcomes", [])):
         update["missing"] = [Missing(agent=SUPERVISOR, reason=error.detail)]
-        update["stop_reason"] = "done"
+        update["stop_reason"] = "deadline" if error.code == "deadline-exceeded" else "done"
     else:
         update["failure"] = Failure(
             code=error.code, detail=f"The supervisor could not decide: {error.detail}"

@@ -16,14 +16,14 @@ from agents._kit.models import ModelGateway
 from agents._kit.prompts import write_prompt, write_results
 from agents._kit.verdict import Judgement, judgement_schema, read_judgement
 from domain.agent import AgentOutcome, AgentSpec
-from domain.errors import RunFailedError
+from domain.errors import BudgetReachedError, RunFailedError
 from domain.run import RunContext
 from domain.validation import VALIDATOR, CheckRecord, PlacedFault, Verdict
-from graph.approvals import ASK
 from graph.calls import Call, call_model
 from graph.checks import MAX_REVISIONS, brief, describe, owed, place_of, sent_back, standing
 from graph.context import run_context
 from graph.disagreements import Settled, ask_about, judged, settle
+from graph.spending import ASK
 from graph.state import Missing, State
 
 AGAIN: Final = (
@@ -79,6 +79,8 @@ class ValidatorNode:
         if self._gateway.engine == "model" and not found.faults and not found.settled.open:
             try:
                 judgement = await self._judge(state, runtime, outcomes)
+            except BudgetReachedError:
+                raise
             except RunFailedError as error:
                 reason = f"the results were checked by rule alone: {error.detail}"
                 found.missing.append(Missing(agent=VALIDATOR, reason=reason))

@@ -22,8 +22,10 @@ from domain.ledger import ActionLedger
 from domain.run import RunContext
 from domain.validation import VALIDATOR
 from graph.answer import AnswerNode
-from graph.approvals import ASK, Asking, ask_person
+from graph.approvals import Asking, ask_person
+from graph.deadline import Deadline
 from graph.nodes import make_agent_node, make_error_handler
+from graph.spending import ASK, Spending
 from graph.state import STATE_FORMAT, State, Workflow
 from graph.supervisor import CHECK, Supervisor
 from graph.validation import ValidatorNode
@@ -64,12 +66,11 @@ def build_workflow(
     judge = team.get(VALIDATOR)
     validator = ValidatorNode(judge, gateway) if judge else None
     # defer: the supervisor runs once per round, after every agent, however long each takes.
+    deadline = Deadline(gateway.guard.seconds_left)
+    supervisor = Supervisor(team, gateway, check=validator)
     graph.add_node(
         "supervisor",
-        Asking(
-            Supervisor(team, gateway, check=validator),
-            {spec.name: spec for spec in team.routable},
-        ),
+        Asking(Spending("supervisor", supervisor), {s.name: s for s in team.routable}, deadline),
         defer=True,
         timeout=DECISION_SECONDS,
         destinations=(*names, ASK, "answer", *([CHECK] if validator else [])),
@@ -78,28 +79,37 @@ def build_workflow(
     graph.add_edge(ASK, "supervisor")
     for spec in team.routable:
         loop = AgentLoop(spec, gateway, toolbox, gates=gates, ledger=ledger)
-        _add_agent(graph, loop, model=gateway.name(spec.tier))
+        _add_agent(graph, loop, deadline, model=gateway.name(spec.tier))
     if validator:
         graph.add_node(
             CHECK,
-            validator,
+            Spending(CHECK, validator),
             timeout=DECISION_SECONDS,
             destinations=("supervisor", ASK, "answer"),
         )
-    graph.add_node("answer", AnswerNode(gateway, ledger, toolbox), timeout=DECISION_SECONDS)
+    # Without an edge to the end: it ends the run, or asks whether its answer may be paid.
+    graph.add_node(
+        "answer",
+        cast("Any", Spending("answer", cast("Any", AnswerNode(gateway, ledger, toolbox)))),
+        timeout=DECISION_SECONDS,
+        destinations=(ASK, END),
+    )
     graph.add_edge(START, "supervisor")
-    graph.add_edge("answer", END)
     saver = InMemorySaver() if checkpointer == "memory" else checkpointer
     return graph.compile(checkpointer=saver, name="signalbox")
 
 
 def _add_agent(
-    graph: StateGraph[State, RunContext, State, State], loop: AgentLoop, *, model: str
+    graph: StateGraph[State, RunContext, State, State],
+    loop: AgentLoop,
+    deadline: Deadline,
+    *,
+    model: str,
 ) -> None:
     spec = loop.spec
     graph.add_node(
         spec.name,
-        cast("Any", make_agent_node(loop)),
+        cast("Any", make_agent_node(loop, deadline)),
         timeout=TimeoutPolicy(run_timeout=spec.timeout_seconds),
         error_handler=cast("Any", make_error_handler(spec, model)),
         metadata={"agent": spec.name},

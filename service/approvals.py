@@ -14,6 +14,7 @@ from agents._kit.cleaning import is_clean
 from agents._kit.registry import Team
 from domain.approval import ACTION_PREFIX, VERBS, Approval, ToolAction, approval_id
 from domain.errors import CallerError
+from domain.limits import BudgetRules
 from domain.ports import (
     ApprovalQuery,
     ApprovalStore,
@@ -27,6 +28,7 @@ from domain.ports import (
 from domain.problems import Code, Pointer
 from domain.run import Run
 from service.hub import EventHub
+from service.limits import check_limits, check_raise, read_raise
 from service.notices import Notice
 from tools.gates import Gates, misunderstanding
 from tools.registry import Tool, Toolbox
@@ -60,6 +62,7 @@ class ApprovalService:
         toolbox: Toolbox,
         gates: Gates,
         team: Team,
+        budgets: BudgetRules,
     ) -> None:
         self._store = store
         self._hub = hub
@@ -68,6 +71,7 @@ class ApprovalService:
         self._toolbox = toolbox
         self._gates = gates
         self._team = team
+        self._budgets = budgets
 
     async def get(self, tenant_id: str, approval: str) -> Approval:
         """Return an approval, or raise `not-found`."""
@@ -176,7 +180,9 @@ class ApprovalService:
         if verdict.remember and decision.type not in {"approve", "edit"}:
             raise _invalid(prefix, "/remember", "goes with type 'approve' or 'edit' only")
         if approval.status == "pending":
-            if decision.edited_action is not None and approval.tool is not None:
+            if approval.type == "budget":
+                self._check_raise(approval, verdict, prefix)
+            elif decision.edited_action is not None and approval.tool is not None:
                 edited = decision.edited_action
                 self._check_edit(approval, approval.tool, edited, prefix)
             elif decision.type == "approve" and approval.tool in self._toolbox.names:
@@ -206,6 +212,18 @@ class ApprovalService:
             )
             raise _invalid(where, "/args", detail)
         self._check_call(approval, tool, edited.args, f"{where}/args")
+
+    def _check_raise(self, approval: Approval, verdict: Verdict, prefix: str) -> None:
+        """Refuse an edit of a budget that raises nothing, or more than this server allows."""
+        edited = verdict.decision.edited_action
+        if edited is None:
+            return
+        limits = read_raise(edited, prefix)
+        names = [spec.name for spec in self._team.specs]
+        where = f"{prefix}/edited_action/args"
+        if "unknown_prices" not in (approval.action.args if approval.action else {}):
+            check_limits(limits, self._budgets, names, prefix=where)
+        check_raise(approval, limits, prefix)
 
     def _check_call(
         self, approval: Approval, tool: Tool, args: Mapping[str, Any], where: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ from graph.workflow import build_workflow, graph_version
 from service.approvals import EXPIRE_SECONDS, ApprovalService
 from service.artifacts import ArtifactService
 from service.asking import People
+from service.budgets import BudgetGuard
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
+from service.days import DayBudget
 from service.dispatch.local import LocalDispatcher
 from service.executor import Executor
 from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
@@ -92,9 +95,17 @@ async def open_services(
         store = await stack.enter_async_context(_open_store(settings, queue))
         hub, clock = EventHub(), SystemClock()
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
-        gateway.settle, gateway.on_booked = checkpoints.settle, checkpoints.book
+        day = DayBudget(store, clock, settings.budgets.per_day)
+        guard = BudgetGuard(
+            read_limits=store.limits,
+            calls=checkpoints,
+            cost=gateway.most_cost,
+            shares={spec.name: Decimal(str(spec.budget)) for spec in team.routable},
+            day=day,
+        )
+        gateway.guard, gateway.on_booked = guard, checkpoints.book
         executor = _make_executor(
-            settings, store, hub=hub, clock=clock, checkpoints=checkpoints, parts=parts
+            settings, store, hub=hub, clock=clock, checkpoints=checkpoints, parts=parts, guard=guard
         )
         dispatcher, chores = (
             await _open_queue(settings, queue, store, hub, executor, stack, executes=executes)
@@ -109,8 +120,11 @@ async def open_services(
             ids=UuidIds(),
             team=team,
             rules=_make_rules(settings, gateway.engine, executor.graph_version),
+            day=day,
         )
-        approvals = _make_approvals(store, hub=hub, dispatcher=dispatcher, clock=clock, parts=parts)
+        approvals = _make_approvals(
+            settings, store, hub=hub, dispatcher=dispatcher, clock=clock, parts=parts
+        )
         chores.append(Chore(name="expire approvals", seconds=EXPIRE_SECONDS, do=approvals.expire))
         chores += _make_forgetting(settings, store, checkpoints, clock).chores()
         _start_housekeeper(chores, stack)
@@ -139,6 +153,7 @@ def _make_rules(settings: Settings, engine: Engine, version: str) -> RunRules:
         engine=engine,
         graph_version=version,
         max_rounds=settings.max_rounds,
+        budgets=settings.budgets,
         validation=settings.validation,
         workspaces=_folders(settings).workspaces,
     )
@@ -149,7 +164,13 @@ def _folders(settings: Settings) -> RunFolders:
 
 
 def _make_approvals(
-    store: SqlRunStore, *, hub: EventHub, dispatcher: Dispatcher, clock: Clock, parts: Parts
+    settings: Settings,
+    store: SqlRunStore,
+    *,
+    hub: EventHub,
+    dispatcher: Dispatcher,
+    clock: Clock,
+    parts: Parts,
 ) -> ApprovalService:
     return ApprovalService(
         store=store.approvals,
@@ -159,6 +180,7 @@ def _make_approvals(
         toolbox=parts.toolbox,
         gates=parts.gates,
         team=parts.team,
+        budgets=settings.budgets,
     )
 
 
@@ -175,6 +197,7 @@ def _make_executor(
     clock: Clock,
     checkpoints: Checkpoints,
     parts: Parts,
+    guard: BudgetGuard,
 ) -> Executor:
     workflow = build_workflow(
         team=parts.team,
@@ -202,6 +225,7 @@ def _make_executor(
         folders=_folders(settings),
         gateway=parts.gateway,
         checkpoints=checkpoints,
+        guard=guard,
     )
 
 

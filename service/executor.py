@@ -26,6 +26,7 @@ from graph.state import FinalAnswer, State, Workflow
 from graph.streaming import Item, Segment
 from graph.workflow import recursion_limit
 from service.asking import Asked, People, read_asked, resume_with
+from service.budgets import BudgetGuard
 from service.checkpoints import Checkpoints, Saver
 from service.earlier import tell_earlier
 from service.endings import ending_of, failed_ending
@@ -95,6 +96,7 @@ class Executor:
         folders: RunFolders,
         gateway: ModelGateway,
         checkpoints: Checkpoints,
+        guard: BudgetGuard,
     ) -> None:
         self._store = store
         self._people = people
@@ -106,6 +108,7 @@ class Executor:
         self._folders = folders
         self._relay = gateway.relay
         self._checkpoints = checkpoints
+        self._guard = guard
 
     async def execute(self, ref: RunRef, control: RunControl) -> Outcome:
         """Claim a run and bring it as far as it goes; return how far that was.
@@ -153,7 +156,8 @@ class Executor:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(log.run(), name=f"log {run.id}")
                 try:
-                    ending = await self._come_to_end(work)
+                    with self._guard.account(run, log.put):
+                        ending = await self._come_to_end(work)
                 finally:
                     log.close()
         except BaseExceptionGroup as group:

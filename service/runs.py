@@ -13,6 +13,7 @@ from agents._kit.registry import Team
 from domain.artifact import InputFile
 from domain.errors import CallerError, ToolFailedError
 from domain.events import Event, EventDraft
+from domain.limits import NO_LIMITS, NOTHING_SPENT, BudgetRules, Limits, budget_of
 from domain.partial import MAX_EVENTS_OF_A_RUN, PARTIAL_TYPES, cancelled_after
 from domain.ports import (
     Clock,
@@ -20,13 +21,16 @@ from domain.ports import (
     Dispatcher,
     IdempotencyKey,
     Ids,
+    RunPatch,
     RunQuery,
     RunRef,
     RunStore,
 )
-from domain.run import ApprovalMode, Ending, Engine, MultitaskStrategy, Run, RunBudget
+from domain.run import ApprovalMode, Ending, Engine, MultitaskStrategy, Run
 from domain.validation import Validation
+from service.days import DayBudget
 from service.hub import EventHub, Reader
+from service.limits import check_limits
 from service.notices import Notice
 from service.workspaces import NewFile, fill_workspace, remove_workspace
 
@@ -44,6 +48,7 @@ class NewRun:
     thread_id: str | None = None
     agents: tuple[str, ...] | None = None
     max_rounds: int | None = None
+    limits: Limits = NO_LIMITS
     strategy: MultitaskStrategy = "enqueue"
     approval_mode: ApprovalMode = "policy"
     validation: Validation | None = None
@@ -60,6 +65,7 @@ class RunRules:
     engine: Engine
     graph_version: str
     max_rounds: int
+    budgets: BudgetRules
     validation: Validation
     workspaces: Path
     """Below it, by tenant and run, lie the folders of runs."""
@@ -81,6 +87,7 @@ class RunService:
         ids: Ids,
         team: Team,
         rules: RunRules,
+        day: DayBudget,
     ) -> None:
         self._store = store
         self._hub = hub
@@ -89,6 +96,7 @@ class RunService:
         self._ids = ids
         self._team = team
         self._rules = rules
+        self._day = day
 
     async def create(
         self, tenant_id: str, new: NewRun, *, idempotency: IdempotencyKey | None = None
@@ -96,6 +104,9 @@ class RunService:
         """Accept a run: when this returns it is committed and will be executed."""
         self._check_agents(new.agents)
         self._check_rounds(new.max_rounds)
+        limits = self._rules.budgets.limits_of(new.limits)
+        check_limits(new.limits, self._rules.budgets, [s.name for s in self._team.specs])
+        await self._check_day(tenant_id, new.caller_id)
         if new.thread_id is not None:
             await self._prepare_thread(tenant_id, new.thread_id, new.strategy)
         run_id = self._ids.new("run")
@@ -104,7 +115,12 @@ class RunService:
             thread_id=new.thread_id or run_id.replace("run_", "thr_", 1),
             status="queued",
             task=new.task,
-            budget=RunBudget(max_rounds=new.max_rounds or self._rules.max_rounds),
+            budget=budget_of(
+                limits,
+                max_rounds=new.max_rounds or self._rules.max_rounds,
+                rounds=0,
+                spent=NOTHING_SPENT,
+            ),
             graph_version=self._rules.graph_version,
             engine=self._rules.engine,
             created_at=self._clock.now(),
@@ -224,6 +240,21 @@ class RunService:
         msg = f"The run has ended already ({run.status}), so it cannot be cancelled."
         raise CallerError("run-terminal", msg, run_id=run_id)
 
+    async def patch(self, tenant_id: str, run_id: str, change: RunPatch) -> Run:
+        """Change a run's metadata or budget; where the budget is all that it waits for, it goes on."""
+        if change.limits is not None:
+            names = [spec.name for spec in self._team.specs]
+            check_limits(change.limits, self._rules.budgets, names)
+        self._check_rounds(change.max_rounds)
+        ref = RunRef(tenant_id, run_id)
+        done = await self._store.patch(ref, change, now=self._clock.now())
+        if done is None:
+            return await self.get(tenant_id, run_id)  # says that it is not there
+        self._hub.publish(run_id, [Notice(event, run=done.run) for event in done.events])
+        if done.events and done.run.status == "queued":
+            self._dispatcher.submit(ref, alone=True)
+        return done.run
+
     async def events(self, tenant_id: str, run_id: str, *, after: int, limit: int) -> list[Event]:
         """Return stored events after a number, in order."""
         return await self._store.events(RunRef(tenant_id, run_id), after=after, limit=limit)
@@ -249,6 +280,11 @@ class RunService:
                     f"agents/{index}: {detail}.",
                     errors=[{"pointer": f"/agents/{index}", "detail": detail}],
                 )
+
+    async def _check_day(self, tenant_id: str, caller_id: str) -> None:
+        why = await self._day.refuse(tenant_id, caller_id)
+        if why:
+            raise CallerError("budget-exhausted", why)
 
     def _check_rounds(self, rounds: int | None) -> None:
         if rounds is not None and rounds > self._rules.max_rounds:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tomllib
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -16,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from domain.agent import TIERS, Tier
 from domain.errors import ConfigurationError
 from domain.gates import GateRule, OnExpiry
+from domain.limits import BudgetRules
 from domain.validation import Validation
 from tools.net.targets import parse_allow
 from tools.sandbox.choice import Choice
@@ -108,6 +110,10 @@ class Settings(BaseSettings):
     output_dir: Path | None = None
     """Folder that `publish_file` copies files to, each below the id of its run; where not set it refuses.
     Workers on several machines share it."""
+    budgets: Annotated[BudgetRules, NoDecode] = BudgetRules()
+    """What runs may spend: a TOML file, or a JSON object, with the tables `default` (of a run that says
+    nothing), `most` (no run may have more), `per_day` (all runs of one API key) and `unknown_prices` (`allow`,
+    `ask` or `deny`); docs/budgets.md shows them."""
     max_rounds: int = Field(default=10, ge=1, le=50)
     """Rounds a run may take; a run may ask for fewer."""
     max_concurrent_runs: int = Field(default=16, ge=1, le=1000)
@@ -148,6 +154,11 @@ class Settings(BaseSettings):
     @classmethod
     def _read_gates(cls, value: object) -> object:
         return read_gates(value) if isinstance(value, str) else value
+
+    @field_validator("budgets", mode="before")
+    @classmethod
+    def _read_budgets(cls, value: object) -> object:
+        return read_budgets(value) if isinstance(value, str) else value
 
     @field_validator("http_allow", mode="before")
     @classmethod
@@ -243,6 +254,19 @@ def read_gates(value: str) -> object:
         msg = f"the file has {unknown or 'nothing'}; it may have [[gates]] tables and nothing else"
         raise ValueError(msg)
     return table["gates"]
+
+
+def read_budgets(value: str) -> object:
+    """Return what runs may spend: JSON where it begins like an object, else the name of a TOML file."""
+    text = value.strip()
+    try:
+        if text.startswith("{"):
+            return json.loads(text, parse_float=Decimal)
+        document = Path(text).expanduser().read_text(encoding="utf-8")
+        return tomllib.loads(document, parse_float=Decimal)
+    except (OSError, ValueError) as error:
+        msg = f"name a TOML file, or write a JSON object: {error}"
+        raise ValueError(msg) from error
 
 
 def read_settings(**overrides: Any) -> Settings:

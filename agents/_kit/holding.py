@@ -19,6 +19,17 @@ def hold(message: AIMessage, turn: int, asks: Sequence[Ask]) -> AIMessage:
     return _without_calls(message, {"turn": turn, "calls": message.tool_calls, "asks": list(asks)})
 
 
+def hold_unsaid(turn: int, ask: Ask) -> AIMessage:
+    """Return what stands in the place of a message that could not be paid: it ends the agent's loop."""
+    held = {"turn": turn, "calls": [], "asks": [ask], "unsaid": True}
+    return AIMessage("", additional_kwargs={HELD: held})
+
+
+def is_unsaid(message: AnyMessage) -> bool:
+    """Return whether a message only stands in the place of one that could not be paid."""
+    return bool(message.additional_kwargs.get(HELD, {}).get("unsaid"))
+
+
 def unhold(message: AIMessage) -> AIMessage:
     """Return a message as the model said it."""
     extra = {name: value for name, value in message.additional_kwargs.items() if name != HELD}
@@ -37,6 +48,9 @@ def pause(assignment: Assignment, messages: Sequence[AnyMessage]) -> PausedWork 
     held: dict[str, Any] | None = last.additional_kwargs.get(HELD) if last else None
     if held is None or not isinstance(last, AIMessage):
         return None
+    if held.get("unsaid"):
+        before = messages_to_dict(messages[:-1])
+        return PausedWork(assignment=assignment, messages=before, asks=held["asks"], unsaid=True)
     kept = _without_calls(last, {name: held[name] for name in ("turn", "calls")})
     return PausedWork(
         assignment=assignment,

@@ -27,7 +27,7 @@ from agents._kit.acting import Acting, Ran
 from agents._kit.cleaning import clean_message
 from agents._kit.evidence import keep_evidence, keep_foreign, read_evidence
 from agents._kit.faults import finish_reason
-from agents._kit.holding import held_turn, hold, pause, unhold
+from agents._kit.holding import held_turn, hold, hold_unsaid, pause, unhold
 from agents._kit.local_ledger import LocalLedger
 from agents._kit.models import ModelGateway, add_tokens
 from agents._kit.numbering import number_citations
@@ -50,7 +50,9 @@ from domain.agent import (
     Assignment,
 )
 from domain.approval import PausedWork
+from domain.budget import budget_ask
 from domain.errors import (
+    BudgetReachedError,
     EffectUnknownError,
     ModelAnswerError,
     OwnershipLostError,
@@ -114,7 +116,12 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
             data = {"reason": reason, "delay_seconds": delay, "try": number}
             write(context.draft("agent.retrying", data, f"{turn}~{number}~{context.attempt}"))
 
-        message = await self._gateway.call(invoke, run_id=context.run_id, on_retry=on_retry)
+        try:
+            message = await self._gateway.call(invoke, run_id=context.run_id, on_retry=on_retry)
+        except BudgetReachedError as error:
+            if not error.asks:
+                raise
+            return ModelResponse(result=[hold_unsaid(turn, budget_ask(error, context.run_id))])
         work = context.assignment
         key = f"{work['round']}|{work['path']}|{turn}|{context.attempt}"
         spec, run_id = self._spec, context.run_id
@@ -304,7 +311,8 @@ class AgentLoop:
         context: RunContext,
         write: StreamWriter,
     ) -> tuple[list[AnyMessage], AssignmentContext]:
-        *before, held = cast("list[AnyMessage]", messages_from_dict(paused["messages"]))
+        before = cast("list[AnyMessage]", messages_from_dict(paused["messages"]))
+        held = None if paused.get("unsaid") else before.pop()
         decided = {a["call"]: decisions[a["id"]] for a in paused["asks"] if a["id"] in decisions}
         more = {"decisions": decided, "held": held}
         return before, work_context(context, paused["assignment"], write, **more)

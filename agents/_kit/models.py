@@ -20,6 +20,7 @@ from agents._kit.faults import check_answer, explain, is_provider_error, is_tran
 from agents._kit.offline import OfflineChatModel
 from agents._kit.stream import TokenRelay
 from domain.agent import AgentSpec, Tier, TokenCount
+from domain.budget import CallGuard, NoGuard
 from domain.errors import ConfigurationError, ModelCallError, RunFailedError
 from domain.run import Engine
 from domain.usage import ModelCall
@@ -70,6 +71,8 @@ class ModelGateway:
             follow_redirects=True,
         )
         self.relay: Final = TokenRelay()
+        self.guard: CallGuard = NoGuard()
+        """Lets calls be made as long as their run may pay for them."""
         self.settle: Callable[[str], Awaitable[None]] | None = None
         """Awaited with the run's id before a model is paid: returns when all that the run has done is
         saved; where that cannot be, it raises or the next write of the event log does."""

@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from pydantic import TypeAdapter, ValidationError
 
 from agents._kit.faults import finish_reason
+from agents._kit.holding import is_unsaid
 from domain.agent import (
     AgentOutcome,
     AgentSpec,
@@ -251,7 +252,7 @@ def read_turns(
     """Return an agent's turns with their calls; ids repeat between turns, so each turn looks ahead only."""
     turns: list[TurnRecord] = []
     for index, message in enumerate(messages):
-        if not isinstance(message, AIMessage):
+        if not isinstance(message, AIMessage) or is_unsaid(message):
             continue
         turn = len(turns)
         results = {m.tool_call_id: m for m in _results_after(messages, index)}

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from domain.errors import CallerError
-from domain.ports import RunQuery, RunRef
+from domain.limits import NO_LIMITS
+from domain.ports import RunPatch, RunQuery, RunRef
 from domain.problems import make_problem
 from domain.run import ApprovalMode, Run, RunStatus
 from service.http.caller import Caller, CallerIdentity, Parts, Tenant
@@ -23,7 +24,7 @@ from service.http.negotiation import (
     wanted_format,
 )
 from service.http.openapi import problems
-from service.http.schemas import CancelIn, RunCreate, RunPage
+from service.http.schemas import CancelIn, RunCreate, RunPage, RunPatchIn
 from service.http.sse import make_filter, stream_run
 from service.http.uploads import read_uploads
 from service.runs import NewRun
@@ -82,6 +83,7 @@ async def accept(
         thread_id=body.thread_id,
         agents=tuple(dict.fromkeys(body.agents)) if body.agents else None,
         max_rounds=body.budget.max_rounds if body.budget else None,
+        limits=body.budget.limits() if body.budget else NO_LIMITS,
         strategy=body.multitask_strategy,
         approval_mode=_approval_mode(body, caller),
         validation=body.validation,
@@ -180,6 +182,24 @@ async def get_run(
         run = await parts.runs.get(tenant, run_id)
         return run_response(await parts.runs.wait(run, seconds), 200)
     return run_response(await parts.runs.get(tenant, run_id), 200)
+
+
+@router.patch(
+    "/{run_id}",
+    operation_id="update_run",
+    summary="Change a run's metadata or budget",
+    response_model=Run,
+    responses=problems(400, 404, 409, 413, 415, 422, 500),
+)
+async def update_run(run_id: str, body: RunPatchIn, parts: Parts, caller: Caller) -> Response:
+    """Change what may be changed of a run that is there."""
+    change = RunPatch(
+        by=caller.id,
+        metadata=body.metadata,
+        limits=body.budget.limits() if body.budget else None,
+        max_rounds=body.budget.max_rounds if body.budget else None,
+    )
+    return run_response(await parts.runs.patch(caller.tenant_id, run_id, change), 200)
 
 
 @router.post(

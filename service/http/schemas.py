@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -20,6 +19,7 @@ from pydantic import (
 from domain.approval import Approval
 from domain.artifact import MAX_INPUT_FILES, Artifact
 from domain.errors import ToolFailedError
+from domain.limits import Limits
 from domain.run import ApprovalMode, MultitaskStrategy, Run
 from domain.sandbox import Backend
 from domain.validation import Validation
@@ -111,21 +111,16 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class AgentBudgetIn(Strict):
-    """Limits of one agent."""
-
-    max_cost_usd: Decimal | None = Field(default=None, gt=0)
-    max_tokens: StrictInt | None = Field(default=None, gt=0)
-
-
-class BudgetIn(Strict):
-    """Limits of a run."""
+class BudgetIn(Limits):
+    """Limits of a run: `max_cost_usd` and `max_tokens` ask a person when they are reached, `max_seconds` of
+    running and `max_rounds` end the run with the best there is."""
 
     max_rounds: StrictInt | None = Field(default=None, ge=1, le=50)
-    max_cost_usd: Decimal | None = Field(default=None, gt=0)
-    max_tokens: StrictInt | None = Field(default=None, gt=0)
-    max_seconds: FiniteFloat | None = Field(default=None, gt=0)
-    per_agent: dict[Name, AgentBudgetIn] | None = None
+
+    def limits(self) -> Limits:
+        """Return what is said of them, but for the rounds."""
+        given = {name: getattr(self, name) for name in self.model_fields_set - {"max_rounds"}}
+        return Limits.model_construct(_fields_set=set(given), **given)
 
 
 class ApprovalsIn(Strict):
@@ -200,14 +195,26 @@ class RunCreate(Strict):
     def not_built(self) -> list[str]:
         """Return the pointers of fields that are valid but not available in this version."""
         fields = ("output_schema", "webhook")
-        found = [f"/{name}" for name in fields if getattr(self, name) is not None]
-        limits = ("max_cost_usd", "max_tokens", "max_seconds", "per_agent")
-        found += [
-            f"/budget/{name}"
-            for name in limits
-            if self.budget is not None and getattr(self.budget, name) is not None
-        ]
-        return found
+        return [f"/{name}" for name in fields if getattr(self, name) is not None]
+
+
+class RunPatchIn(Strict):
+    """The body that changes a run."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"budget": {"max_cost_usd": "2.50"}, "metadata": {"ticket": "A-17"}}]
+        }
+    )
+
+    metadata: dict[Name, Scalar] | None = Field(
+        default=None, max_length=50, description="Takes the place of what was there."
+    )
+    budget: BudgetIn | None = Field(
+        default=None,
+        description="The limits to change; those that are not given stay. A run that waits for a higher "
+        "budget goes on. `max_rounds` counts from the next time that the run goes on.",
+    )
 
 
 class TaskIn(Strict):

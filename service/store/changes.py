@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -15,6 +15,7 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
+    case,
     func,
     insert,
     null,
@@ -30,15 +31,11 @@ from domain.ports import Claim, Created, IdempotencyKey, RunRef
 from domain.problems import Code
 from domain.run import TERMINAL, Ending, MultitaskStrategy, Run, RunStatus, sources_of
 from domain.usage import ModelCall, Usage
-from service.store import actions, artifacts, events, queries, threads, usage
+from service.store import actions, artifacts, events, keys, spending, threads, usage
 from service.store.columns import utc
-from service.store.conflicts import take_key
 from service.store.rows import links, run_from, run_row
-from service.store.tables import idempotency, run_tags, runs
+from service.store.tables import run_tags, runs
 from service.store.threads import NOT_BLOCKED, UNDER_LIMIT, Turns
-
-KEY_LIFE: Final = timedelta(hours=48)
-"""How long an idempotency key stands for the run it made; afterwards it may make another."""
 
 _THE_RUN: Final = (runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
 _OF_ATTEMPT: Final = runs.c.attempt == bindparam("of_attempt")
@@ -46,11 +43,6 @@ _ADVANCED: Final = runs.c.last_seq + bindparam("count", type_=Integer)
 
 _INSERT: Final = insert(runs).inline()
 _TAG: Final = insert(run_tags)
-_KNOWN_KEY: Final = select(idempotency.c.digest, idempotency.c.run_id).where(
-    idempotency.c.tenant_id == bindparam("tenant"),
-    idempotency.c.scope == bindparam("scope"),
-    idempotency.c.key == bindparam("key"),
-)
 
 
 def _from(statuses: Iterable[RunStatus]) -> ColumnElement[bool]:
@@ -67,6 +59,11 @@ def _claim_where(*its_turn: ColumnElement[bool]) -> Update:
         .values(
             status="running",
             attempt=runs.c.attempt + 1,
+            # A later attempt has to add up what the one before it has used: see `claim`.
+            claimed_at=case(
+                (runs.c.attempt == 0, bindparam("now", type_=runs.c.started_at.type)),
+                else_=runs.c.claimed_at,
+            ),
             started_at=func.coalesce(
                 runs.c.started_at, bindparam("now", type_=runs.c.started_at.type)
             ),
@@ -77,6 +74,7 @@ def _claim_where(*its_turn: ColumnElement[bool]) -> Update:
 
 _CLAIM: Final = _claim_where(NOT_BLOCKED)
 _CLAIM_UNDER_LIMIT: Final = _claim_where(NOT_BLOCKED, UNDER_LIMIT)
+_ROW: Final = select(runs).where(*_THE_RUN)
 _ADVANCE: Final = (
     update(runs)
     .where(*_THE_RUN, _OF_ATTEMPT, runs.c.status == "running")
@@ -141,8 +139,10 @@ def create(
         }
     )
     # The key first: of two requests at once, the second waits here and then sees the first.
-    if key is not None and not take(connection, RunRef(run.tenant_id, run.id), key, run.created_at):
-        return _replay(connection, run.tenant_id, key)
+    if key is not None and not keys.take(
+        connection, RunRef(run.tenant_id, run.id), key, run.created_at
+    ):
+        return keys.replay(connection, run.tenant_id, key)
     threads.hold_thread(connection, run)
     interrupted = _take_place(connection, run, strategy, turns)
     behind = turns.enqueue is not None and threads.is_behind(connection, run)
@@ -191,43 +191,6 @@ def _interrupt(connection: Connection, ref: RunRef, by: Run) -> tuple[Run, list[
     return _cancel(connection, ref, cancelled_after(log), draft, by.created_at)
 
 
-def take(connection: Connection, ref: RunRef, key: IdempotencyKey, now: datetime) -> bool:
-    """Take an idempotency key for a request about a run; `False` where one has taken it before."""
-    record = {
-        "tenant_id": ref.tenant_id,
-        "scope": key.scope,
-        "key": key.key,
-        "digest": key.digest,
-        "run_id": ref.run_id,
-        "created_at": now,
-        "expired": now - KEY_LIFE,
-    }
-    return take_key(connection, record)
-
-
-def _replay(connection: Connection, tenant_id: str, key: IdempotencyKey) -> Created:
-    run_id = check_key(connection, tenant_id, key)
-    run = queries.get(connection, RunRef(tenant_id, run_id))
-    if run is None:  # a record goes with its run
-        msg = f"idempotency key {key.key!r} names run {run_id!r}, which is not there"
-        raise LookupError(msg)
-    return Created(run, replayed=True)
-
-
-def check_key(connection: Connection, tenant_id: str, key: IdempotencyKey) -> str:
-    """Return the id of the run that a known key stands for; refuse the key with another body."""
-    values = {"tenant": tenant_id, "scope": key.scope, "key": key.key}
-    known = connection.execute(_KNOWN_KEY, values).one()
-    if known.digest != key.digest:
-        code: Code = "idempotency-key-reuse"
-        msg = (
-            f"The idempotency key {key.key!r} was used with another body; "
-            "send a new key, or the same body again."
-        )
-        raise CallerError(code, msg, run_id=known.run_id)
-    return str(known.run_id)
-
-
 _CREATED_KEYS: Final = frozenset({EventDraft(type="run.created", data={}).key})
 
 
@@ -245,6 +208,10 @@ def claim(connection: Connection, ref: RunRef, now: datetime, turns: Turns) -> C
         return None
     # Only an attempt books calls and appends events: the first finds what `create` wrote.
     first = row["attempt"] == 1
+    if not first:
+        spending.resume_clock(connection, ref, now)
+        spending.lose_calls(connection, ref)
+        row = connection.execute(_ROW, _name(ref)).mappings().one()
     run = run_from(row, Usage() if first else usage.of_run(connection, ref))
     threads.enqueue(connection, threads.next_of_caller(connection, run, turns), turns)
     if first:
@@ -366,6 +333,7 @@ def _end(
     if row is None:
         return None
     usage.book(connection, ref, calls, values["now"])
+    spending.lose_calls(connection, ref)
     *before, last = drafts
     # Most runs have acted on nothing and asked nobody, and are spared the look.
     if row["actions"] or row["status"] in {"cancelled", "failed"}:

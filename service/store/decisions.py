@@ -11,10 +11,11 @@ from sqlalchemy import Connection, select, update
 from domain.approval import DecisionMade, action_id, changed_arguments
 from domain.errors import CallerError
 from domain.events import EventDraft
+from domain.limits import Limits
 from domain.ports import Decided, IdempotencyKey, RunRef, Verdict
 from domain.problems import Code
 from domain.run import Run
-from service.store import actions, changes, queries
+from service.store import actions, keys, queries, spending
 from service.store.actions import Held, Row, hold
 from service.store.tables import actions as rows
 from service.store.tables import runs
@@ -38,8 +39,8 @@ def decide(
     if len(found) < len(set(ids)) or len(refs) != 1:
         raise _not_there(next((each for each in ids if each not in found), ids[0]))
     ref = refs.pop()
-    if key is not None and not changes.take(connection, ref, key, now):
-        changes.check_key(connection, tenant_id, key)
+    if key is not None and not keys.take(connection, ref, key, now):
+        keys.check_key(connection, tenant_id, key)
         return Decided(actions.approvals_of(connection, tenant_id, ids), replayed=True)
     held = hold(connection, ref)
     if held is None:
@@ -47,7 +48,7 @@ def decide(
     # Read again: what others have decided until now is seen, and nobody decides from here on.
     found = actions.by_ids(connection, tenant_id, ids)
     new = [v for v in verdicts if not _is_replay(found[v.approval_id], v, held, by, now)]
-    drafts = [_record(connection, found[v.approval_id], v, by, now) for v in new]
+    drafts = [record(connection, found[v.approval_id], v, by, now) for v in new]
     if not new:
         return Decided(actions.approvals_of(connection, tenant_id, ids), replayed=True)
     run, told = go_on(connection, held, drafts, now, turns)
@@ -95,7 +96,7 @@ def _refused(code: Code, detail: str, row: Row) -> CallerError:
     return CallerError(code, detail, run_id=row["run_id"], extra={"approval": shown})
 
 
-def _record(
+def record(
     connection: Connection, row: Row, verdict: Verdict, by: str, now: datetime
 ) -> EventDraft:
     """Write a decision down; return its event."""
@@ -114,6 +115,9 @@ def _record(
         values["status"] = "decided"
     if edited is not None:
         values["args_digest"] = edited.digest
+        if row["type"] == "budget":
+            raised = Limits.model_validate(edited.args)
+            spending.change_limits(connection, RunRef(row["tenant_id"], row["run_id"]), raised)
     stored = {**row, **values}
     connection.execute(update(rows).where(rows.c.id == row["id"]).values(**values))
     return approval_draft("approval.resolved", actions.approval_from(stored))

@@ -32,8 +32,8 @@ from sqlalchemy import (
 from domain.ports import RunRef
 from domain.run import TERMINAL
 from service.store import forgetting
-from service.store.changes import KEY_LIFE
 from service.store.database import Database
+from service.store.keys import KEY_LIFE
 from service.store.tables import events, idempotency, runs
 
 TRIMMED: Final = 1

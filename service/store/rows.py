@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import RowMapping
 
 from domain.artifact import Artifact, artifact_url
 from domain.events import Event, EventDraft
+from domain.limits import NO_LIMITS, Limits, RunBudget, Spent, budget_of
 from domain.ports import RunRef
 from domain.run import Run
 from domain.usage import ModelCall, Usage
@@ -52,6 +53,7 @@ def run_row(run: Run) -> dict[str, Any]:
         **{name: getattr(run, name) for name in _SAME},
         **run.model_dump(mode="json", include=set(_JSON)),
         "max_rounds": run.budget.max_rounds,
+        "budget": run.budget.limits.stored(),
         "agents": None if run.agents is None else list(run.agents),
         "files": list(run.files) or None,
     }
@@ -62,11 +64,36 @@ def run_from(row: RowMapping, usage: Usage) -> Run:
     return Run.model_validate(
         {
             **row,
-            "budget": {"max_rounds": row["max_rounds"]},
+            "budget": _budget(row, usage),
             "usage": usage,
             "links": links(row["id"]),
             "files": row["files"] or (),
         }
+    )
+
+
+def limits_of(row: RowMapping) -> Limits:
+    """Return the limits of a run's row."""
+    return Limits.model_validate(row["budget"]) if row["budget"] else NO_LIMITS
+
+
+def seconds_of(row: RowMapping, now: datetime) -> float:
+    """Return how long a run has been running until `now`, or until it ended; waiting does not count."""
+    since: datetime | None = row["claimed_at"]
+    until: datetime = row["ended_at"] or now
+    under_way = 0.0 if since is None else max((until - since).total_seconds(), 0.0)
+    return float(row["ran_seconds"]) + under_way
+
+
+def _budget(row: RowMapping, usage: Usage) -> RunBudget:
+    spent = Spent.model_construct(
+        cost_usd=usage.counted_cost_usd,
+        cost_known=usage.cost_known,
+        tokens=usage.counted_tokens,
+        seconds=round(seconds_of(row, datetime.now(UTC)), 3),
+    )
+    return budget_of(
+        limits_of(row), max_rounds=row["max_rounds"], rounds=row["rounds"], spent=spent
     )
 
 

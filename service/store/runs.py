@@ -5,15 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Final
 
 from sqlalchemy import Connection, false, update
 
 from domain.events import Event, EventDraft
-from domain.ports import Claim, Created, EarlierTurn, IdempotencyKey, RunQuery, RunRef
+from domain.limits import Limits
+from domain.ports import (
+    Claim,
+    Created,
+    EarlierTurn,
+    IdempotencyKey,
+    Patched,
+    RunPatch,
+    RunQuery,
+    RunRef,
+)
 from domain.run import Ending, MultitaskStrategy, Run
 from domain.usage import ModelCall
-from service.store import changes, events, queries
+from service.store import changes, events, patching, queries, spending
 from service.store.approvals import SqlApprovalStore
 from service.store.artifacts import SqlArtifactStore
 from service.store.changes import Writer
@@ -130,6 +141,20 @@ class SqlRunStore:
     ) -> tuple[Run, list[Event]] | None:
         """Cancel an active run, or return `None`."""
         return await self._database.write(changes.cancel, ref, ending, draft, now, self._turns)
+
+    async def patch(self, ref: RunRef, change: RunPatch, *, now: datetime) -> Patched | None:
+        """Change a run that is there, or return `None`."""
+        return await self._database.write(patching.patch, ref, change, now, self._turns)
+
+    async def limits(self, ref: RunRef) -> Limits | None:
+        """Return what a run may spend as it stands now."""
+        return await self._database.read(spending.limits, ref)
+
+    async def spent_since(
+        self, tenant_id: str, caller_id: str, since: datetime
+    ) -> tuple[int, Decimal]:
+        """Return what the runs of a caller have used since a time."""
+        return await self._database.read(spending.of_day, tenant_id, caller_id, since)
 
     async def events(
         self, ref: RunRef, *, after: int, limit: int, types: Collection[str] | None = None

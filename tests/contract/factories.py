@@ -11,8 +11,9 @@ from typing import Any, Final, TypeVar, cast
 from domain.artifact import Artifact, artifact_url
 from domain.errors import OwnershipLostError
 from domain.events import TERMINAL_TYPES, Event, EventDraft
+from domain.limits import RunBudget
 from domain.ports import IdempotencyKey, RunRef
-from domain.run import Ending, Run, RunBudget, RunResult, RunStatus
+from domain.run import Ending, Run, RunResult, RunStatus
 from domain.usage import ModelCall
 from service.store import SqlRunStore
 

@@ -1,0 +1,194 @@
+"""The limits of a run, what it has spent of them, and what is left."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
+
+from domain.agent import TIERS, Tier
+
+RAISE: Final = "raise_budget"
+"""The name of the action by which a budget is raised."""
+
+RUN: Final = "run"
+"""The scope of the limits that hold for all agents together."""
+
+UnknownPrices = Literal["ask", "allow", "deny"]
+"""What becomes of a call whose price nobody knows, while an amount of money is the limit: `ask` a person is
+asked once · `allow` it is made, and counts nothing · `deny` it is not made."""
+
+AMOUNTS: Final = ("max_cost_usd", "max_tokens")
+"""The limits that a person may raise when they are reached."""
+
+MOST_USD: Final = Decimal(1_000_000)
+MOST_TOKENS: Final = 10**12
+MOST_SECONDS: Final = 30 * 86_400.0
+
+
+class AgentLimits(BaseModel):
+    """What one agent may spend of a run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_cost_usd: Decimal | None = Field(
+        default=None, gt=0, le=MOST_USD, max_digits=18, decimal_places=12
+    )
+    max_tokens: StrictInt | None = Field(default=None, gt=0, le=MOST_TOKENS)
+
+
+class Limits(AgentLimits):
+    """What a run may spend. What is not given has no limit."""
+
+    max_seconds: float | None = Field(default=None, gt=0, le=MOST_SECONDS, allow_inf_nan=False)
+    """Of running; the time that a person takes to decide does not count."""
+    per_agent: dict[str, AgentLimits] = Field(default={}, max_length=50)
+    max_tier: Tier | None = None
+    """The dearest tier that the supervisor may raise an assignment to."""
+    unknown_prices: UnknownPrices | None = None
+
+    def changed_by(self, changes: Limits) -> Limits:
+        """Return these limits with those that are set in `changes`; agent by agent."""
+        given = {name: getattr(changes, name) for name in changes.model_fields_set}
+        agents = {**self.per_agent}
+        for name, limits in given.pop("per_agent", {}).items():
+            before = agents.get(name, AgentLimits())
+            own = {each: getattr(limits, each) for each in limits.model_fields_set}
+            agents[name] = before.model_copy(update=own)
+        return self.model_copy(update={**given, "per_agent": agents})
+
+    def stored(self) -> dict[str, Any] | None:
+        """Return the limits as JSON; `None` where there are none."""
+        return self.model_dump(mode="json", exclude_defaults=True) or None
+
+
+NO_LIMITS: Final = Limits()
+
+
+class BudgetRules(BaseModel):
+    """What a server allows its runs to spend."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default: Limits = NO_LIMITS
+    """Of a run that says nothing else."""
+    most: Limits = NO_LIMITS
+    """No run may have more, nor may it be raised above."""
+    per_day: AgentLimits = AgentLimits()
+    """What the runs of one API key may spend together on one day (UTC)."""
+    unknown_prices: UnknownPrices = "allow"
+
+    def limits_of(self, asked: Limits) -> Limits:
+        """Return the limits of a run that asks for some; `above` says whether it may have them."""
+        limits = self.default.changed_by(asked)
+        filled = {
+            name: getattr(self.most, name)
+            for name in ("max_cost_usd", "max_tokens", "max_seconds", "max_tier")
+            if getattr(limits, name) is None and getattr(self.most, name) is not None
+        }
+        prices = limits.unknown_prices or self.unknown_prices
+        return limits.model_copy(update={**filled, "unknown_prices": prices})
+
+    def above(self, limits: Limits) -> list[tuple[str, str]]:
+        """Return what of these limits is more than a run may have: where it stands, and why not."""
+        found = [
+            (f"/{name}", f"{value} is more than this server allows ({most})")
+            for name in ("max_cost_usd", "max_tokens", "max_seconds")
+            if (value := getattr(limits, name)) is not None
+            and (most := getattr(self.most, name)) is not None
+            and value > most
+        ]
+        if limits.max_tier and self.most.max_tier:
+            order = TIERS.index
+            if order(limits.max_tier) > order(self.most.max_tier):
+                detail = f"{limits.max_tier!r} is dearer than this server allows ({self.most.max_tier!r})"
+                found.append(("/max_tier", detail))
+        strict: dict[UnknownPrices, int] = {"allow": 0, "ask": 1, "deny": 2}
+        if limits.unknown_prices and strict[limits.unknown_prices] < strict[self.unknown_prices]:
+            detail = f"{limits.unknown_prices!r} is less strict than this server is ({self.unknown_prices!r})"
+            found.append(("/unknown_prices", detail))
+        return found
+
+
+class Spent(BaseModel):
+    """What counts against the limits."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cost_usd: Decimal = Decimal(0)
+    """Of the calls whose price is known; where the provider has not told what a call used, the most it can
+    have been."""
+    cost_known: bool = True
+    """Whether the price of every call is known."""
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+NOTHING_SPENT: Final = Spent()
+
+
+class Remaining(BaseModel):
+    """What is left; null where there is no limit."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cost_usd: Decimal | None = None
+    tokens: int | None = None
+    seconds: float | None = None
+    rounds: int | None = None
+
+
+class RunBudget(Limits):
+    """The limits in force for a run, with what it has spent."""
+
+    max_rounds: int
+    spent: Spent = Spent()
+    remaining: Remaining = Remaining()
+
+    @property
+    def limits(self) -> Limits:
+        """Return the limits alone."""
+        return Limits.model_construct(**{name: getattr(self, name) for name in Limits.model_fields})
+
+
+def budget_of(limits: Limits, *, max_rounds: int, rounds: int, spent: Spent) -> RunBudget:
+    """Return a run's budget: its limits, and what is left of them."""
+
+    def left(limit: Any, used: Any) -> Any:  # noqa: ANN401 - numbers of one kind
+        return None if limit is None else max(limit - used, type(limit)(0))
+
+    return RunBudget.model_construct(
+        **{name: getattr(limits, name) for name in Limits.model_fields},
+        max_rounds=max_rounds,
+        spent=spent,
+        remaining=Remaining.model_construct(
+            cost_usd=left(limits.max_cost_usd, spent.cost_usd),
+            tokens=left(limits.max_tokens, spent.tokens),
+            seconds=left(limits.max_seconds, spent.seconds),
+            rounds=max(max_rounds - rounds, 0),
+        ),
+    )
+
+
+def raises(asked: dict[str, Any], limits: Limits) -> bool:
+    """Return whether limits are higher than those of which a budget's question tells."""
+    if "unknown_prices" in asked:
+        return limits.unknown_prices == "allow"
+    if "per_agent" in asked:
+        return any(
+            _raises(own, limits.per_agent.get(name)) for name, own in asked["per_agent"].items()
+        )
+    return _raises(asked, limits)
+
+
+def _raises(asked: dict[str, Any], limits: AgentLimits | None) -> bool:
+    if limits is None:
+        return False
+    before = AgentLimits.model_validate(asked)
+    return any(
+        (old := getattr(before, name)) is not None
+        and name in limits.model_fields_set
+        and ((new := getattr(limits, name)) is None or new > old)
+        for name in AMOUNTS
+    )

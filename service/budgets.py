@@ -1,0 +1,383 @@
+"""Guards what runs may spend: every model call is set aside before it is made and settled after it.
+
+A run is executed by one process at a time, so the sums are kept there; what is set aside is a row as well,
+committed before the call, so that a call which a crash has cut off is not forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final, Literal, NamedTuple, Protocol
+
+from domain.budget import BUDGET, FLOOR_TOKENS, PlannedCall
+from domain.errors import BudgetReachedError, RunFailedError
+from domain.events import SUPERVISOR, EventDraft, EventType
+from domain.limits import RUN, AgentLimits, Limits, Spent, budget_of
+from domain.ports import RunRef
+from domain.run import Run
+from domain.usage import ModelCall, Usage, UsageShare, book_call
+from service.days import DayBudget
+
+WARN_AT: Final = Decimal("0.8")
+"""The part of a limit at which a warning is given."""
+
+LOOK_SECONDS: Final = 5.0
+"""How old the limits of a run may be that a request may have changed meanwhile."""
+
+Cost = Callable[[str, int, int], Decimal | None]
+"""Returns what a call of a model costs with so many tokens in and out; `None` where nobody knows."""
+
+LimitName = Literal["max_cost_usd", "max_tokens", "unknown_prices"]
+
+
+class OpenCalls(Protocol):
+    """Keeps the calls that are being made, to be found after a crash."""
+
+    async def open(self, ref: RunRef, planned: PlannedCall, most: ModelCall) -> None:
+        """Commit that a call is being made, with all that the run has saved before it."""
+        ...
+
+    def close(self, run_id: str, key: str) -> None:
+        """Forget a call that was not made, or that nobody bills."""
+        ...
+
+
+class _Held(NamedTuple):
+    """What is set aside for a call."""
+
+    agent: str
+    tokens: int
+    cost_usd: Decimal
+
+
+class _Purse(NamedTuple):
+    """Limits, and what has been taken of them."""
+
+    scope: str
+    limits: AgentLimits
+    share: UsageShare
+    held: list[_Held]
+
+    def room_tokens(self) -> int | None:
+        if self.limits.max_tokens is None:
+            return None
+        held = sum(each.tokens for each in self.held)
+        return self.limits.max_tokens - self.share.counted_tokens - held
+
+    def room_usd(self) -> Decimal | None:
+        if self.limits.max_cost_usd is None:
+            return None
+        held = sum((each.cost_usd for each in self.held), Decimal(0))
+        return self.limits.max_cost_usd - self.share.counted_cost_usd - held
+
+
+@dataclass(kw_only=True)
+class Account:
+    """What the run of one segment has spent, and what is set aside for its calls in flight."""
+
+    run: Run
+    limits: Limits
+    usage: Usage
+    shares: dict[str, Decimal]
+    """The part of the run's budget that an agent may use, where it has no limits of its own."""
+    emit: Callable[[EventDraft], Awaitable[None]]
+    began: float
+    """When the segment began, on the event loop's clock."""
+    ran_before: float
+    looked: float = 0.0
+    open: dict[str, _Held] = field(default_factory=dict)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: int = 0
+
+    def seconds(self) -> float:
+        """Return how long the run has been running."""
+        return self.ran_before + asyncio.get_running_loop().time() - self.began
+
+    def purses(self, agent: str) -> list[_Purse]:
+        """Return what a call of an agent is paid from: all of them have to have room for it."""
+        own = [each for each in self.open.values() if each.agent == agent]
+        share = self.usage.by_agent.get(agent, UsageShare())
+        return [
+            _Purse(RUN, self.limits, self.usage, list(self.open.values())),
+            _Purse(agent, self._own_limits(agent), share, own),
+        ]
+
+    def _own_limits(self, agent: str) -> AgentLimits:
+        own = self.limits.per_agent.get(agent)
+        part = self.shares.get(agent)
+        if part is None:
+            return own or AgentLimits()
+        tokens, cost = self.limits.max_tokens, self.limits.max_cost_usd
+        return AgentLimits.model_construct(
+            max_tokens=own.max_tokens
+            if own and own.max_tokens is not None
+            else (None if tokens is None else max(int(tokens * part), 1)),
+            max_cost_usd=own.max_cost_usd
+            if own and own.max_cost_usd is not None
+            else (None if cost is None else cost * part),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return the budget as clients see it."""
+        spent = Spent(
+            cost_usd=self.usage.counted_cost_usd,
+            cost_known=self.usage.cost_known,
+            tokens=self.usage.counted_tokens,
+            seconds=round(self.seconds(), 3),
+        )
+        budget = budget_of(
+            self.limits, max_rounds=self.run.budget.max_rounds, rounds=self.run.rounds, spent=spent
+        )
+        return budget.model_dump(mode="json")
+
+
+class BudgetGuard:
+    """`domain.budget.CallGuard` for the runs that this process executes."""
+
+    def __init__(
+        self,
+        *,
+        read_limits: Callable[[RunRef], Awaitable[Limits | None]],
+        calls: OpenCalls,
+        cost: Cost,
+        shares: dict[str, Decimal],
+        day: DayBudget,
+    ) -> None:
+        self._read_limits = read_limits
+        self._calls = calls
+        self._cost = cost
+        self._shares = shares
+        self._day = day
+        self._accounts: dict[str, Account] = {}
+
+    @contextmanager
+    def account(self, run: Run, emit: Callable[[EventDraft], Awaitable[None]]) -> Iterator[Account]:
+        """Keep the account of a claimed run for as long as its segment lasts."""
+        alone = run.agents is not None and len(run.agents) == 1
+        now = asyncio.get_running_loop().time()
+        account = Account(
+            run=run,
+            limits=run.budget.limits,
+            usage=run.usage,
+            # A team of one has nobody to share with.
+            shares={} if alone else self._shares,
+            emit=emit,
+            began=now,
+            ran_before=run.budget.spent.seconds,
+            looked=now,
+        )
+        self._accounts[run.id] = account
+        try:
+            yield account
+        finally:
+            if self._accounts.get(run.id) is account:
+                del self._accounts[run.id]
+
+    def seconds_left(self, run_id: str) -> float | None:
+        """Return the running time that a run has left; `None` where it has no limit."""
+        account = self._accounts.get(run_id)
+        if account is None or account.limits.max_seconds is None:
+            return None
+        return max(account.limits.max_seconds - account.seconds(), 0.0)
+
+    async def reserve(self, planned: PlannedCall) -> int:
+        """Set aside what a call may cost; see `domain.budget.CallGuard`."""
+        account = self._accounts.get(planned.run_id)
+        if account is None:
+            return planned.max_tokens
+        await self._look(account)
+        while True:
+            granted, reached = self._fit(account, planned)
+            if reached is None:
+                break
+            if account.open:
+                await self._wait(account)
+            elif not await self._look(account, again=True):
+                await self._refuse(account, planned, *reached)
+        most = self._most(planned, granted)
+        account.open[planned.key] = _Held(
+            planned.agent, most.most_tokens, most.most_cost_usd or Decimal(0)
+        )
+        ref = RunRef(account.run.tenant_id, account.run.id)
+        try:
+            await self._calls.open(ref, planned, most)
+            await self._check_day(account)
+        except BaseException:
+            account.open.pop(planned.key, None)
+            account.changed.set()
+            self._calls.close(planned.run_id, planned.key)
+            raise
+        return granted
+
+    async def settle(self, planned: PlannedCall, call: ModelCall | None) -> None:
+        """Put what a reserved call came to in the place of the reservation."""
+        account = self._accounts.get(planned.run_id)
+        if call is None:
+            self._calls.close(planned.run_id, planned.key)
+        if account is None:
+            return
+        account.open.pop(planned.key, None)
+        account.changed.set()
+        if call is not None:
+            before = account.usage
+            account.usage = book_call(account.usage, call)
+            await self._warn(account, before, call.agent)
+
+    async def _check_day(self, account: Account) -> None:
+        run = account.run
+        why = await self._day.refuse(run.tenant_id, run.caller_id, under_way=True)
+        if why:
+            raise BudgetReachedError(why, scope=RUN, limits={}, asks=False)
+
+    def _most(self, planned: PlannedCall, granted: int) -> ModelCall:
+        """Return the most that a call can come to."""
+        return ModelCall(
+            key=planned.key,
+            agent=planned.agent,
+            model=planned.model,
+            tier=planned.tier,
+            round=planned.round,
+            input_tokens=0,
+            output_tokens=0,
+            cached_tokens=0,
+            cost_usd=None,
+            metered=False,
+            most_tokens=planned.input_tokens + granted,
+            most_cost_usd=self._cost(planned.model, planned.input_tokens, granted),
+        )
+
+    def _fit(
+        self, account: Account, planned: PlannedCall
+    ) -> tuple[int, tuple[_Purse, LimitName] | None]:
+        """Return how many tokens a call may answer with, or what stands against it."""
+        granted = planned.max_tokens
+        enough = min(FLOOR_TOKENS, planned.max_tokens)
+        for purse in account.purses(planned.agent):
+            tokens, money = purse.room_tokens(), purse.room_usd()
+            if tokens is not None:
+                granted = min(granted, tokens - planned.input_tokens)
+                if granted < enough:
+                    return 0, (purse, "max_tokens")
+            if money is None:
+                continue
+            payable = self._payable(planned, granted, money)
+            if payable is None:
+                if (account.limits.unknown_prices or "allow") != "allow":
+                    return 0, (purse, "unknown_prices")
+                continue
+            granted = min(granted, payable)
+            if granted < enough:
+                return 0, (purse, "max_cost_usd")
+        return granted, None
+
+    def _payable(self, planned: PlannedCall, wanted: int, money: Decimal) -> int | None:
+        """Return how many of the wanted tokens an amount pays for; `None` where the price is unknown."""
+        whole = self._cost(planned.model, planned.input_tokens, wanted)
+        if whole is None or whole <= money:
+            return None if whole is None else wanted
+        prompt = self._cost(planned.model, planned.input_tokens, 0) or Decimal(0)
+        if prompt > money or whole <= prompt:
+            return 0
+        payable = int((money - prompt) * wanted / (whole - prompt))
+        # A price that rises with the length is not a line.
+        while payable and (self._cost(planned.model, planned.input_tokens, payable) or 0) > money:
+            payable = payable * 9 // 10
+        return payable
+
+    async def _wait(self, account: Account) -> None:
+        """Return when a call in flight has been settled; raises where the run's time is over."""
+        account.changed.clear()
+        try:
+            async with asyncio.timeout(self.seconds_left(account.run.id)):
+                await account.changed.wait()
+        except TimeoutError:
+            raise out_of_time(account.limits) from None
+
+    async def _look(self, account: Account, *, again: bool = False) -> bool:
+        """Read the limits again where they may have been changed; return whether they were."""
+        left = self.seconds_left(account.run.id)
+        now = asyncio.get_running_loop().time()
+        if again or left == 0 or now - account.looked > LOOK_SECONDS:
+            limits = await self._read_limits(RunRef(account.run.tenant_id, account.run.id))
+            account.looked = now
+            if limits is not None and limits != account.limits:
+                account.limits = limits
+                return True
+        if self.seconds_left(account.run.id) == 0:
+            raise out_of_time(account.limits)
+        return False
+
+    async def _refuse(
+        self, account: Account, planned: PlannedCall, purse: _Purse, limit: LimitName
+    ) -> None:
+        """Tell that a limit is reached, and raise it."""
+        asks = account.run.approval_mode != "never" and (
+            limit != "unknown_prices" or account.limits.unknown_prices == "ask"
+        )
+        limits: dict[str, Any] = {"unknown_prices": "allow"}
+        if limit != "unknown_prices":
+            stored = purse.limits.model_dump(mode="json", include={"max_cost_usd", "max_tokens"})
+            limits = {name: value for name, value in stored.items() if value is not None}
+        detail = _sentence(account, planned, purse, limit)
+        await self._tell(account, "budget.reached", purse, limit, detail)
+        raise BudgetReachedError(detail, scope=purse.scope, limits=limits, asks=asks)
+
+    async def _warn(self, account: Account, before: Usage, agent: str) -> None:
+        for purse in account.purses(agent):
+            earlier = before if purse.scope == RUN else before.by_agent.get(agent, UsageShare())
+            most = purse.limits
+            if most.max_tokens is not None:
+                mark = WARN_AT * most.max_tokens
+                if earlier.counted_tokens < mark <= purse.share.counted_tokens:
+                    await self._tell(account, "budget.warning", purse, "max_tokens")
+            if most.max_cost_usd is not None:
+                mark = WARN_AT * most.max_cost_usd
+                if earlier.counted_cost_usd < mark <= purse.share.counted_cost_usd:
+                    await self._tell(account, "budget.warning", purse, "max_cost_usd")
+
+    async def _tell(
+        self,
+        account: Account,
+        type_: EventType,
+        purse: _Purse,
+        limit: LimitName,
+        detail: str | None = None,
+    ) -> None:
+        agent = SUPERVISOR if purse.scope == RUN else purse.scope
+        value = getattr(purse.limits, limit, "unknown")
+        data: dict[str, Any] = {"scope": purse.scope, "limit": limit, "budget": account.describe()}
+        if detail:
+            data["detail"] = detail
+        call = f"{purse.scope}.{limit}.{value}"
+        await account.emit(EventDraft(type=type_, agent=agent, path=BUDGET, call=call, data=data))
+
+
+def out_of_time(limits: Limits) -> RunFailedError:
+    """Return why a run goes no further whose time is over."""
+    msg = f"The run's time is over (max_seconds {limits.max_seconds:g})."
+    return RunFailedError(msg, code="deadline-exceeded")
+
+
+def _sentence(account: Account, planned: PlannedCall, purse: _Purse, limit: LimitName) -> str:
+    """Return what a person reads who may let the run go on."""
+    whose = "The run" if purse.scope == RUN else f"The agent {purse.scope}"
+    if limit == "unknown_prices":
+        return (
+            f"The price of {planned.model} is not known, and the run has a limit in money "
+            f"({account.limits.max_cost_usd} USD). May its calls be made all the same?"
+        )
+    if limit == "max_tokens":
+        spent, most = purse.share.counted_tokens, purse.limits.max_tokens
+        return (
+            f"{whose} has used {spent:,} of {most:,} tokens, and the next call of {planned.agent} may "
+            f"need up to {planned.input_tokens + min(FLOOR_TOKENS, planned.max_tokens):,}."
+        )
+    money, cap = purse.share.counted_cost_usd, purse.limits.max_cost_usd
+    return (
+        f"{whose} has spent {money.normalize():f} of {cap} USD, and the next call of {planned.agent} "
+        f"({planned.model}) may cost more than is left."
+    )

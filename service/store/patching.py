@@ -1,0 +1,71 @@
+"""The statements by which a caller changes a run that is there: its metadata and its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, update
+
+from domain.approval import Decision, ToolAction
+from domain.errors import CallerError
+from domain.events import Event, EventDraft
+from domain.limits import RAISE, Limits, raises
+from domain.ports import Patched, RunPatch, RunRef, Verdict
+from domain.run import ACTIVE
+from service.store import actions, decisions, queries, spending
+from service.store.actions import Row, hold
+from service.store.tables import runs
+from service.store.threads import Turns
+from service.store.waiting import go_on
+
+
+def patch(
+    connection: Connection,
+    ref: RunRef,
+    change: RunPatch,
+    now: datetime,
+    turns: Turns,
+) -> Patched | None:
+    """Change a run; what waits for nothing but a higher budget goes on."""
+    held = hold(connection, ref)
+    if held is None:
+        return None
+    values: dict[str, Any] = {}
+    if change.metadata is not None:
+        values["metadata"] = change.metadata
+    if change.max_rounds is not None:
+        values["max_rounds"] = change.max_rounds
+    told: Sequence[Event] = ()
+    spends = change.limits is not None or change.max_rounds is not None
+    if spends and held.status not in ACTIVE:
+        msg = f"The run has ended ({held.status}), so its budget cannot be changed any more."
+        raise CallerError("run-terminal", msg, run_id=ref.run_id)
+    if values:
+        connection.execute(update(runs).where(runs.c.id == ref.run_id).values(**values))
+    if change.limits is not None:
+        spending.change_limits(connection, ref, change.limits)
+        drafts = [
+            _raise(connection, row, change.limits, change.by, now)
+            for row in actions.of_run(connection, ref)
+            if row["type"] == "budget"
+            and row["approval"] == "pending"
+            and raises(row["args"], change.limits)
+        ]
+        if drafts:
+            _, told = go_on(connection, held, drafts, now, turns)
+    run = queries.get(connection, ref)
+    return None if run is None else Patched(run, tuple(told))
+
+
+def _raise(connection: Connection, row: Row, limits: Limits, by: str, now: datetime) -> EventDraft:
+    """Answer the question about a budget by what the run may spend now."""
+    args = limits.model_dump(
+        mode="json",
+        exclude_unset=True,
+        include={"max_cost_usd", "max_tokens", "per_agent", "unknown_prices"},
+    )
+    decision = Decision(type="edit", edited_action=ToolAction(name=RAISE, args=args))
+    verdict = Verdict(approval_id=row["id"], decision=decision)
+    return decisions.record(connection, row, verdict, by, now)
