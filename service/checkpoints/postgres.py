@@ -26,6 +26,8 @@ from domain.ports import Clock
 from domain.run import Run
 from domain.usage import ModelCall
 from service.checkpoints.base import Reached, Saver
+from service.store.conflicts import BOOKING, booking_sql
+from service.store.rows import call_row
 
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 
@@ -41,11 +43,7 @@ _FENCE: Final = (
     "SELECT 1 FROM runs WHERE id = %s AND tenant_id = %s AND attempt = %s"
     " AND status = 'running' FOR SHARE"
 )
-_BOOK: Final = (
-    "INSERT INTO usage (run_id, key, tenant_id, ts, agent, model, tier, input_tokens,"
-    " output_tokens, cached_tokens, cost_usd) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-    " ON CONFLICT DO NOTHING"
-)
+_BOOK: Final = booking_sql("%s").encode()
 
 
 _AWAY: Final = (psycopg.OperationalError, psycopg.InternalError, psycopg.InterfaceError)
@@ -101,10 +99,9 @@ class FencedSaver(AsyncPostgresSaver):
     def book(self, call: ModelCall, now: datetime) -> None:
         """Book a model call with the next save."""
         run = self._run
-        counts = (call.input_tokens, call.output_tokens, call.cached_tokens)
-        cost = None if call.cost_usd is None else str(call.cost_usd)
-        about = (call.agent, call.model, call.tier)
-        self._calls.append((run.id, call.key, run.tenant_id, now, *about, *counts, cost))
+        row = call_row(call, tenant_id=run.tenant_id, run_id=run.id, now=now)
+        row["cost_usd"] = None if call.cost_usd is None else str(call.cost_usd)
+        self._calls.append(tuple(row[name] for name in BOOKING))
 
     async def _book(self, cursor: AsyncCursor[DictRow]) -> None:
         # The event log books them again, so that one which is lost with this save is not lost.

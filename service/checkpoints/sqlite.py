@@ -26,6 +26,8 @@ from domain.run import Run
 from domain.usage import ModelCall
 from service.checkpoints.base import Reached, Saver
 from service.store import SqliteDatabase
+from service.store.conflicts import BOOKING, booking_sql
+from service.store.rows import call_row
 
 _PUT: Final = (
     "INSERT OR REPLACE INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id,"
@@ -38,10 +40,7 @@ _WRITE: Final = (
 # A special write (an error, an interrupt) replaces its forerunner; an ordinary one is final.
 _REPLACE_WRITE: Final = f"INSERT OR REPLACE {_WRITE}"
 _KEEP_WRITE: Final = f"INSERT OR IGNORE {_WRITE}"
-_BOOK: Final = (
-    "INSERT OR IGNORE INTO usage (run_id, key, tenant_id, ts, agent, model, tier, input_tokens,"
-    " output_tokens, cached_tokens, cost_usd) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+_BOOK: Final = booking_sql("?")
 
 
 class DeferringSaver(AsyncSqliteSaver):
@@ -174,19 +173,10 @@ class DeferringSaver(AsyncSqliteSaver):
 
 def booking(run: Run, call: ModelCall, now: datetime) -> tuple[Any, ...]:
     """Return a call as a row of `usage`, the way the store writes one to SQLite."""
-    return (
-        run.id,
-        call.key,
-        run.tenant_id,
-        now.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"),
-        call.agent,
-        call.model,
-        call.tier,
-        call.input_tokens,
-        call.output_tokens,
-        call.cached_tokens,
-        None if call.cost_usd is None else str(call.cost_usd),
-    )
+    row = call_row(call, tenant_id=run.tenant_id, run_id=run.id, now=now)
+    row["ts"] = now.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    row["cost_usd"] = None if call.cost_usd is None else str(call.cost_usd)
+    return tuple(row[name] for name in BOOKING)
 
 
 class SqliteCheckpoints:
