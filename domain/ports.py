@@ -174,8 +174,8 @@ class RunStore(Protocol):
         The first statement advances `last_seq` only where the run is `running` under this attempt, so it
         fences and numbers at once; where it matches nothing, `OwnershipLostError` is raised and nothing
         is written. Drafts whose key is known already must have been left out by the caller; a
-        duplicate key is an error of the database, never a second event. A model call whose key is
-        already booked is ignored."""
+        duplicate key is an error of the database, never a second event. A model call is booked once: where
+        its key stands as open or lost it becomes what it came to, else it is ignored."""
         ...
 
     async def finish(

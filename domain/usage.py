@@ -23,6 +23,7 @@ class ModelCall:
     """Unique within the run: round, path, turn, attempt and try of the call."""
     agent: str
     model: str
+    """`provider:model` as it is configured, whatever dated name the provider answers with."""
     tier: Tier
     input_tokens: int
     output_tokens: int
@@ -52,6 +53,11 @@ class ModelCall:
         return cost or Decimal(0)
 
 
+def is_free(call: ModelCall) -> bool:
+    """Return whether a call costs nothing whatever it comes to: nobody has to remember that it is made."""
+    return call.most_cost_usd == 0
+
+
 class UsageShare(BaseModel):
     """The part of a run's usage that one agent or one model has."""
 
@@ -60,10 +66,14 @@ class UsageShare(BaseModel):
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    """Those of the output that were thought and not said."""
     cost_usd: Decimal | None = Decimal(0)
     """A decimal string in JSON; null as soon as one call's price is unknown."""
     cost_known: bool = True
     calls: int = 0
+    unmetered_calls: int = 0
+    """Calls whose tokens nobody told: they count as 0 tokens of an unknown price, unless the model is free."""
     counted_tokens: int = Field(default=0, exclude=True)
     """Internal: what counts against a limit."""
     counted_cost_usd: Decimal = Field(default=Decimal(0), exclude=True)
@@ -77,29 +87,42 @@ class Usage(UsageShare):
     cache_savings_usd: Decimal | None = Decimal(0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """What a model costs, in US dollars for a million tokens."""
+
+    input: Decimal
+    output: Decimal
+    cached: Decimal
+    """Of the input, what the provider had in its cache."""
+
+
 Share = TypeVar("Share", bound=UsageShare)
 
 
 def add_call(share: Share, call: ModelCall) -> Share:
     """Return `share` with one more call in it; one unknown price makes the sum unknown."""
-    known = share.cost_known and call.cost_usd is not None
-    total = (
-        share.cost_usd + call.cost_usd
-        if share.cost_usd is not None and call.cost_usd is not None
-        else None
-    )
+    cost = cost_of(call)
+    total = share.cost_usd + cost if share.cost_usd is not None and cost is not None else None
     return share.model_copy(
         update={
             "input_tokens": share.input_tokens + call.input_tokens,
             "output_tokens": share.output_tokens + call.output_tokens,
             "cached_tokens": share.cached_tokens + call.cached_tokens,
-            "cost_usd": total if known else None,
-            "cost_known": known,
+            "reasoning_tokens": share.reasoning_tokens + call.reasoning_tokens,
+            "cost_usd": total,
+            "cost_known": total is not None,
             "calls": share.calls + 1,
+            "unmetered_calls": share.unmetered_calls + (not call.metered),
             "counted_tokens": share.counted_tokens + call.counted_tokens,
             "counted_cost_usd": share.counted_cost_usd + call.counted_cost_usd,
         }
     )
+
+
+def cost_of(call: ModelCall) -> Decimal | None:
+    """Return what a call cost. What was not metered has no known price, but for 0: some models are free."""
+    return call.cost_usd if call.metered or call.cost_usd == 0 else None
 
 
 def book_call(usage: Usage, call: ModelCall) -> Usage:

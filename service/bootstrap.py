@@ -9,14 +9,16 @@ from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from agents._kit.models import ModelGateway
 from domain.errors import ConfigurationError
 from domain.ports import Clock, Dispatcher
 from domain.run import Engine
+from domain.usage import ModelCall
 from graph.workflow import build_workflow, graph_version
 from service.approvals import EXPIRE_SECONDS, ApprovalService
 from service.artifacts import ArtifactService
 from service.asking import People
-from service.budgets import BudgetGuard
+from service.budgets import BudgetGuard, Cost
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.days import DayBudget
 from service.dispatch.local import LocalDispatcher
@@ -98,8 +100,8 @@ async def open_services(
         day = DayBudget(store, clock, settings.budgets.per_day)
         guard = BudgetGuard(
             read_limits=store.limits,
-            calls=checkpoints,
-            cost=gateway.most_cost,
+            checkpoints=checkpoints,
+            cost=_cost_with(gateway),
             shares={spec.name: Decimal(str(spec.budget)) for spec in team.routable},
             day=day,
         )
@@ -182,6 +184,24 @@ def _make_approvals(
         team=parts.team,
         budgets=settings.budgets,
     )
+
+
+def _cost_with(gateway: ModelGateway) -> Cost:
+    def cost(model: str, input_tokens: int, output_tokens: int) -> Decimal | None:
+        return gateway.price(
+            ModelCall(
+                key="",
+                agent="",
+                model=model,
+                tier="standard",
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                cached_tokens=0,
+                cost_usd=None,
+            )
+        )
+
+    return cost
 
 
 async def _give_up(task: asyncio.Task[None]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple
 
 from domain.budget import BUDGET, FLOOR_TOKENS, PlannedCall
 from domain.errors import BudgetReachedError, RunFailedError
@@ -20,6 +20,7 @@ from domain.limits import RUN, AgentLimits, Limits, Spent, budget_of
 from domain.ports import RunRef
 from domain.run import Run
 from domain.usage import ModelCall, Usage, UsageShare, book_call
+from service.checkpoints import Checkpoints
 from service.days import DayBudget
 
 WARN_AT: Final = Decimal("0.8")
@@ -32,18 +33,6 @@ Cost = Callable[[str, int, int], Decimal | None]
 """Returns what a call of a model costs with so many tokens in and out; `None` where nobody knows."""
 
 LimitName = Literal["max_cost_usd", "max_tokens", "unknown_prices"]
-
-
-class OpenCalls(Protocol):
-    """Keeps the calls that are being made, to be found after a crash."""
-
-    async def open(self, ref: RunRef, planned: PlannedCall, most: ModelCall) -> None:
-        """Commit that a call is being made, with all that the run has saved before it."""
-        ...
-
-    def close(self, run_id: str, key: str) -> None:
-        """Forget a call that was not made, or that nobody bills."""
-        ...
 
 
 class _Held(NamedTuple):
@@ -142,13 +131,13 @@ class BudgetGuard:
         self,
         *,
         read_limits: Callable[[RunRef], Awaitable[Limits | None]],
-        calls: OpenCalls,
+        checkpoints: Checkpoints,
         cost: Cost,
         shares: dict[str, Decimal],
         day: DayBudget,
     ) -> None:
         self._read_limits = read_limits
-        self._calls = calls
+        self._checkpoints = checkpoints
         self._cost = cost
         self._shares = shares
         self._day = day
@@ -202,14 +191,13 @@ class BudgetGuard:
         account.open[planned.key] = _Held(
             planned.agent, most.most_tokens, most.most_cost_usd or Decimal(0)
         )
-        ref = RunRef(account.run.tenant_id, account.run.id)
         try:
-            await self._calls.open(ref, planned, most)
+            await self._checkpoints.open(planned.run_id, most)
             await self._check_day(account)
         except BaseException:
             account.open.pop(planned.key, None)
             account.changed.set()
-            self._calls.close(planned.run_id, planned.key)
+            await self._checkpoints.close(planned.run_id, planned.key)
             raise
         return granted
 
@@ -217,7 +205,7 @@ class BudgetGuard:
         """Put what a reserved call came to in the place of the reservation."""
         account = self._accounts.get(planned.run_id)
         if call is None:
-            self._calls.close(planned.run_id, planned.key)
+            await self._checkpoints.close(planned.run_id, planned.key)
         if account is None:
             return
         account.open.pop(planned.key, None)

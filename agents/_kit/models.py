@@ -71,6 +71,8 @@ class ModelGateway:
             follow_redirects=True,
         )
         self.relay: Final = TokenRelay()
+        self.price: Callable[[ModelCall], Decimal | None] = price_offline
+        """What a call costs; `None` where nobody knows."""
         self.guard: CallGuard = NoGuard()
         """Lets calls be made as long as their run may pay for them."""
         self.settle: Callable[[str], Awaitable[None]] | None = None
@@ -176,6 +178,11 @@ class ModelGateway:
                 raise ModelCallError(explain(error)) from error
             raise
         raise AssertionError  # the loop above returns or raises
+
+
+def price_offline(call: ModelCall) -> Decimal | None:
+    """Return the price of the offline planner, which is the only one that needs no table."""
+    return Decimal(0) if call.model.startswith("offline") else None
 
 
 class _RetryAfter(tenacity.wait.wait_base):

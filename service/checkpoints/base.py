@@ -61,6 +61,15 @@ class Checkpoints(Protocol):
         answer led to must not be saved without it. The event log books it too; once counts."""
         ...
 
+    async def open(self, run_id: str, call: ModelCall) -> None:
+        """Return when it is committed that a call is being made, with all that the run's segment has saved
+        before it: a crash may undo neither. `call` says the most that it can come to."""
+        ...
+
+    async def close(self, run_id: str, key: str) -> None:
+        """Forget a call that was not made, or that nobody bills."""
+        ...
+
     async def settle(self, run_id: str) -> None:
         """Return when all that the run's segment has saved so far is committed, before more is paid.
 

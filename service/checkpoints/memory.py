@@ -32,6 +32,12 @@ class MemoryCheckpoints:
     def book(self, run_id: str, call: ModelCall) -> None:
         """Do nothing: a crash that lost the call would lose the checkpoint too."""
 
+    async def open(self, run_id: str, call: ModelCall) -> None:
+        """Do nothing: a crash takes all there is along."""
+
+    async def close(self, run_id: str, key: str) -> None:
+        """Do nothing."""
+
     async def settle(self, run_id: str) -> None:
         """Return at once: there is nothing to wait for."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from typing import Any, Final
 
@@ -24,13 +24,18 @@ from psycopg_pool import AsyncConnectionPool
 from domain.errors import OwnershipLostError, StoreUnavailableError
 from domain.ports import Clock
 from domain.run import Run
-from domain.usage import ModelCall
+from domain.usage import ModelCall, is_free
 from service.checkpoints.base import Reached, Saver
+from service.store.conflicts import BOOKING, booking_sql
+from service.store.rows import call_row, money_text
 
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 
 CONNECT_SECONDS: Final = 10.0
 """How long a save waits for a connection before its segment ends, to go on later."""
+
+BOOK_SECONDS: Final = 5.0
+"""How long a segment that ends may take to book what it has not booked."""
 
 IDLE_SECONDS: Final = 300.0
 """How long a connection nobody uses stays open."""
@@ -41,11 +46,8 @@ _FENCE: Final = (
     "SELECT 1 FROM runs WHERE id = %s AND tenant_id = %s AND attempt = %s"
     " AND status = 'running' FOR SHARE"
 )
-_BOOK: Final = (
-    "INSERT INTO usage (run_id, key, tenant_id, ts, agent, model, tier, input_tokens,"
-    " output_tokens, cached_tokens, cost_usd) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-    " ON CONFLICT DO NOTHING"
-)
+_BOOK: Final = booking_sql("%s").encode()
+_CLOSE: Final = "DELETE FROM usage WHERE run_id = %s AND key = %s AND status = 'open'"
 
 
 _AWAY: Final = (psycopg.OperationalError, psycopg.InternalError, psycopg.InterfaceError)
@@ -100,11 +102,30 @@ class FencedSaver(AsyncPostgresSaver):
 
     def book(self, call: ModelCall, now: datetime) -> None:
         """Book a model call with the next save."""
+        self._calls.append(self._row(call, now, status=call.status))
+
+    def _row(self, call: ModelCall, now: datetime, *, status: str) -> tuple[Any, ...]:
         run = self._run
-        counts = (call.input_tokens, call.output_tokens, call.cached_tokens)
-        cost = None if call.cost_usd is None else str(call.cost_usd)
-        about = (call.agent, call.model, call.tier)
-        self._calls.append((run.id, call.key, run.tenant_id, now, *about, *counts, cost))
+        row = call_row(call, tenant_id=run.tenant_id, run_id=run.id, now=now)
+        row |= {**money_text(call), "status": status}
+        return tuple(row[name] for name in BOOKING)
+
+    async def open(self, call: ModelCall, now: datetime) -> None:
+        """Commit that a call is being made."""
+        async with self._cursor(pipeline=True) as cursor:
+            await cursor.execute(_BOOK, self._row(call, now, status="open"))
+
+    async def close(self, key: str) -> None:
+        """Forget a call that was not made, or that nobody bills."""
+        async with self._pool.connection() as connection:
+            await connection.execute(_CLOSE, (self._run.id, key))
+
+    async def book_rest(self) -> None:
+        """Book what no save has booked: it was paid, whoever owns the run now."""
+        calls, self._calls = self._calls, []
+        if calls:
+            async with self._pool.connection() as connection, connection.cursor() as cursor:
+                await cursor.executemany(_BOOK, calls)
 
     async def _book(self, cursor: AsyncCursor[DictRow]) -> None:
         # The event log books them again, so that one which is lost with this save is not lost.
@@ -218,12 +239,33 @@ class PostgresCheckpoints:
         finally:
             if self._segments.get(run.id) is saver:
                 del self._segments[run.id]
+            await self._end(saver)
+
+    async def _end(self, saver: FencedSaver) -> None:
+        """Book what is left of a segment, for a while: a database that is away keeps nobody from ending."""
+        with suppress(psycopg.Error, TimeoutError):
+            async with asyncio.timeout(BOOK_SECONDS):
+                await saver.book_rest()
 
     def book(self, run_id: str, call: ModelCall) -> None:
         """Book a call with the next save."""
         saver = self._segments.get(run_id)
         if saver:
             saver.book(call, self._clock.now())
+
+    async def open(self, run_id: str, call: ModelCall) -> None:
+        """Commit that a call is being made, after what was saved before."""
+        await self.flush(run_id)
+        saver = self._segments.get(run_id)
+        if saver and not is_free(call):
+            await saver.open(call, self._clock.now())
+
+    async def close(self, run_id: str, key: str) -> None:
+        """Forget a call; one that cannot be forgotten now is lost when the run ends, and counts."""
+        saver = self._segments.get(run_id)
+        if saver:
+            with suppress(psycopg.Error):
+                await saver.close(key)
 
     async def settle(self, run_id: str) -> None:
         """Return when what was saved is committed; raises where it cannot be, before more is paid."""

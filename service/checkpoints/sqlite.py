@@ -23,9 +23,11 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from domain.ports import Clock
 from domain.run import Run
-from domain.usage import ModelCall
+from domain.usage import ModelCall, is_free
 from service.checkpoints.base import Reached, Saver
 from service.store import SqliteDatabase
+from service.store.conflicts import BOOKING, booking_sql
+from service.store.rows import call_row, money_text
 
 _PUT: Final = (
     "INSERT OR REPLACE INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id,"
@@ -38,10 +40,8 @@ _WRITE: Final = (
 # A special write (an error, an interrupt) replaces its forerunner; an ordinary one is final.
 _REPLACE_WRITE: Final = f"INSERT OR REPLACE {_WRITE}"
 _KEEP_WRITE: Final = f"INSERT OR IGNORE {_WRITE}"
-_BOOK: Final = (
-    "INSERT OR IGNORE INTO usage (run_id, key, tenant_id, ts, agent, model, tier, input_tokens,"
-    " output_tokens, cached_tokens, cost_usd) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+_BOOK: Final = booking_sql("?")
+_CLOSE: Final = "DELETE FROM usage WHERE run_id = ? AND key = ? AND status = 'open'"
 
 
 class DeferringSaver(AsyncSqliteSaver):
@@ -172,21 +172,15 @@ class DeferringSaver(AsyncSqliteSaver):
         self._database.defer(sql, rows)
 
 
-def booking(run: Run, call: ModelCall, now: datetime) -> tuple[Any, ...]:
+def booking(
+    run: Run, call: ModelCall, now: datetime, *, status: str | None = None
+) -> tuple[Any, ...]:
     """Return a call as a row of `usage`, the way the store writes one to SQLite."""
-    return (
-        run.id,
-        call.key,
-        run.tenant_id,
-        now.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"),
-        call.agent,
-        call.model,
-        call.tier,
-        call.input_tokens,
-        call.output_tokens,
-        call.cached_tokens,
-        None if call.cost_usd is None else str(call.cost_usd),
-    )
+    row = call_row(call, tenant_id=run.tenant_id, run_id=run.id, now=now)
+    row["ts"] = now.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    row |= money_text(call)
+    row["status"] = status or call.status
+    return tuple(row[name] for name in BOOKING)
 
 
 class SqliteCheckpoints:
@@ -215,6 +209,18 @@ class SqliteCheckpoints:
         run = self._segments.get(run_id)
         if run:
             self._database.defer(_BOOK, [booking(run, call, self._clock.now())])
+
+    async def open(self, run_id: str, call: ModelCall) -> None:
+        """Commit that a call is being made, with the rows that were handed over before."""
+        run = self._segments.get(run_id)
+        if run and not is_free(call):
+            row = booking(run, call, self._clock.now(), status="open")
+            self._database.defer(_BOOK, [row])
+        await self._database.settle()
+
+    async def close(self, run_id: str, key: str) -> None:
+        """Forget a call with the rows that are handed over."""
+        self._database.defer(_CLOSE, [(run_id, key)])
 
     async def settle(self, run_id: str) -> None:
         """Return when what was handed over is committed, or cannot be."""

@@ -17,9 +17,30 @@ _INSERTS: Final[dict[str, _Insert]] = {
     "postgresql": postgresql.insert,
 }
 
+_UNTOLD: Final = ("open", "lost")
+"""What a booked call may say later than at first: all else is what it came to, and stays."""
+
+_BOOKED: Final = (
+    *("ts", "agent", "model", "tier", "round", "status", "metered"),
+    *("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost_usd"),
+    *("most_tokens", "most_cost_usd"),
+)
+"""What booking a call writes beside whose it is."""
+
+BOOKING: Final = ("run_id", "key", "tenant_id", *_BOOKED)
+
+
+def _book(insert: _Insert) -> Executable:
+    new = insert(usage)
+    return new.on_conflict_do_update(
+        index_elements=[usage.c.run_id, usage.c.key],
+        set_={name: new.excluded[name] for name in _BOOKED},
+        where=usage.c.status.in_([literal_column(f"'{status}'") for status in _UNTOLD]),
+    )
+
+
 _BOOK: Final[dict[str, Executable]] = {
-    dialect: insert(usage).on_conflict_do_nothing(index_elements=[usage.c.run_id, usage.c.key])
-    for dialect, insert in _INSERTS.items()
+    dialect: _book(insert) for dialect, insert in _INSERTS.items()
 }
 
 
@@ -55,8 +76,19 @@ _TAKE_KEY: Final[dict[str, Executable]] = {
 
 
 def book_calls(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    """Insert model calls; those that are booked already stay as they are."""
+    """Insert model calls. One that stands as open or lost becomes what it came to; any other stays."""
     connection.execute(_BOOK[connection.dialect.name], rows)
+
+
+def booking_sql(mark: str) -> str:
+    """Return the same statement as a driver takes it, its values in the order of `BOOKING`."""
+    marks = ", ".join([mark] * len(BOOKING))
+    values = ", ".join(f"{name} = excluded.{name}" for name in _BOOKED)
+    untold = ", ".join(f"'{status}'" for status in _UNTOLD)
+    return (
+        f"INSERT INTO usage ({', '.join(BOOKING)}) VALUES ({marks}) ON CONFLICT (run_id, key)"
+        f" DO UPDATE SET {values} WHERE usage.status IN ({untold})"
+    )
 
 
 def replace_artifacts(connection: Connection, rows: list[dict[str, Any]]) -> None:

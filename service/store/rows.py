@@ -39,6 +39,11 @@ _JSON: Final = frozenset(
     {"result", "required_action", "error", "degraded", "actions", "cache", "metadata", "tags"}
 )
 
+_OF_CALL: Final = (
+    *("key", "agent", "model", "tier", "round", "status"),
+    *("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
+    *("most_tokens", "most_cost_usd"),
+)
 _OF_ARTIFACT: Final = ("name", "media_type", "size", "sha256", "agent")
 
 
@@ -145,3 +150,20 @@ def artifact_from(row: RowMapping) -> Artifact:
 def call_row(call: ModelCall, *, tenant_id: str, run_id: str, now: datetime) -> dict[str, Any]:
     """Return a model call as a row."""
     return {"tenant_id": tenant_id, "run_id": run_id, "ts": now, **vars(call)}
+
+
+def money_text(call: ModelCall) -> dict[str, str | None]:
+    """Return a call's amounts the way a driver takes them that knows no column types."""
+    amounts = {"cost_usd": call.cost_usd, "most_cost_usd": call.most_cost_usd}
+    return {name: None if value is None else str(value) for name, value in amounts.items()}
+
+
+def call_from(row: RowMapping) -> ModelCall:
+    """Return the model call of a row."""
+    lost = row["status"] == "lost"
+    cost = row["cost_usd"]
+    if lost:
+        # Nobody was told what it used; what could cost nothing at most has cost nothing.
+        cost = row["most_cost_usd"] if row["most_cost_usd"] == 0 else None
+    values = {name: row[name] for name in _OF_CALL}
+    return ModelCall(**values, cost_usd=cost, metered=row["metered"] and not lost)

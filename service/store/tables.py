@@ -143,6 +143,9 @@ usage: Final = Table(
 )
 """The model calls of a run, one row each."""
 
+# A tenant's calls between two days.
+Index(None, usage.c.tenant_id, usage.c.ts)
+
 artifacts: Final = Table(
     "artifacts",
     metadata,

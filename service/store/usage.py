@@ -7,12 +7,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, literal_column, select
 
 from domain.ports import RunRef
 from domain.usage import ModelCall, Usage, total_usage
 from service.store.conflicts import book_calls
-from service.store.rows import call_row
+from service.store.rows import call_from, call_row
 from service.store.tables import usage
 
 _CALL: Final = (
@@ -24,25 +24,34 @@ _CALL: Final = (
     usage.c.output_tokens,
     usage.c.cached_tokens,
     usage.c.cost_usd,
+    usage.c.reasoning_tokens,
+    usage.c.round,
+    usage.c.status,
+    usage.c.metered,
+    usage.c.most_tokens,
+    usage.c.most_cost_usd,
 )
+# What is still being made has not been used yet.
+_MADE: Final = usage.c.status != literal_column("'open'")
 # Ordered, so that the same calls always give the same order of agents and models.
 _OF_RUNS: Final = (
     select(usage.c.run_id, *_CALL)
     .where(
         usage.c.run_id.in_(bindparam("runs", expanding=True)),
         usage.c.tenant_id == bindparam("tenant"),
+        _MADE,
     )
     .order_by(usage.c.run_id, usage.c.key)
 )
 _OF_RUN: Final = (
     select(*_CALL)
-    .where(usage.c.run_id == bindparam("run"), usage.c.tenant_id == bindparam("tenant"))
+    .where(usage.c.run_id == bindparam("run"), usage.c.tenant_id == bindparam("tenant"), _MADE)
     .order_by(usage.c.key)
 )
 
 
 def book(connection: Connection, ref: RunRef, calls: Sequence[ModelCall], now: datetime) -> None:
-    """Insert model calls; those booked already are ignored."""
+    """Insert model calls, each once; one that was open or lost becomes what it came to."""
     if calls:
         book_calls(
             connection,
@@ -53,7 +62,7 @@ def book(connection: Connection, ref: RunRef, calls: Sequence[ModelCall], now: d
 def of_run(connection: Connection, ref: RunRef) -> Usage:
     """Return the usage of one run."""
     rows = connection.execute(_OF_RUN, {"run": ref.run_id, "tenant": ref.tenant_id}).mappings()
-    return total_usage([ModelCall(**row) for row in rows])
+    return total_usage([call_from(row) for row in rows])
 
 
 def of_runs(connection: Connection, tenant_id: str, run_ids: Collection[str]) -> dict[str, Usage]:
@@ -61,6 +70,5 @@ def of_runs(connection: Connection, tenant_id: str, run_ids: Collection[str]) ->
     rows = connection.execute(_OF_RUNS, {"runs": list(run_ids), "tenant": tenant_id})
     calls: defaultdict[str, list[ModelCall]] = defaultdict(list)
     for row in rows.mappings():
-        values = dict(row)
-        calls[values.pop("run_id")].append(ModelCall(**values))
+        calls[row["run_id"]].append(call_from(row))
     return {run_id: total_usage(of_it) for run_id, of_it in calls.items()}

@@ -37,10 +37,12 @@ def upgrade() -> None:
     for table, columns in (("usage", _of_calls()), ("runs", _of_runs())):
         for column in columns:
             op.add_column(table, column)
+    op.create_index("ix_usage_tenant_id_ts", "usage", ["tenant_id", "ts"])
 
 
 def downgrade() -> None:
     """Undo."""
+    op.drop_index("ix_usage_tenant_id_ts", table_name="usage")
     for name, columns in (("usage", _of_calls()), ("runs", _of_runs())):
         with op.batch_alter_table(name) as table:
             for column in columns:
