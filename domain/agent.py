@@ -43,6 +43,8 @@ class AgentSpec:
     """Model calls allowed for one assignment."""
     timeout_seconds: float = 300.0
     """Wall-clock time allowed for one assignment."""
+    max_assignments: int = 50
+    """Assignments it may get in one run: one a round, for as many rounds as a run can have."""
 
 
 class Assignment(TypedDict):
@@ -53,6 +55,8 @@ class Assignment(TypedDict):
     path: str
     """`coder` for an agent's first assignment of a round, `coder#2` for its second: unique within the round."""
     round: int
+    tier: NotRequired[Tier]
+    """A tier above the agent's own that the supervisor has raised this assignment to."""
 
 
 class Citation(TypedDict):

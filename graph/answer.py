@@ -39,7 +39,7 @@ class AnswerNode:
         context = run_context(runtime)
         doubts = await self._ledger.doubts(RunRef(context.tenant_id, context.run_id))
         if not accepted:
-            failure = _with_doubts(failure or _nobody_answered(outcomes), doubts)
+            failure = _with_doubts(failure or _nobody_answered(outcomes, state), doubts)
             final = _end("failed", "error" if stop == "done" else stop, rounds)
             return {"final": {**final, "failure": failure, "agents": share_by_agent(outcomes)}}
         missing = list(state.get("missing", [])) + missing_agents(outcomes)
@@ -93,8 +93,10 @@ def missing_tools(outcomes: Sequence[AgentOutcome], toolbox: Toolbox) -> list[Mi
     return [Missing(agent=agent, reason=f"{name}: {why}") for agent, name, why in off if why]
 
 
-def _nobody_answered(outcomes: Sequence[AgentOutcome]) -> Failure:
-    reasons = "; ".join(f"{o['agent']}: {o['error']['detail']}" for o in outcomes if o["error"])
+def _nobody_answered(outcomes: Sequence[AgentOutcome], state: State) -> Failure:
+    told = [f"{o['agent']}: {o['error']['detail']}" for o in outcomes if o["error"]]
+    told += [f"{part['agent']}: {part['reason']}" for part in state.get("missing", [])]
+    reasons = "; ".join(dict.fromkeys(told))
     return Failure(code="agents-failed", detail=f"No agent produced a result. {reasons}".strip())
 
 
