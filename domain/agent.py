@@ -46,6 +46,8 @@ class AgentSpec:
     budget: float = 0.5
     """The part of a run's budget that this agent may use, from above 0 to 1; `budget.per_agent` of the run
     says otherwise, and a run with this agent alone does not share."""
+    max_assignments: int = 50
+    """Assignments it may get in one run: one a round, for as many rounds as a run can have."""
 
 
 class Assignment(TypedDict):
@@ -56,6 +58,8 @@ class Assignment(TypedDict):
     path: str
     """`coder` for an agent's first assignment of a round, `coder#2` for its second: unique within the round."""
     round: int
+    tier: NotRequired[Tier]
+    """A tier above the agent's own that the supervisor has raised this assignment to."""
 
 
 class Citation(TypedDict):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NotRequired
+from typing import Annotated, NotRequired
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 from typing_extensions import TypedDict
 
-from domain.agent import Assignment
+from domain.agent import TIERS, Assignment, Tier
+
+
+def _known_tier(said: object) -> Tier | None:
+    """Return a tier as it is; a model that names one there is not has still made a decision."""
+    return next((tier for tier in TIERS if tier == said), None)
 
 
 class RouteAssignment(BaseModel):
@@ -17,6 +22,8 @@ class RouteAssignment(BaseModel):
 
     agent: str
     task: str
+    tier: Annotated[Tier | None, BeforeValidator(_known_tier)] = None
+    """A higher tier than the agent's own, for this assignment alone."""
 
 
 class Route(BaseModel):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
-from domain.agent import Citation
+from domain.agent import Citation, Tier
 from domain.artifact import Artifact, InputFile
 from domain.limits import RunBudget
 from domain.problems import Problem
@@ -201,6 +201,8 @@ class RunContext:
     thread_id: str = "local"
     attempt: int = 1
     max_rounds: int = 10
+    max_tier: Tier = "deep"
+    """The highest tier that the supervisor may raise an assignment to."""
     workspace: Path = Path(gettempdir()) / "signalbox" / "workspace"
     """A folder of this run alone; the file tools and code runs see nothing else."""
     shelf: Path = Path(gettempdir()) / "signalbox" / "artifacts"

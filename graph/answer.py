@@ -94,12 +94,12 @@ def missing_tools(outcomes: Sequence[AgentOutcome], toolbox: Toolbox) -> list[Mi
 
 
 def _nobody_answered(state: State, outcomes: Sequence[AgentOutcome]) -> Failure:
-    reasons = "; ".join(f"{o['agent']}: {o['error']['detail']}" for o in outcomes if o["error"])
     late = state.get("stop_reason") == "deadline"
-    if late and not reasons:
-        reasons = "The run's time was over before any had begun."
-    elif state.get("stop_reason") == "budget" and not reasons:
-        reasons = "; ".join(part["reason"] for part in state.get("missing", []))
+    told = [f"{o['agent']}: {o['error']['detail']}" for o in outcomes if o["error"]]
+    told += [f"{part['agent']}: {part['reason']}" for part in state.get("missing", [])]
+    if late and not told:
+        told = ["The run's time was over before any had ended."]
+    reasons = "; ".join(dict.fromkeys(told))
     return Failure(
         code="deadline-exceeded" if late else "agents-failed",
         detail=f"No agent produced a result. {reasons}".strip(),

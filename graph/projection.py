@@ -20,7 +20,8 @@ from graph.state import FinalAnswer, State, Workflow
 
 def decision_draft(route: RouteRecord) -> EventDraft:
     """Return the event of one Route as it was carried out."""
-    assignments = [{"agent": a["agent"], "task": a["task"]} for a in route["assignments"]]
+    shown = ("agent", "task", "tier")
+    assignments = [{k: v for k, v in a.items() if k in shown} for a in route["assignments"]]
     return EventDraft(
         type="supervisor.decision",
         agent=SUPERVISOR,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from langchain_core.messages import AIMessage
 from pydantic import ValidationError
 
 from agents._kit.structured import json_in
-from domain.agent import AgentSpec, Assignment
+from domain.agent import TIERS, AgentSpec, Assignment, Tier
 from domain.routing import Route, RouteAssignment
 
 MAX_ASSIGNMENTS: Final = 12
@@ -22,7 +22,11 @@ _PARALLEL: Final = "parallel:"
 
 
 def route_schema(specs: Sequence[AgentSpec]) -> dict[str, Any]:
-    """Return the JSON schema of a Route whose agents are exactly these."""
+    """Return the JSON schema of a Route whose agents are exactly these.
+
+    `tier` may be left out. OpenAI's strict mode would want every property named in `required`, but it is
+    not asked for: a schema goes out with `strict: false`, and what comes back is checked here.
+    """
     assignment = {
         "type": "object",
         "properties": {
@@ -30,6 +34,11 @@ def route_schema(specs: Sequence[AgentSpec]) -> dict[str, Any]:
             "task": {
                 "type": "string",
                 "description": "A complete instruction: the agent sees it and the task, nothing else.",
+            },
+            "tier": {
+                "type": "string",
+                "enum": list(TIERS),
+                "description": "Only to raise it above the agent's own; left out otherwise.",
             },
         },
         "required": ["agent", "task"],
@@ -67,21 +76,37 @@ def read_route(message: AIMessage, task: str) -> Route | None:
     return None
 
 
-def make_assignments(route: Route, allowed: Iterable[str], round_: int) -> list[Assignment]:
+def make_assignments(
+    route: Route, specs: Sequence[AgentSpec], round_: int, *, most: Tier = "deep"
+) -> list[Assignment]:
     """Return what a Route really sets to work: unknown agents left out, identical assignments merged.
 
-    LangGraph ignores a jump to an unknown node silently, so nothing unchecked may reach it.
+    LangGraph ignores a jump to an unknown node silently, so nothing unchecked may reach it. A tier can
+    only be raised, as far as `most`.
     """
-    names = set(allowed)
+    by_name = {spec.name: spec for spec in specs}
     seen: set[tuple[str, str]] = set()
     count: dict[str, int] = {}
     assignments: list[Assignment] = []
     for wanted in route.assignments:
         task = wanted.task.strip()[:MAX_TASK_CHARS]
-        if wanted.agent not in names or not task or (wanted.agent, task) in seen:
+        if wanted.agent not in by_name or not task or (wanted.agent, task) in seen:
             continue
         seen.add((wanted.agent, task))
         count[wanted.agent] = number = count.get(wanted.agent, 0) + 1
         path = wanted.agent if number == 1 else f"{wanted.agent}#{number}"
-        assignments.append(Assignment(agent=wanted.agent, task=task, path=path, round=round_))
+        made = Assignment(agent=wanted.agent, task=task, path=path, round=round_)
+        tier = _raised(wanted.tier, by_name[wanted.agent], most)
+        assignments.append({**made, "tier": tier} if tier else made)
     return assignments[:MAX_ASSIGNMENTS]
+
+
+def _raised(wanted: Tier | None, spec: AgentSpec, most: Tier) -> Tier | None:
+    """Return the tier an assignment is raised to; `None` where it stays with the agent's own.
+
+    A graph from outside has models of its own: no tier of ours would change anything.
+    """
+    if wanted is None or spec.graph is not None:
+        return None
+    tier = min(wanted, most, key=TIERS.index)
+    return tier if TIERS.index(tier) > TIERS.index(spec.tier) else None

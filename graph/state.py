@@ -108,6 +108,8 @@ class State(TypedDict, total=False):
     """The assignments of the round that wait for a person, by path."""
     decisions: Annotated[dict[str, dict[str, Any] | None], merge_open]
     """What was decided and has not reached its agent yet, by approval id."""
+    replanned: int
+    """The round in which the supervisor was asked to plan anew; that happens once in a run."""
     stop_reason: StopReason
     failure: Failure | None
     checks: Annotated[list[CheckRecord], merge_checks]

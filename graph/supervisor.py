@@ -12,17 +12,24 @@ from langgraph.types import Command, Send
 
 from agents._kit.hints import pick_agent
 from agents._kit.models import ModelGateway
-from agents._kit.prompts import EARLIER_RESULT_CHARS, write_prompt, write_results
+from agents._kit.prompts import (
+    EARLIER_RESULT_CHARS,
+    SUPERVISOR_CHARS,
+    TOGETHER_CHARS,
+    write_prompt,
+    write_results,
+)
 from agents._kit.registry import Team
-from domain.agent import AgentSpec, Assignment
+from domain.agent import TIERS, AgentSpec, Assignment
 from domain.errors import BudgetReachedError, RunFailedError
 from domain.events import SUPERVISOR
 from domain.routing import Route, RouteAssignment, RouteRecord
-from domain.run import RunContext
+from domain.run import RunContext, StopReason
 from domain.validation import VALIDATOR
 from graph.calls import Call, call_model
 from graph.checks import material, mend, owed, standing, wants_check, write_check
 from graph.context import run_context
+from graph.progress import STALLED, Proposal, keep_within, rooms, weigh
 from graph.routes import make_assignments, read_route, route_schema
 from graph.state import AgentInput, Failure, Missing, State
 
@@ -37,6 +44,8 @@ You supervise a team of agents. Read the task and the results so far, then decid
 - Use as few agents as the task needs. Do not repeat work that has a result; a failed one may be tried
   once in another way.
 - When the results answer the task, or more work cannot help, return no assignments.
+- Only where work is hard, or has failed for want of thought, raise its "tier" above the agent's own;
+  leave it out otherwise. The tiers are {tiers}.
 
 The team:
 {team}
@@ -46,6 +55,11 @@ AGAIN: Final = (
     "That was not a usable decision: {fault}. Answer with one JSON object "
     '{{"reason": "…", "assignments": [{{"agent": "…", "task": "…"}}]}}; the agents are: {names}.'
 )
+
+USED_UP: Final = " It has had all the work it may get in this run: give it no more."
+
+REASON_CHARS: Final = 2_000
+"""How much of a decision's reason is kept: it rides in every checkpoint."""
 
 
 Check = Callable[[State, Runtime[RunContext]], Awaitable[Command[Any]]]
@@ -57,6 +71,10 @@ class Decision(NamedTuple):
 
     route: RouteRecord
     missing: list[Missing]
+    replanned: int = 0
+    """The round, where the supervisor was asked to plan anew."""
+    stalled: bool = False
+    """Whether the run ends because nothing it was to do is new."""
 
 
 class Supervisor:
@@ -86,8 +104,11 @@ class Supervisor:
         after = _after_check(state)
         route = RouteRecord(**decision.route, check=after) if after else decision.route
         update: State = {"routes": [route], "missing": decision.missing}
+        if decision.replanned:
+            update["replanned"] = decision.replanned
         if not assignments:
-            return await self._end(state, runtime, {**update, "stop_reason": "done"})
+            stop: StopReason = "no_progress" if decision.stalled else "done"
+            return await self._end(state, runtime, {**update, "stop_reason": stop})
         if round_ > run_context(runtime).max_rounds:
             # The route is dropped: what was not carried out must not show as decided.
             return await self._end(state, runtime, {"stop_reason": "max_rounds"})
@@ -129,28 +150,60 @@ class Supervisor:
         round_: int,
     ) -> Decision:
         messages = self._messages(state, specs, run_context(runtime))
-        fault, after = "", _after_check(state)
+        first = await self._propose(messages, state, runtime, specs, round_)
+        if first.route is None:
+            return self._fall_back(state, specs, round_, first.fault)
+        if not first.stall:
+            return Decision(_with_owed(first.route, state, specs), [])
+        if state.get("replanned"):
+            return _stopped(first, round_)
+        again = HumanMessage(STALLED.format(why=first.stall))
+        second = await self._propose(
+            [*first.messages, again], state, runtime, specs, round_, name="replan."
+        )
+        if second.route is None:
+            found = first._replace(brief=f"{first.brief}; asked again, {second.fault}")
+            return _stopped(found, round_)
+        if second.stall:
+            return _stopped(second, round_)
+        reason = f"{second.route['reason']} (Planned anew: {first.brief}.)"
+        route = _record(round_, reason, second.route["assignments"])
+        return Decision(route, [], replanned=round_)
+
+    async def _propose(
+        self,
+        messages: list[BaseMessage],
+        state: State,
+        runtime: Runtime[RunContext],
+        specs: tuple[AgentSpec, ...],
+        round_: int,
+        *,
+        name: str = "",
+    ) -> Proposal:
+        """Return what the model decides; asked once more where that is not usable."""
+        fault, after, context = "", _after_check(state), run_context(runtime)
         for question in range(2):
-            name = f"{f'check{after}.' if after else ''}{question}"
-            call = Call(SUPERVISOR, "fast", round_, name)
+            key = f"{f'check{after}.' if after else ''}{name}{question}"
+            call = Call(SUPERVISOR, "fast", round_, key)
             message = await self._ask(messages, runtime, specs, call)
+            said = [*messages, AIMessage(message.text or "{}")]
             route = read_route(message, state["task"])
             if route is None:
                 fault = "it could not be read"
             else:
-                assignments = make_assignments(route, [s.name for s in specs], round_)
+                assignments = make_assignments(route, specs, round_, most=context.max_tier)
                 if assignments or (round_ > 1 and not route.assignments):
-                    decided = _record(round_, route.reason, assignments)
-                    return Decision(_with_owed(decided, state, specs), [])
+                    proposal = Proposal(said, _record(round_, route.reason, assignments))
+                    last = round_ > context.max_rounds
+                    return weigh(proposal, state, specs, last=last)
                 fault = (
                     "it names no agent of this team"
                     if route.assignments
                     else "nobody has worked yet"
                 )
             names = ", ".join(spec.name for spec in specs)
-            again = HumanMessage(AGAIN.format(fault=fault, names=names))
-            messages = [*messages, AIMessage(message.text or "{}"), again]
-        return self._fall_back(state, specs, round_, fault)
+            messages = [*said, HumanMessage(AGAIN.format(fault=fault, names=names))]
+        return Proposal(messages, None, fault)
 
     def _fall_back(
         self, state: State, specs: tuple[AgentSpec, ...], round_: int, fault: str
@@ -164,7 +217,7 @@ class Supervisor:
             )
         spec = pick_agent(state["task"], specs)
         route = Route(reason="", assignments=[RouteAssignment(agent=spec.name, task=state["task"])])
-        assignments = make_assignments(route, [spec.name], round_)
+        assignments = make_assignments(route, [spec], round_)
         return Decision(
             _record(round_, f"{reason}; a rule chose {spec.name}.", assignments), [missing]
         )
@@ -187,15 +240,23 @@ class Supervisor:
     def _messages(
         self, state: State, specs: tuple[AgentSpec, ...], context: RunContext
     ) -> list[BaseMessage]:
-        team = "\n".join(f"- {spec.name}: {spec.description}" for spec in specs)
-        results = write_results(standing(state.get("outcomes", []), state.get("checks", [])))
+        outcomes = state.get("outcomes", [])
+        room = rooms(outcomes, specs)
+        team = "\n".join(
+            f"- {spec.name} ({spec.tier}): {spec.description}{'' if room[spec.name] else USED_UP}"
+            for spec in specs
+        )
+        tiers = ", ".join(TIERS[: TIERS.index(context.max_tier) + 1])
+        results = write_results(
+            standing(outcomes, state.get("checks", [])), together=SUPERVISOR_CHARS
+        )
         prompt = write_prompt(
             state["task"], earlier=context.earlier, files=context.files, results=results
         )
         check = owed(state.get("checks", []), state.get("round", 0))
         if check:
             prompt += f"\n\n{write_check(check)}"
-        return [SystemMessage(PROMPT.format(team=team)), HumanMessage(prompt)]
+        return [SystemMessage(PROMPT.format(team=team, tiers=tiers)), HumanMessage(prompt)]
 
     def _router(self, specs: tuple[AgentSpec, ...]) -> Runnable[Any, Any]:
         names = tuple(spec.name for spec in specs)
@@ -208,7 +269,14 @@ class Supervisor:
 
 
 def _record(round_: int, reason: str, assignments: list[Assignment]) -> RouteRecord:
-    return RouteRecord(round=round_, reason=reason, assignments=assignments)
+    return RouteRecord(round=round_, reason=reason[:REASON_CHARS], assignments=assignments)
+
+
+def _stopped(proposal: Proposal, round_: int) -> Decision:
+    """Return the end of a run in which nothing new was to be done, twice."""
+    why = f"it was stopped for want of progress: {proposal.brief}"
+    route = _record(round_, f"The run is ended for want of progress: {proposal.brief}.", [])
+    return Decision(route, [Missing(agent=SUPERVISOR, reason=why)], round_, stalled=True)
 
 
 def _after_check(state: State) -> int:
@@ -218,7 +286,11 @@ def _after_check(state: State) -> int:
 
 
 def _send(state: State, assignment: Assignment) -> Send:
-    results = write_results(material(state, assignment["agent"]), limit=EARLIER_RESULT_CHARS)
+    results = write_results(
+        material(state, assignment["agent"]),
+        limit=EARLIER_RESULT_CHARS,
+        together=TOGETHER_CHARS,
+    )
     payload = AgentInput(
         task=state["task"],
         results=results,
@@ -233,16 +305,18 @@ def _with_owed(decided: RouteRecord, state: State, specs: Sequence[AgentSpec]) -
     if decided["assignments"] or check is None:
         return decided
     route = mend(check, state.get("outcomes", []), specs)
-    assignments = make_assignments(route, [spec.name for spec in specs], decided["round"])
+    assignments = make_assignments(route, specs, decided["round"])
+    assignments, _ = keep_within(assignments, state.get("outcomes", []), specs)
     return _record(decided["round"], route.reason, assignments) if assignments else decided
 
 
 def _give_up(state: State, error: RunFailedError) -> State:
     """Return the end of a run whose supervisor cannot be reached: with what there is, or as a failure."""
-    update: State = {"stop_reason": "error"}
+    late = error.code == "deadline-exceeded"
+    update: State = {"stop_reason": "deadline" if late else "error"}
     if any(outcome["status"] == "completed" for outcome in state.get("outcomes", [])):
         update["missing"] = [Missing(agent=SUPERVISOR, reason=error.detail)]
-        update["stop_reason"] = "deadline" if error.code == "deadline-exceeded" else "done"
+        update["stop_reason"] = "deadline" if late else "done"
     else:
         update["failure"] = Failure(
             code=error.code, detail=f"The supervisor could not decide: {error.detail}"

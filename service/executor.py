@@ -329,6 +329,7 @@ class Executor:
             thread_id=run.thread_id,
             attempt=run.attempt,
             max_rounds=run.budget.max_rounds,
+            max_tier=run.budget.max_tier or "deep",
             task=run.task,
             workspace=folders.workspaces,
             shelf=folders.shelves,

@@ -351,9 +351,12 @@ class AgentLoop:
         output = answers[-1].text.strip()
         if finish_reason(answers[-1]) in {"length", "max_tokens"}:
             output += f"\n\n[cut off at the limit of {self._gateway.max_output_tokens} tokens]"
-        outside = self.spec.graph is not None
+        outside, assignment = self.spec.graph is not None, work.assignment
         return AgentOutcome(
-            **work.assignment,
+            agent=assignment["agent"],
+            task=assignment["task"],
+            path=assignment["path"],
+            round=assignment["round"],
             status="completed",
             output=output,
             error=None,

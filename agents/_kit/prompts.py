@@ -13,7 +13,16 @@ from domain.agent import AgentOutcome
 from domain.artifact import InputFile
 
 RESULT_CHARS: Final = 8_000
-"""How much of one agent's result the supervisor reads whole; of a longer one, head and tail."""
+"""How much of one agent's result a prompt holds; of a longer one, head and tail."""
+
+SUPERVISOR_CHARS: Final = 8_000
+"""How much of all results together the supervisor reads: it decides who works next, and answers nothing."""
+
+TOGETHER_CHARS: Final = 24_000
+"""How much of all results together any other prompt holds."""
+
+LEAST_CHARS: Final = 200
+"""How much of each result is shown at least; where there is not even room for that, the oldest are left out."""
 
 EARLIER_RESULT_CHARS: Final = 2_000
 """How much of one earlier result an agent of a later round reads: it rides in every checkpoint."""
@@ -53,19 +62,45 @@ def head_and_tail(text: str, limit: int) -> str:
     return f"{text[:head]}\n[… {len(text) - limit} characters left out …]\n{text[-tail:]}"
 
 
-def write_results(outcomes: Sequence[AgentOutcome], *, limit: int = RESULT_CHARS) -> str:
-    """Return the results block, in the order of the outcomes; a failed one says why."""
-    blocks = []
-    for outcome in outcomes:
-        error = outcome["error"]
-        text = (
-            outcome["output"] if error is None else f"failed ({error['code']}): {error['detail']}"
-        )
-        blocks.append(
-            f'<result agent="{outcome["agent"]}" round="{outcome["round"]}" status="{outcome["status"]}">\n'
-            f"{head_and_tail(text, limit)}\n</result>"
-        )
+def write_results(
+    outcomes: Sequence[AgentOutcome],
+    *,
+    limit: int = RESULT_CHARS,
+    together: int = TOGETHER_CHARS,
+) -> str:
+    """Return the results block, in the order of the outcomes; a failed one says why.
+
+    `limit` is how much of each result it holds, `together` how much of all of them: short ones stay whole,
+    and the others share what is left.
+    """
+    newest = sorted(range(len(outcomes)), key=lambda place: outcomes[place]["round"])
+    shown = [outcomes[place] for place in sorted(newest[-(together // LEAST_CHARS) :])]
+    texts = [
+        outcome["output"]
+        if outcome["error"] is None
+        else f"failed ({outcome['error']['code']}): {outcome['error']['detail']}"
+        for outcome in shown
+    ]
+    limit = _fair_limit([len(text) for text in texts], limit, together)
+    left_out = len(outcomes) - len(shown)
+    blocks = [f"[… {left_out} earlier results left out …]"] if left_out else []
+    blocks += [
+        f'<result agent="{outcome["agent"]}" round="{outcome["round"]}" status="{outcome["status"]}">\n'
+        f"{head_and_tail(text, limit)}\n</result>"
+        for outcome, text in zip(shown, texts, strict=True)
+    ]
     return "\n".join(blocks)
+
+
+def _fair_limit(lengths: Sequence[int], limit: int, together: int) -> int:
+    """Return the greatest length, up to `limit`, to which all can be cut so that together they fit."""
+    ordered = sorted(min(length, limit) for length in lengths)
+    for place, length in enumerate(ordered):
+        share = together // (len(ordered) - place)
+        if length > share:
+            return share
+        together -= length
+    return limit
 
 
 def write_prompt(

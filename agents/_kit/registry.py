@@ -184,8 +184,8 @@ def _check(spec: AgentSpec, place: str, tools: Sequence[str]) -> None:
         fault = "prompt: write a system prompt, or give a compiled graph"
     elif spec.graph is not None and not hasattr(spec.graph, "ainvoke"):
         fault = "graph: pass a compiled LangGraph graph, as StateGraph(…).compile() returns"
-    elif spec.max_turns < 1 or spec.timeout_seconds <= 0:
-        fault = "max_turns and timeout_seconds: use positive numbers"
+    elif min(spec.max_turns, spec.max_assignments) < 1 or spec.timeout_seconds <= 0:
+        fault = "max_turns, max_assignments and timeout_seconds: use positive numbers"
     fault = fault or _bad_hint(spec)
     if fault:
         msg = f"The agent {spec.name!r} of {place} cannot be used: {fault}."
