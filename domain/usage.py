@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from domain.agent import Tier
 
 CallStatus = Literal["completed", "failed", "cancelled", "lost"]
 """What became of a model call: `completed` its answer was used · `failed` it gave none that could be ·
 `cancelled` it was stopped from outside · `lost` the process ended while it was made."""
+
+
+def plain(amount: Decimal) -> str:
+    """Return a sum of money as people write it: no exponent, no zeros at the end."""
+    text = f"{amount:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+Usd = Annotated[Decimal, PlainSerializer(plain, return_type=str, when_used="json")]
+"""US dollars; a decimal string in JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +78,7 @@ class UsageShare(BaseModel):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     """Those of the output that were thought and not said."""
-    cost_usd: Decimal | None = Decimal(0)
+    cost_usd: Usd | None = Decimal(0)
     """A decimal string in JSON; null as soon as one call's price is unknown."""
     cost_known: bool = True
     calls: int = 0
@@ -84,7 +94,7 @@ class Usage(UsageShare):
 
     by_agent: dict[str, UsageShare] = {}
     by_model: dict[str, UsageShare] = {}
-    cache_savings_usd: Decimal | None = Decimal(0)
+    cache_savings_usd: Usd | None = Decimal(0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,7 @@ from service.runs import RunRules, RunService
 from service.services import RunningDispatcher, Services
 from service.settings import Settings
 from service.sources import SourceService
+from service.spending import SpendingService
 from service.store import (
     Database,
     SqliteDatabase,
@@ -41,6 +42,7 @@ from service.store import (
     sqlite_path,
 )
 from service.store.housekeeping import SqlRunKeeper
+from service.store.spending import SqlSpendingLedger
 from service.store.watch import SqlRunWatch
 from service.workspaces import RunFolders
 from tools.sandbox.choice import open_sandbox
@@ -139,6 +141,7 @@ async def open_services(
             approvals=approvals,
             artifacts=ArtifactService(store.artifacts, _folders(settings).shelves),
             sources=SourceService(_folders(settings).sources),
+            spending=SpendingService(SqlSpendingLedger(store.database), clock),
             toolbox=toolbox,
             sandbox=sandbox,
             gates=gates,

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from agents._kit.models import ModelGateway, ModelSettings
 from agents._kit.registry import Team, find_team
 from domain.sandbox import Sandbox
+from monitoring.costs import PriceTable
+from monitoring.price_file import read_prices
 from service.settings import Settings
 from tools.gates import Gates, make_gates
 from tools.knowledge import Knowledge
@@ -77,7 +79,7 @@ def open_team(settings: Settings, toolbox: Toolbox) -> Team:
 def open_gateway(settings: Settings, team: Team) -> ModelGateway:
     """Return the model gateway with its clients built."""
     key = settings.openai_api_key
-    return ModelGateway(
+    gateway = ModelGateway(
         ModelSettings(
             tiers=settings.tiers,
             variables=settings.tier_variables,
@@ -88,3 +90,15 @@ def open_gateway(settings: Settings, team: Team) -> ModelGateway:
         ),
         team.routable,
     )
+    prices = open_prices(settings)
+    gateway.price, gateway.price_of = prices.price, prices.rates
+    return gateway
+
+
+def open_prices(settings: Settings) -> PriceTable:
+    """Return what models cost; raises `ConfigurationError` where the file of prices cannot be used."""
+    own = read_prices(settings.prices) if settings.prices else None
+    prices = PriceTable(own, openai_base_url=settings.openai_base_url)
+    for model in set((settings.tiers or {}).values()):
+        prices.rates(model)  # looked up ahead: the first time may take seconds
+    return prices

@@ -16,6 +16,7 @@ from service.hub import EventHub
 from service.runs import RunService
 from service.settings import Settings
 from service.sources import SourceService
+from service.spending import SpendingService
 from tools.gates import Gates
 from tools.registry import Toolbox
 
@@ -42,6 +43,7 @@ class Services:
     approvals: ApprovalService
     artifacts: ArtifactService
     sources: SourceService
+    spending: SpendingService
     toolbox: Toolbox
     sandbox: Sandbox
     gates: Gates

@@ -75,6 +75,10 @@ class Settings(BaseSettings):
     """Seconds one model call may take."""
     model_max_output: int = Field(default=4096, ge=16, le=1_000_000)
     """Tokens one model call may produce."""
+    prices: Path | None = None
+    """YAML file of what models cost, which wins over the built-in table; docs/costs.md shows it. With an
+    `OPENAI_BASE_URL` that is not OpenAI's, the models of that server cost what this file says or are of
+    unknown price."""
     knowledge_dir: Path | None = None
     """Folder of *.md, *.rst and *.txt that `search_documents` searches instead of Python's own docs."""
     agents: Annotated[tuple[str, ...], NoDecode] = ()

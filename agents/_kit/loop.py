@@ -29,7 +29,7 @@ from agents._kit.evidence import keep_evidence, keep_foreign, read_evidence
 from agents._kit.faults import finish_reason
 from agents._kit.holding import held_turn, hold, hold_unsaid, pause, unhold
 from agents._kit.local_ledger import LocalLedger
-from agents._kit.models import ModelGateway, add_tokens
+from agents._kit.models import ModelGateway, add_tokens, told_model
 from agents._kit.numbering import number_citations
 from agents._kit.offering import offered_tools, possible_tools
 from agents._kit.outcomes import (
@@ -323,10 +323,10 @@ class AgentLoop:
         told = [m for m in messages if isinstance(m, AIMessage) and m.usage_metadata]
         for turn, message in enumerate(told):
             key = f"{assignment['round']}|{assignment['path']}|{turn}|{work.attempt}"
-            call = self._gateway.book(
-                key, self.spec.name, self.spec.tier, message, run_id=work.run_id
+            name, tier, model = self.spec.name, self.spec.tier, told_model(message)
+            work.write(
+                self._gateway.book(key, name, tier, message, run_id=work.run_id, model=model)
             )
-            work.write(call)
 
     def _owned(self, config: RunnableConfig, work: AssignmentContext) -> RunnableConfig:
         """Return the config under which the agent's tokens are its own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -23,7 +23,9 @@ from domain.agent import AgentSpec, Tier, TokenCount
 from domain.budget import CallGuard, NoGuard
 from domain.errors import ConfigurationError, ModelCallError, RunFailedError
 from domain.run import Engine
-from domain.usage import ModelCall
+from domain.usage import ModelCall, Rates
+
+OFFLINE_MODEL: Final = "offline:planner"
 
 TRIES: Final = 3
 """Calls made before a transient failure becomes final."""
@@ -71,8 +73,6 @@ class ModelGateway:
             follow_redirects=True,
         )
         self.relay: Final = TokenRelay()
-        self.price: Callable[[ModelCall], Decimal | None] = price_offline
-        """What a call costs; `None` where nobody knows."""
         self.guard: CallGuard = NoGuard()
         """Lets calls be made as long as their run may pay for them."""
         self.settle: Callable[[str], Awaitable[None]] | None = None
@@ -81,6 +81,10 @@ class ModelGateway:
         self.on_booked: Callable[[str, ModelCall], None] | None = None
         """Told of every call that was paid, with the run's id, before its answer is used: what an answer
         leads to must not be saved without the call."""
+        self.price: Callable[[ModelCall], Decimal | None] = _price_offline
+        """What a call costs, `None` where that is unknown."""
+        self.price_of: Callable[[str], Rates | None] = _no_rates
+        """What a `provider:model` costs for a million tokens, `None` where that is unknown."""
         self._talking: dict[Tier, BaseChatModel] = {}
         self._deciding: dict[Tier, BaseChatModel] = {}
         for tier in ("fast", "standard", "deep"):
@@ -117,24 +121,35 @@ class ModelGateway:
 
     def name(self, tier: Tier) -> str:
         """Return `provider:model` of a tier."""
-        return self._names.get(tier, "offline:planner")
+        return self._names.get(tier, OFFLINE_MODEL)
 
     def book(
-        self, key: str, agent: str, tier: Tier, message: AIMessage, *, run_id: str
+        self,
+        key: str,
+        agent: str,
+        tier: Tier,
+        message: AIMessage,
+        *,
+        run_id: str,
+        model: str | None = None,
     ) -> ModelCall:
-        """Return the ledger row of a finished call. Only the offline planner's price, 0, is known."""
-        offline = message.response_metadata.get("model_provider") == "offline"
+        """Return the ledger row of a finished call; `model` is that of a call which somebody else made."""
         count = count_tokens(message, fallback_model=self.name(tier))
+        usage = message.usage_metadata
+        details = (usage.get("output_token_details") if usage else None) or {}
         call = ModelCall(
             key=key,
             agent=agent,
-            model=count["model"],
+            model=model or self.name(tier),
             tier=tier,
             input_tokens=count["input_tokens"],
             output_tokens=count["output_tokens"],
             cached_tokens=count["cached_tokens"],
-            cost_usd=Decimal(0) if offline else None,
+            reasoning_tokens=_count(details.get("reasoning")),
+            metered=usage is not None,
+            cost_usd=None,
         )
+        call = replace(call, cost_usd=self.price(call))
         if self.on_booked:
             self.on_booked(run_id, call)
         return call
@@ -180,11 +195,6 @@ class ModelGateway:
         raise AssertionError  # the loop above returns or raises
 
 
-def price_offline(call: ModelCall) -> Decimal | None:
-    """Return the price of the offline planner, which is the only one that needs no table."""
-    return Decimal(0) if call.model.startswith("offline") else None
-
-
 class _RetryAfter(tenacity.wait.wait_base):
     """Wait as long as the provider says, else exponentially with jitter; never longer than the cap."""
 
@@ -204,6 +214,14 @@ class _RetryAfter(tenacity.wait.wait_base):
             )
         except (KeyError, ValueError):
             return min(self._otherwise(retry_state), MAX_DELAY_SECONDS)
+
+
+def _price_offline(call: ModelCall) -> Decimal | None:
+    return Decimal(0) if call.model == OFFLINE_MODEL else None
+
+
+def _no_rates(_model: str) -> Rates | None:
+    return None
 
 
 def count_tokens(message: AIMessage, *, fallback_model: str) -> TokenCount:
@@ -229,6 +247,13 @@ def add_tokens(messages: Sequence[AIMessage], *, fallback_model: str) -> TokenCo
         calls=len(counts),
         model=counts[-1]["model"],
     )
+
+
+def told_model(message: AIMessage) -> str:
+    """Return the `provider:model` that a message says it is of."""
+    told = message.response_metadata
+    names = (told.get("model_provider"), told.get("model_name") or told.get("model"))
+    return ":".join(str(name) for name in names if name) or "unknown"
 
 
 def _count(told: int | None) -> int:

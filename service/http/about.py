@@ -144,6 +144,7 @@ async def get_info(parts: Parts) -> Response:
                 "files",
                 "sources",
                 "validation",
+                "usage",
             ],
         }
     )

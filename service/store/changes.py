@@ -31,7 +31,7 @@ from domain.ports import Claim, Created, IdempotencyKey, RunRef
 from domain.problems import Code
 from domain.run import TERMINAL, Ending, MultitaskStrategy, Run, RunStatus, sources_of
 from domain.usage import ModelCall, Usage
-from service.store import actions, artifacts, events, keys, spending, threads, usage
+from service.store import actions, allowances, artifacts, events, keys, threads, usage
 from service.store.columns import utc
 from service.store.rows import links, run_from, run_row
 from service.store.tables import run_tags, runs
@@ -209,8 +209,8 @@ def claim(connection: Connection, ref: RunRef, now: datetime, turns: Turns) -> C
     # Only an attempt books calls and appends events: the first finds what `create` wrote.
     first = row["attempt"] == 1
     if not first:
-        spending.resume_clock(connection, ref, now)
-        spending.lose_calls(connection, ref)
+        allowances.resume_clock(connection, ref, now)
+        allowances.lose_calls(connection, ref)
         row = connection.execute(_ROW, _name(ref)).mappings().one()
     run = run_from(row, Usage() if first else usage.of_run(connection, ref))
     threads.enqueue(connection, threads.next_of_caller(connection, run, turns), turns)
@@ -333,7 +333,7 @@ def _end(
     if row is None:
         return None
     usage.book(connection, ref, calls, values["now"])
-    spending.lose_calls(connection, ref)
+    allowances.lose_calls(connection, ref)
     *before, last = drafts
     # Most runs have acted on nothing and asked nobody, and are spared the look.
     if row["actions"] or row["status"] in {"cancelled", "failed"}:

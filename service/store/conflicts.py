@@ -82,13 +82,14 @@ def book_calls(connection: Connection, rows: list[dict[str, Any]]) -> None:
 
 def booking_sql(mark: str) -> str:
     """Return the same statement as a driver takes it, its values in the order of `BOOKING`."""
-    marks = ", ".join([mark] * len(BOOKING))
-    values = ", ".join(f"{name} = excluded.{name}" for name in _BOOKED)
-    untold = ", ".join(f"'{status}'" for status in _UNTOLD)
-    return (
-        f"INSERT INTO usage ({', '.join(BOOKING)}) VALUES ({marks}) ON CONFLICT (run_id, key)"
-        f" DO UPDATE SET {values} WHERE usage.status IN ({untold})"
+    clauses = (
+        f"INSERT INTO usage ({', '.join(BOOKING)})",
+        f"VALUES ({', '.join([mark] * len(BOOKING))})",
+        "ON CONFLICT (run_id, key) DO UPDATE",
+        f"SET {', '.join(f'{name} = excluded.{name}' for name in _BOOKED)}",
+        f"WHERE usage.status IN {_UNTOLD}",
     )
+    return " ".join(clauses)
 
 
 def replace_artifacts(connection: Connection, rows: list[dict[str, Any]]) -> None:

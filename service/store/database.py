@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
 from service.store.columns import to_json
+from service.store.exact import add_functions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -301,9 +302,10 @@ def open_sqlite(path: Path | None, *, begin: str) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def _tune(connection: object, _record: object) -> None:
+    def _tune(connection: sqlite3.Connection, _record: object) -> None:
+        add_functions(connection)
         for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}").close()  # type: ignore[attr-defined]  # the driver's
+            connection.execute(f"PRAGMA {pragma}").close()
 
     if begin:
 

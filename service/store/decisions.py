@@ -15,7 +15,7 @@ from domain.limits import Limits
 from domain.ports import Decided, IdempotencyKey, RunRef, Verdict
 from domain.problems import Code
 from domain.run import Run
-from service.store import actions, keys, queries, spending
+from service.store import actions, allowances, keys, queries
 from service.store.actions import Held, Row, hold
 from service.store.tables import actions as rows
 from service.store.tables import runs
@@ -117,7 +117,7 @@ def record(
         values["args_digest"] = edited.digest
         if row["type"] == "budget":
             raised = Limits.model_validate(edited.args)
-            spending.change_limits(connection, RunRef(row["tenant_id"], row["run_id"]), raised)
+            allowances.change_limits(connection, RunRef(row["tenant_id"], row["run_id"]), raised)
     stored = {**row, **values}
     connection.execute(update(rows).where(rows.c.id == row["id"]).values(**values))
     return approval_draft("approval.resolved", actions.approval_from(stored))

@@ -14,7 +14,7 @@ from domain.events import Event, EventDraft
 from domain.limits import RAISE, Limits, raises
 from domain.ports import Patched, RunPatch, RunRef, Verdict
 from domain.run import ACTIVE
-from service.store import actions, decisions, queries, spending
+from service.store import actions, allowances, decisions, queries
 from service.store.actions import Row, hold
 from service.store.tables import runs
 from service.store.threads import Turns
@@ -45,7 +45,7 @@ def patch(
     if values:
         connection.execute(update(runs).where(runs.c.id == ref.run_id).values(**values))
     if change.limits is not None:
-        spending.change_limits(connection, ref, change.limits)
+        allowances.change_limits(connection, ref, change.limits)
         drafts = [
             _raise(connection, row, change.limits, change.by, now)
             for row in actions.of_run(connection, ref)

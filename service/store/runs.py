@@ -24,7 +24,7 @@ from domain.ports import (
 )
 from domain.run import Ending, MultitaskStrategy, Run
 from domain.usage import ModelCall
-from service.store import changes, events, patching, queries, spending
+from service.store import allowances, changes, events, patching, queries
 from service.store.approvals import SqlApprovalStore
 from service.store.artifacts import SqlArtifactStore
 from service.store.changes import Writer
@@ -148,13 +148,13 @@ class SqlRunStore:
 
     async def limits(self, ref: RunRef) -> Limits | None:
         """Return what a run may spend as it stands now."""
-        return await self._database.read(spending.limits, ref)
+        return await self._database.read(allowances.limits, ref)
 
     async def spent_since(
         self, tenant_id: str, caller_id: str, since: datetime
     ) -> tuple[int, Decimal]:
         """Return what the runs of a caller have used since a time."""
-        return await self._database.read(spending.of_day, tenant_id, caller_id, since)
+        return await self._database.read(allowances.of_day, tenant_id, caller_id, since)
 
     async def events(
         self, ref: RunRef, *, after: int, limit: int, types: Collection[str] | None = None

@@ -1,105 +1,126 @@
-"""The statements about what runs may spend: their limits, their running time, and calls under way."""
+"""The statements that sum model calls over many runs, and the ledger over them."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, func, select, update
-
-from domain.limits import Limits
-from domain.ports import RunRef
-from service.store.columns import utc
-from service.store.rows import limits_of, seconds_of
-from service.store.tables import events, runs, usage
-
-_THE_RUN: Final = (runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
-_LIMITS: Final = select(runs.c.budget).where(*_THE_RUN)
-_CLOCK: Final = select(runs.c.claimed_at, runs.c.ran_seconds, runs.c.ended_at).where(*_THE_RUN)
-_LAST_EVENT: Final = select(func.max(events.c.ts)).where(
-    events.c.run_id == bindparam("run"), events.c.tenant_id == bindparam("tenant")
-)
-_OPEN: Final = (
-    usage.c.run_id == bindparam("run"),
-    usage.c.tenant_id == bindparam("tenant"),
-    usage.c.status == "open",
-)
-_LOSE: Final = update(usage).where(*_OPEN).values(status="lost", metered=False)
-_OF_DAY: Final = (
-    select(
-        usage.c.input_tokens,
-        usage.c.output_tokens,
-        usage.c.cost_usd,
-        usage.c.metered,
-        usage.c.most_tokens,
-        usage.c.most_cost_usd,
-    )
-    .join(runs, runs.c.id == usage.c.run_id)
-    .where(
-        usage.c.tenant_id == bindparam("tenant"),
-        usage.c.ts >= bindparam("since", type_=usage.c.ts.type),
-        runs.c.caller_id == bindparam("caller"),
-    )
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    RowMapping,
+    Select,
+    String,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+    type_coerce,
 )
 
+from domain.spending import Dimension, SpendingGroup, SpendingQuery
+from domain.usage import UsageShare
+from service.store.database import Database
+from service.store.exact import exact_sum, utc_day
+from service.store.tables import runs, usage
 
-class DaySpent(NamedTuple):
-    """What the runs of a caller have spent on a day, with what is set aside for calls under way."""
-
-    tokens: int
-    cost_usd: Decimal
-
-
-def _name(ref: RunRef) -> dict[str, Any]:
-    return {"run": ref.run_id, "tenant": ref.tenant_id}
-
-
-def limits(connection: Connection, ref: RunRef) -> Limits | None:
-    """Return the limits of a run; `None` where it is not there."""
-    row = connection.execute(_LIMITS, _name(ref)).mappings().one_or_none()
-    return None if row is None else limits_of(row)
+_TOKENS: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+_LOST: Final = usage.c.status == literal_column("'lost'")
+_METERED: Final = and_(usage.c.metered, ~_LOST)
 
 
-def change_limits(connection: Connection, ref: RunRef, changes: Limits) -> Limits:
-    """Change the limits of a run whose row is held; return them as they are now."""
-    before = limits(connection, ref) or Limits()
-    after = before.changed_by(changes)
-    connection.execute(update(runs).where(runs.c.id == ref.run_id).values(budget=after.stored()))
-    return after
+def _free(amount: ColumnElement[Any]) -> ColumnElement[bool]:
+    return cast(type_coerce(amount, String), Float) == literal_column("0")
 
 
-def resume_clock(connection: Connection, ref: RunRef, now: datetime) -> None:
-    """Start to count the running time of another attempt, with what the one before it has used.
+# As `service.store.rows.call_from` and `domain.usage.cost_of` have it for one run.
+_COST: Final = case(
+    (_METERED, type_coerce(usage.c.cost_usd, String)),
+    (and_(_LOST, _free(usage.c.most_cost_usd)), literal_column("'0'", String)),
+    (and_(~_LOST, _free(usage.c.cost_usd)), literal_column("'0'", String)),
+)
+_SUMS: Final = (
+    *(func.sum(usage.c[name]).label(name) for name in _TOKENS),
+    func.count().label("calls"),
+    func.sum(case((_METERED, 0), else_=1)).label("unmetered_calls"),
+    func.count(_COST).label("priced_calls"),
+    exact_sum(_COST).label("cost_usd"),
+)
+_BY: Final[dict[Dimension, ColumnElement[Any]]] = {
+    "day": utc_day(usage.c.ts),
+    "agent": usage.c.agent,
+    "model": usage.c.model,
+    "key": runs.c.caller_id,
+}
 
-    Of one that a crash has ended nobody knows when that was: the last that it told is what counts."""
-    row = connection.execute(_CLOCK, _name(ref)).mappings().one()
-    ran = float(row["ran_seconds"])
-    if row["claimed_at"] is not None:
-        told = connection.execute(_LAST_EVENT, _name(ref)).scalar_one_or_none()
-        ran += max((utc(told) - row["claimed_at"]).total_seconds(), 0.0) if told else 0.0
-    connection.execute(
-        update(runs).where(runs.c.id == ref.run_id).values(claimed_at=now, ran_seconds=ran)
+
+class SqlSpendingLedger:
+    """`domain.spending.SpendingLedger` over SQL: the database sums, so that few rows leave it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def groups(self, tenant_id: str, query: SpendingQuery) -> list[SpendingGroup]:
+        """Return the groups in order, and one more than asked for."""
+        return await self._database.read(_groups, tenant_id, query)
+
+    async def total(self, tenant_id: str, query: SpendingQuery) -> UsageShare:
+        """Return the sum over all groups."""
+        return await self._database.read(_total, tenant_id, query)
+
+
+def _groups(connection: Connection, tenant_id: str, query: SpendingQuery) -> list[SpendingGroup]:
+    # By bytes, so that every database has the same order.
+    collation = "C" if connection.dialect.name == "postgresql" else "BINARY"
+    columns = [_BY[name].collate(collation).label(name) for name in query.group_by]
+    statement = _among(select(*columns, *_SUMS), tenant_id, query)
+    if query.after is not None:
+        passed = tuple_(*(literal(value, String) for value in query.after))
+        statement = statement.where(tuple_(*columns) > passed)
+    statement = statement.group_by(*columns).order_by(*columns).limit(query.limit + 1)
+    return [
+        SpendingGroup(tuple(str(row[name]) for name in query.group_by), _share(row))
+        for row in connection.execute(statement).mappings()
+    ]
+
+
+def _total(connection: Connection, tenant_id: str, query: SpendingQuery) -> UsageShare:
+    return _share(connection.execute(_among(select(*_SUMS), tenant_id, query)).mappings().one())
+
+
+def _among(statement: Select[Any], tenant_id: str, query: SpendingQuery) -> Select[Any]:
+    """Return the statement over the calls that were booked within the days."""
+    if "key" in query.group_by:
+        statement = statement.join_from(usage, runs, usage.c.run_id == runs.c.id)
+    else:
+        statement = statement.select_from(usage)
+    statement = statement.where(
+        usage.c.tenant_id == tenant_id,
+        usage.c.status != literal_column("'open'"),
+        usage.c.ts >= _midnight(query.since),
     )
+    if query.until < date.max:
+        statement = statement.where(usage.c.ts < _midnight(query.until + timedelta(days=1)))
+    return statement
 
 
-def stop_clock(connection: Connection, ref: RunRef, now: datetime) -> dict[str, Any]:
-    """Return what a run's row is to have whose time does not count for now."""
-    row = connection.execute(_CLOCK, _name(ref)).mappings().one()
-    return {"claimed_at": None, "ran_seconds": seconds_of(row, now)}
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
 
 
-def lose_calls(connection: Connection, ref: RunRef) -> None:
-    """Note that nobody knows what became of the calls that were being made."""
-    connection.execute(_LOSE, _name(ref))
-
-
-def of_day(connection: Connection, tenant_id: str, caller_id: str, since: datetime) -> DaySpent:
-    """Return what the runs of a caller have spent since a time."""
-    tokens, cost = 0, Decimal(0)
-    values = {"tenant": tenant_id, "caller": caller_id, "since": since}
-    for row in connection.execute(_OF_DAY, values):
-        used = row.input_tokens + row.output_tokens
-        tokens += used if row.metered else row.most_tokens
-        cost += (row.cost_usd if row.metered else row.most_cost_usd) or Decimal(0)
-    return DaySpent(tokens, cost)
+def _share(row: RowMapping) -> UsageShare:
+    known = row["priced_calls"] == row["calls"]
+    tokens: dict[str, Any] = {name: int(row[name] or 0) for name in _TOKENS}
+    return UsageShare(
+        **tokens,
+        cost_usd=(row["cost_usd"] or Decimal(0)) if known else None,
+        cost_known=known,
+        calls=row["calls"],
+        unmetered_calls=int(row["unmetered_calls"] or 0),
+    )

@@ -1,0 +1,70 @@
+"""Functions of SQL that each database spells in its own way: exact sums of money, and days in UTC."""
+
+from __future__ import annotations
+
+import sqlite3
+from decimal import Decimal, localcontext
+from typing import Any, Final
+
+from sqlalchemy import String
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
+
+from service.store.columns import Money
+
+_DIGITS: Final = 60
+"""More than any sum of money has."""
+
+
+class exact_sum(GenericFunction[Decimal]):  # noqa: N801 - it is written like a function of SQL
+    """The exact sum of a column of money: NULL where nothing is known."""
+
+    type = Money()
+    inherit_cache = True
+
+
+class utc_day(GenericFunction[str]):  # noqa: N801 - it is written like a function of SQL
+    """The day in UTC of a time, as `2030-01-02`."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(exact_sum, "postgresql")
+def _sum_numbers(element: exact_sum, compiler: SQLCompiler, **options: Any) -> str:
+    column = compiler.process(element.clauses, **options)
+    return f"CAST(SUM(CAST({column} AS NUMERIC)) AS TEXT)"
+
+
+@compiles(utc_day, "postgresql")
+def _format_time(element: utc_day, compiler: SQLCompiler, **options: Any) -> str:
+    # Every session of ours is in UTC.
+    return f"TO_CHAR({compiler.process(element.clauses, **options)}, 'YYYY-MM-DD')"
+
+
+@compiles(utc_day, "sqlite")
+def _cut_text(element: utc_day, compiler: SQLCompiler, **options: Any) -> str:
+    return f"SUBSTR({compiler.process(element.clauses, **options)}, 1, 10)"
+
+
+class ExactSum:
+    """What `exact_sum` is in SQLite, whose own numbers are floats."""
+
+    def __init__(self) -> None:
+        self._total: Decimal | None = None
+
+    def step(self, amount: str | None) -> None:
+        """Add an amount."""
+        if amount is not None:
+            with localcontext(prec=_DIGITS):
+                self._total = Decimal(amount) + (self._total or 0)
+
+    def finalize(self) -> str | None:
+        """Return the sum."""
+        return None if self._total is None else str(self._total)
+
+
+def add_functions(connection: sqlite3.Connection) -> None:
+    """Teach a connection to SQLite what the other databases can do."""
+    connection.create_aggregate("exact_sum", 1, ExactSum)  # type: ignore[arg-type]  # says that it sums ints
