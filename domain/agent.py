@@ -53,6 +53,8 @@ class Assignment(TypedDict):
     path: str
     """`coder` for an agent's first assignment of a round, `coder#2` for its second: unique within the round."""
     round: int
+    tier: NotRequired[Tier]
+    """How much model this piece of work gets; not there where it is that of its agent."""
 
 
 class Citation(TypedDict):

@@ -78,7 +78,7 @@ def build_workflow(
     graph.add_edge(ASK, "supervisor")
     for spec in team.routable:
         loop = AgentLoop(spec, gateway, toolbox, gates=gates, ledger=ledger)
-        _add_agent(graph, loop, model=gateway.name(spec.tier))
+        _add_agent(graph, loop, gateway)
     if validator:
         graph.add_node(
             CHECK,
@@ -94,14 +94,14 @@ def build_workflow(
 
 
 def _add_agent(
-    graph: StateGraph[State, RunContext, State, State], loop: AgentLoop, *, model: str
+    graph: StateGraph[State, RunContext, State, State], loop: AgentLoop, gateway: ModelGateway
 ) -> None:
     spec = loop.spec
     graph.add_node(
         spec.name,
         cast("Any", make_agent_node(loop)),
         timeout=TimeoutPolicy(run_timeout=spec.timeout_seconds),
-        error_handler=cast("Any", make_error_handler(spec, model)),
+        error_handler=cast("Any", make_error_handler(spec, gateway)),
         metadata={"agent": spec.name},
     )
     graph.add_edge(spec.name, "supervisor")

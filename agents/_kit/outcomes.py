@@ -94,7 +94,11 @@ def failed_outcome(
     """Return the outcome of an assignment that came to nothing."""
     nothing = TokenCount(input_tokens=0, output_tokens=0, cached_tokens=0, calls=0, model="")
     return AgentOutcome(
-        **assignment,
+        agent=assignment["agent"],
+        task=assignment["task"],
+        path=assignment["path"],
+        round=assignment["round"],
+        tier=assignment.get("tier", spec.tier),
         status="failed",
         output="",
         error={"code": code, "detail": detail},
@@ -104,7 +108,6 @@ def failed_outcome(
         evidence=[],
         opaque=False,
         model=model,
-        tier=spec.tier,
     )
 
 
