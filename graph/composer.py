@@ -138,11 +138,9 @@ class Composer:
         )
         config = owned({}, owner)
 
-        async def invoke() -> AIMessage:
-            return await self._gateway.talking("standard").ainvoke(messages, config)
-
-        call = Call(SUPERVISOR, "standard", round_, "mended" if mend else "answer")
-        message = await call_model(self._gateway, runtime, call, invoke)
+        tier = self._gateway.get_model_for_task("answer", None).tier
+        call = Call(SUPERVISOR, tier, round_, "mended" if mend else "answer")
+        message = await call_model(self._gateway, runtime, call, messages, config=config)
         if not message.text.strip():
             msg = "The model answered with a tool call where it has no tools."
             raise ModelAnswerError(msg)

@@ -16,6 +16,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from agents._kit.loop import AgentLoop
+from agents._kit.models import ModelGateway
 from agents._kit.outcomes import failed_outcome
 from domain.agent import AgentSpec
 from domain.approval import PausedWork
@@ -58,7 +59,7 @@ def make_agent_node(loop: AgentLoop, deadline: Deadline) -> AgentNode:
 
 
 def make_error_handler(
-    spec: AgentSpec, model: str
+    spec: AgentSpec, gateway: ModelGateway
 ) -> Callable[[AgentInput, NodeError], Awaitable[Command[Any]]]:
     """Return the handler that records an agent's failure, so that its siblings and the run go on.
 
@@ -69,7 +70,9 @@ def make_error_handler(
         if isinstance(error.error, (OwnershipLostError, StoreUnavailableError)):
             raise error.error  # not the agent's: the segment ends here, and the run goes on elsewhere
         code, detail = _explain(spec, error.error)
-        outcome = failed_outcome(state["assignment"], spec, model=model, code=code, detail=detail)
+        assignment = state["assignment"]
+        model = gateway.get_model_for_task(assignment, spec).name
+        outcome = failed_outcome(assignment, spec, model=model, code=code, detail=detail)
         return Command(goto="supervisor", update={"outcomes": [outcome]})
 
     return handle_error

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple, cast
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
-from langchain_core.runnables import Runnable
 from langgraph.runtime import Runtime
 from langgraph.types import Command, Send
 
@@ -84,9 +83,6 @@ class Supervisor:
         self._team = team
         self._gateway = gateway
         self._check = check
-        self._routers: dict[tuple[str, ...], Runnable[Any, Any]] = {}
-        # Built at start-up: binding a schema to a client is not free.
-        self._router(team.routable)
 
     async def __call__(
         self, state: State, runtime: Runtime[RunContext]
@@ -184,7 +180,8 @@ class Supervisor:
         fault, after, context = "", _after_check(state), run_context(runtime)
         for question in range(2):
             key = f"{f'check{after}.' if after else ''}{name}{question}"
-            call = Call(SUPERVISOR, "fast", round_, key)
+            tier = self._gateway.get_model_for_task("decision", None).tier
+            call = Call(SUPERVISOR, tier, round_, key)
             message = await self._ask(messages, runtime, specs, call)
             said = [*messages, AIMessage(message.text or "{}")]
             route = read_route(message, state["task"])
@@ -229,13 +226,8 @@ class Supervisor:
         specs: tuple[AgentSpec, ...],
         call: Call,
     ) -> AIMessage:
-        router = self._router(specs)
-
-        async def invoke() -> AIMessage:
-            answer = await router.ainvoke(list(messages))
-            return cast("AIMessage", answer["raw"])
-
-        return await call_model(self._gateway, runtime, call, invoke)
+        schema = route_schema(specs)
+        return await call_model(self._gateway, runtime, call, messages, schema=schema)
 
     def _messages(
         self, state: State, specs: tuple[AgentSpec, ...], context: RunContext
@@ -257,15 +249,6 @@ class Supervisor:
         if check:
             prompt += f"\n\n{write_check(check)}"
         return [SystemMessage(PROMPT.format(team=team, tiers=tiers)), HumanMessage(prompt)]
-
-    def _router(self, specs: tuple[AgentSpec, ...]) -> Runnable[Any, Any]:
-        names = tuple(spec.name for spec in specs)
-        if names not in self._routers:
-            # A dict schema: with a Pydantic class an invalid answer raises and loses text and usage.
-            self._routers[names] = self._gateway.deciding("fast").with_structured_output(
-                route_schema(specs), method="json_schema", include_raw=True
-            )
-        return self._routers[names]
 
 
 def _record(round_: int, reason: str, assignments: list[Assignment]) -> RouteRecord:

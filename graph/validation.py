@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final, Literal, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langgraph.runtime import Runtime
@@ -124,17 +124,11 @@ class ValidatorNode:
         question: int,
     ) -> AIMessage:
         agents = list(dict.fromkeys(outcome["agent"] for outcome in outcomes))
-        judge = self._gateway.deciding(self._spec.tier).with_structured_output(
-            judgement_schema(agents), method="json_schema", include_raw=True
-        )
-
-        async def invoke() -> AIMessage:
-            answer = cast("dict[str, Any]", await judge.ainvoke(list(messages)))
-            return cast("AIMessage", answer["raw"])
-
         name = f"check{_number(state)}.{question}"
-        call = Call(VALIDATOR, self._spec.tier, state.get("round", 0), name)
-        return await call_model(self._gateway, runtime, call, invoke)
+        tier = self._gateway.get_model_for_task(None, self._spec).tier
+        call = Call(VALIDATOR, tier, state.get("round", 0), name)
+        schema = judgement_schema(agents)
+        return await call_model(self._gateway, runtime, call, messages, schema=schema)
 
 
 def _look(state: State, outcomes: Sequence[AgentOutcome], context: RunContext) -> _Found:

@@ -79,7 +79,7 @@ def build_workflow(
     graph.add_edge(ASK, "supervisor")
     for spec in team.routable:
         loop = AgentLoop(spec, gateway, toolbox, gates=gates, ledger=ledger)
-        _add_agent(graph, loop, deadline, model=gateway.name(spec.tier))
+        _add_agent(graph, loop, deadline, gateway)
     if validator:
         graph.add_node(
             CHECK,
@@ -103,15 +103,14 @@ def _add_agent(
     graph: StateGraph[State, RunContext, State, State],
     loop: AgentLoop,
     deadline: Deadline,
-    *,
-    model: str,
+    gateway: ModelGateway,
 ) -> None:
     spec = loop.spec
     graph.add_node(
         spec.name,
         cast("Any", make_agent_node(loop, deadline)),
         timeout=TimeoutPolicy(run_timeout=spec.timeout_seconds),
-        error_handler=cast("Any", make_error_handler(spec, model)),
+        error_handler=cast("Any", make_error_handler(spec, gateway)),
         metadata={"agent": spec.name},
     )
     graph.add_edge(spec.name, "supervisor")

@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from agents._kit.chains import parse_chain
 from domain.agent import TIERS, Tier
 from domain.errors import ConfigurationError
 from domain.gates import GateRule, OnExpiry
@@ -66,11 +67,11 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     """Port the server listens on; 0 picks a free one."""
     model_fast: str | None = None
-    """Model of the tier `fast`, as `provider:model`."""
+    """Model of the tier `fast`, as `provider:model`; after commas those that take its place when it fails."""
     model_standard: str | None = None
-    """Model of the tier `standard`, as `provider:model`."""
+    """Model of the tier `standard`, as `provider:model`; after commas those that take its place when it fails."""
     model_deep: str | None = None
-    """Model of the tier `deep`, as `provider:model`."""
+    """Model of the tier `deep`, as `provider:model`; after commas those that take its place when it fails."""
     model_timeout: float = Field(default=60.0, gt=0, le=3600)
     """Seconds one model call may take."""
     model_max_output: int = Field(default=4096, ge=16, le=1_000_000)
@@ -171,10 +172,9 @@ class Settings(BaseSettings):
 
     @field_validator("model_fast", "model_standard", "model_deep")
     @classmethod
-    def _has_provider(cls, value: str | None) -> str | None:
-        if value is not None and not all(value.partition(":")):
-            msg = "write it as provider:model, such as openai:gpt-4o-mini or ollama:llama3.2"
-            raise ValueError(msg)
+    def _is_chain(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_chain(value)
         return value
 
     @field_validator("openai_base_url", "tavily_base_url")

@@ -13,6 +13,15 @@ from langchain_core.messages import AIMessage
 from domain.errors import ModelAnswerError, ModelCallError, RunFailedError
 
 FILTERED: Final = "The model provider's content filter withheld the answer. Rephrase the task."
+CUT_OFF: Final = "The model's answer was cut off. Raise SIGNALBOX_MODEL_MAX_OUTPUT."
+
+LENGTH: Final = frozenset({"length", "max_tokens", "MAX_TOKENS"})
+"""How providers say that an answer has reached its limit."""
+
+_FILTER: Final = frozenset(
+    {"content_filter", "refusal", "SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST"}
+)
+"""How they say that it was withheld."""
 
 _BROKEN_CONNECTION: Final = (
     ConnectionError,
@@ -21,6 +30,21 @@ _BROKEN_CONNECTION: Final = (
     httpx2.TransportError,
     openai.APIConnectionError,
 )
+
+_NOT_SENT: Final = (
+    ConnectionRefusedError,
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.UnsupportedProtocol,
+)
+"""What is raised before a provider has been asked."""
+
+_WITHHELD: Final = (openai.ContentFilterFinishReasonError, openai.LengthFinishReasonError)
 
 _MALFORMED: Final = (ValueError, KeyError, IndexError, AttributeError, TypeError)
 """What the clients raise when an answer is not of the form they expect: a page of HTML surfaces as a
@@ -49,10 +73,7 @@ _BY_KIND: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...
         "The model provider did not answer in time. Try again, or raise SIGNALBOX_MODEL_TIMEOUT.",
     ),
     (openai.ContentFilterFinishReasonError, FILTERED),
-    (
-        openai.LengthFinishReasonError,
-        "The model's answer was cut off. Raise SIGNALBOX_MODEL_MAX_OUTPUT.",
-    ),
+    (openai.LengthFinishReasonError, CUT_OFF),
     (
         (ModelConnectionError, *_BROKEN_CONNECTION),
         "The model provider could not be reached, or broke the connection. Check the base URL.",
@@ -70,16 +91,44 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, (ModelAnswerError, *_MALFORMED, *_BROKEN_CONNECTION))
 
 
+def is_final(error: Exception) -> bool:
+    """Return whether no model is to be called again: neither this one nor another."""
+    if isinstance(error, ModelAnswerError):
+        return False
+    return isinstance(error, (RunFailedError, *_WITHHELD)) or not is_provider_error(error)
+
+
 def is_provider_error(error: Exception) -> bool:
     return isinstance(error, (ModelError, openai.OpenAIError, *_MALFORMED, *_BROKEN_CONNECTION))
+
+
+def may_be_billed(error: BaseException) -> bool:
+    """Return whether a call that failed like this may have been paid: not where it was refused with an HTTP
+    error, nor where it never reached its provider."""
+    if isinstance(status_of(error), int):
+        return False
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        if isinstance(cause, _NOT_SENT):
+            return False
+        seen.add(id(cause))
+        cause = cause.__cause__ or cause.__context__
+    return True
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that a provider refused a call with, if it did."""
+    status = getattr(error, "status_code", None)
+    return status if isinstance(status, int) else None
 
 
 def explain(error: BaseException) -> str:
     """Return one sentence on a failed model call: what happened and what to do, without prompt or key."""
     if isinstance(error, RunFailedError):
         return error.detail
-    status = getattr(error, "status_code", None)
-    if isinstance(status, int):
+    status = status_of(error)
+    if status is not None:
         return _BY_STATUS.get(status, f"The model provider answered HTTP {status}.")
     for kinds, sentence in _BY_KIND:
         if isinstance(error, kinds):
@@ -96,16 +145,18 @@ def finish_reason(message: AIMessage) -> str | None:
     return None
 
 
-def check_answer(message: AIMessage) -> AIMessage:
-    """Return the message, or raise `ModelAnswerError` where it is no whole answer."""
+def check_answer(message: AIMessage, *, structured: bool = False) -> None:
+    """Raise `ModelAnswerError` where a message is no whole answer, `ModelCallError` where to ask again would
+    be in vain: withheld, or cut off where half an answer (`structured`) is none."""
     reason = finish_reason(message)
     if reason is None and message.usage_metadata is None:
         # langchain-openai raises nothing on a cut stream: these two are the only signs.
         msg = "The model's answer broke off before its end."
         raise ModelAnswerError(msg)
-    if reason == "content_filter":
+    if reason in _FILTER:
         raise ModelCallError(FILTERED)
+    if structured and reason in LENGTH:
+        raise ModelCallError(CUT_OFF)
     if not message.text.strip() and not message.tool_calls and not message.invalid_tool_calls:
         msg = "The model answered with nothing."
         raise ModelAnswerError(msg)
-    return message

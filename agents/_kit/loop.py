@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, cast
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain.agents.middleware.types import ToolCallRequest
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
     AIMessage,
     AnyMessage,
@@ -24,12 +25,14 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command, StreamWriter
 
 from agents._kit.acting import Acting, Ran
+from agents._kit.bounds import tools_bytes
 from agents._kit.cleaning import clean_message
 from agents._kit.evidence import keep_evidence, keep_foreign, read_evidence
-from agents._kit.faults import finish_reason
+from agents._kit.faults import LENGTH, finish_reason
 from agents._kit.holding import held_turn, hold, hold_unsaid, pause, unhold
 from agents._kit.local_ledger import LocalLedger
-from agents._kit.models import ModelGateway, add_tokens, told_model
+from agents._kit.metering import add_tokens, answered_by
+from agents._kit.models import ModelGateway, Request
 from agents._kit.numbering import number_citations
 from agents._kit.offering import offered_tools, possible_tools
 from agents._kit.outcomes import (
@@ -77,13 +80,20 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
     """
 
     def __init__(
-        self, spec: AgentSpec, gateway: ModelGateway, toolbox: Toolbox, acting: Acting
+        self,
+        spec: AgentSpec,
+        gateway: ModelGateway,
+        toolbox: Toolbox,
+        acting: Acting,
+        sizes: Mapping[str, int],
     ) -> None:
         super().__init__()
         self._spec = spec
         self._gateway = gateway
         self._toolbox = toolbox
         self._acting = acting
+        self._sizes = sizes
+        """The most tokens that each tool's description can be."""
 
     async def awrap_model_call(
         self,
@@ -102,30 +112,37 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
             raise TurnLimitError(msg)
         message_id = context.message_id(turn)
         responses: list[ModelResponse[Any]] = []
-        wanted = (context.task, context.assignment["task"])
+        work = context.assignment
+        wanted = (context.task, work["task"])
         offered = offered_tools(self._spec.tools, self._toolbox.names, *wanted)
         request = request.override(
             tools=[tool for tool in request.tools if getattr(tool, "name", "") in offered]
         )
 
-        async def invoke() -> AIMessage:
-            responses.append(await handler(request))
+        async def invoke(model: BaseChatModel) -> AIMessage:
+            responses.append(await handler(request.override(model=model)))
             return cast("AIMessage", responses[-1].result[0])
 
         def on_retry(reason: str, delay: float, number: int) -> None:
             data = {"reason": reason, "delay_seconds": delay, "try": number}
             write(context.draft("agent.retrying", data, f"{turn}~{number}~{context.attempt}"))
 
+        asked = Request(
+            run_id=context.run_id,
+            attempt=context.attempt,
+            agent=self._spec.name,
+            tier=self._gateway.get_model_for_task(work, self._spec).tier,
+            round=work["round"],
+            key=f"{work['round']}|{work['path']}|{turn}|{context.attempt}",
+            messages=[*filter(None, [request.system_message]), *request.messages],
+            about=sum(self._sizes.get(name, 0) for name in offered),
+        )
         try:
-            message = await self._gateway.call(invoke, run_id=context.run_id, on_retry=on_retry)
+            message = await self._gateway.call(asked, invoke, on_retry=on_retry, write=write)
         except BudgetReachedError as error:
             if not error.asks:
                 raise
             return ModelResponse(result=[hold_unsaid(turn, budget_ask(error, context.run_id))])
-        work = context.assignment
-        key = f"{work['round']}|{work['path']}|{turn}|{context.attempt}"
-        spec, run_id = self._spec, context.run_id
-        write(self._gateway.book(key, spec.name, spec.tier, message, run_id=run_id))
         write(context.draft("message.completed", message_data(message_id, message), str(turn)))
         room = MAX_TOOL_CALLS - sum(isinstance(m, ToolMessage) for m in before)
         message, about = await self._acting.pin(message, room=room, context=context)
@@ -234,11 +251,13 @@ class AgentLoop:
         acting = Acting(
             toolbox, gates or Gates(toolbox.gates), ledger or LocalLedger(), tools=tools
         )
+        chosen = toolbox.select(tools)
+        sizes = {tool.name: tools_bytes([tool.tool]) for tool in chosen}
         self._graph: Final[Any] = spec.graph or create_agent(
             gateway.talking(spec.tier),
-            [tool.tool for tool in toolbox.select(tools)],
+            [tool.tool for tool in chosen],
             system_prompt=spec.prompt,
-            middleware=[_Steps(spec, gateway, toolbox, acting)],
+            middleware=[_Steps(spec, gateway, toolbox, acting, sizes)],
             context_schema=AssignmentContext,
             name=spec.name,
         )
@@ -280,11 +299,8 @@ class AgentLoop:
 
     def _begin(self, work: AssignmentContext, *, task: str, results: str) -> list[AnyMessage]:
         assignment = work.assignment
-        data = {
-            "task": assignment["task"],
-            "model": self._gateway.name(self.spec.tier),
-            "tier": self.spec.tier,
-        }
+        chain = self._gateway.get_model_for_task(assignment, self.spec)
+        data = {"task": assignment["task"], "model": chain.name, "tier": chain.tier}
         work.write(work.draft("agent.started", data))
         message_id = f"{assignment['round']}.{assignment['path']}"
         if self.spec.graph:
@@ -319,14 +335,14 @@ class AgentLoop:
 
     def _book_outside_calls(self, work: AssignmentContext, messages: Sequence[AnyMessage]) -> None:
         """Book the calls that an outside graph's messages tell of: nobody saw them being made."""
-        assignment = work.assignment
+        assignment, tier = work.assignment, self.spec.tier
         told = [m for m in messages if isinstance(m, AIMessage) and m.usage_metadata]
         for turn, message in enumerate(told):
             key = f"{assignment['round']}|{assignment['path']}|{turn}|{work.attempt}"
-            name, tier, model = self.spec.name, self.spec.tier, told_model(message)
-            work.write(
-                self._gateway.book(key, name, tier, message, run_id=work.run_id, model=model)
+            call = self._gateway.book(
+                key, self.spec.name, tier, message, run_id=work.run_id, round_=assignment["round"]
             )
+            work.write(call)
 
     def _owned(self, config: RunnableConfig, work: AssignmentContext) -> RunnableConfig:
         """Return the config under which the agent's tokens are its own."""
@@ -349,22 +365,26 @@ class AgentLoop:
             msg = "The agent ended without an answer."
             raise ModelAnswerError(msg)
         output = answers[-1].text.strip()
-        if finish_reason(answers[-1]) in {"length", "max_tokens"}:
-            output += f"\n\n[cut off at the limit of {self._gateway.max_output_tokens} tokens]"
-        outside, assignment = self.spec.graph is not None, work.assignment
+        answered = answered_by(answers[-1])
+        if finish_reason(answers[-1]) in LENGTH:
+            most = answered["max_tokens"] if answered else self._gateway.max_output_tokens
+            output += f"\n\n[cut off at the limit of {most} tokens]"
+        outside = self.spec.graph is not None
+        chain = self._gateway.get_model_for_task(work.assignment, self.spec)
+        model = answered["model"] if answered else chain.name
         return AgentOutcome(
-            agent=assignment["agent"],
-            task=assignment["task"],
-            path=assignment["path"],
-            round=assignment["round"],
+            agent=work.assignment["agent"],
+            task=work.assignment["task"],
+            path=work.assignment["path"],
+            round=work.assignment["round"],
+            tier=chain.tier,
             status="completed",
             output=output,
             error=None,
             citations=read_citations(messages, output),
             turns=read_turns(work, messages, foreign=outside),
-            usage=add_tokens(answers, fallback_model=self._gateway.name(self.spec.tier)),
-            model=self._gateway.name(self.spec.tier),
-            tier=self.spec.tier,
+            usage=add_tokens(answers, fallback_model=chain.name),
+            model=model,
             evidence=read_evidence(messages),
             opaque=outside and not any(isinstance(m, ToolMessage) for m in messages),
         )

@@ -99,6 +99,7 @@ def failed_outcome(
         task=assignment["task"],
         path=assignment["path"],
         round=assignment["round"],
+        tier=assignment.get("tier", spec.tier),
         status="failed",
         output="",
         error={"code": code, "detail": detail},
@@ -108,7 +109,6 @@ def failed_outcome(
         evidence=[],
         opaque=False,
         model=model,
-        tier=assignment.get("tier", spec.tier),
     )
 
 

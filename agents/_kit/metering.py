@@ -1,0 +1,135 @@
+"""What a model call used, as its provider told it, and which model it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+from langchain_core.messages import AIMessage, BaseMessage
+from typing_extensions import TypedDict
+
+from domain.agent import Tier, TokenCount
+from domain.budget import PlannedCall
+from domain.usage import CallStatus, ModelCall
+
+MOST_TOKENS: Final = 10**12
+"""More than any call can use; a provider may say anything."""
+
+OFFLINE: Final = "offline:planner"
+"""The name of the planner that works where no model is configured."""
+
+_ANSWERED: Final = "signalbox"
+"""Where a message keeps who has written it."""
+
+
+class Answered(TypedDict):
+    """Who has written a message, and how long it could have been."""
+
+    model: str
+    """`provider:model`."""
+    tier: Tier
+    max_tokens: int
+
+
+def mark(message: AIMessage, answered: Answered) -> AIMessage:
+    """Return a message that says who has written it, kept where the conversation is kept."""
+    metadata = {**message.response_metadata, _ANSWERED: dict(answered)}
+    return message.model_copy(update={"response_metadata": metadata})
+
+
+def answered_by(message: BaseMessage) -> Answered | None:
+    """Return who has written a message; `None` where it did not come from our models."""
+    found: Answered | None = message.response_metadata.get(_ANSWERED)
+    return found
+
+
+def model_of(message: BaseMessage) -> str | None:
+    """Return the model that has written a message, as `provider:model`."""
+    answered = answered_by(message)
+    return answered["model"] if answered else None
+
+
+def booked(planned: PlannedCall, status: CallStatus, message: AIMessage | None) -> ModelCall:
+    """Return what a call came to, without its price; zeros where the provider has not told what it used."""
+    metered = message is not None and message.usage_metadata is not None
+    told = count_tokens(message, fallback_model=planned.model) if message else None
+    return ModelCall(
+        key=planned.key,
+        agent=planned.agent,
+        model=planned.model,
+        tier=planned.tier,
+        input_tokens=told["input_tokens"] if told else 0,
+        output_tokens=told["output_tokens"] if told else 0,
+        cached_tokens=told["cached_tokens"] if told else 0,
+        reasoning_tokens=reasoning_tokens(message) if message else 0,
+        cost_usd=None,
+        round=planned.round,
+        status=status,
+        metered=metered,
+    )
+
+
+def booked_outside(
+    message: AIMessage, *, key: str, agent: str, tier: Tier, round_: int
+) -> ModelCall:
+    """Return what a call came to that somebody else has made, without its price."""
+    told = count_tokens(message, fallback_model="unknown")
+    provider = message.response_metadata.get("model_provider")
+    model = f"{provider}:{told['model']}" if provider else told["model"]
+    return ModelCall(
+        key=key,
+        agent=agent,
+        model=OFFLINE if provider == "offline" else model,
+        tier=tier,
+        input_tokens=told["input_tokens"],
+        output_tokens=told["output_tokens"],
+        cached_tokens=told["cached_tokens"],
+        reasoning_tokens=reasoning_tokens(message),
+        cost_usd=None,
+        round=round_,
+        metered=message.usage_metadata is not None,
+    )
+
+
+def price_offline(call: ModelCall) -> Decimal | None:
+    """Return what a call costs where nobody knows prices: only the planner's is known."""
+    return Decimal(0) if call.model == OFFLINE else None
+
+
+def count_tokens(message: AIMessage, *, fallback_model: str) -> TokenCount:
+    """Return what one call used; zeros where the provider did not say."""
+    usage = message.usage_metadata
+    details: dict[str, Any] = dict((usage.get("input_token_details") if usage else None) or {})
+    named = model_of(message) or message.response_metadata.get("model_name")
+    return TokenCount(
+        input_tokens=_count(usage["input_tokens"] if usage else 0),
+        output_tokens=_count(usage["output_tokens"] if usage else 0),
+        cached_tokens=_count(details.get("cache_read")),
+        calls=1,
+        model=str(named or fallback_model),
+    )
+
+
+def add_tokens(messages: Sequence[AIMessage], *, fallback_model: str) -> TokenCount:
+    """Return what the calls used together whose answers these are; there is at least one."""
+    counts = [count_tokens(message, fallback_model=fallback_model) for message in messages]
+    return TokenCount(
+        input_tokens=sum(c["input_tokens"] for c in counts),
+        output_tokens=sum(c["output_tokens"] for c in counts),
+        cached_tokens=sum(c["cached_tokens"] for c in counts),
+        calls=len(counts),
+        model=counts[-1]["model"],
+    )
+
+
+def reasoning_tokens(message: AIMessage) -> int:
+    """Return the tokens of an answer that were thought and not said."""
+    usage = message.usage_metadata
+    details: dict[str, Any] = dict((usage.get("output_token_details") if usage else None) or {})
+    return _count(details.get("reasoning"))
+
+
+def _count(told: int | None) -> int:
+    """Return a count as a provider told it, within what a count can be."""
+    return min(max(int(told or 0), 0), MOST_TOKENS)
