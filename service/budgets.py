@@ -29,6 +29,9 @@ WARN_AT: Final = Decimal("0.8")
 LOOK_SECONDS: Final = 5.0
 """How old the limits of a run may be that a request may have changed meanwhile."""
 
+MOMENT: Final = 0.05
+"""Seconds that nothing can be done in any more."""
+
 Cost = Callable[[str, int, int], Decimal | None]
 """Returns what a call of a model costs with so many tokens in and out; `None` where nobody knows."""
 
@@ -171,7 +174,9 @@ class BudgetGuard:
         account = self._accounts.get(run_id)
         if account is None or account.limits.max_seconds is None:
             return None
-        return max(account.limits.max_seconds - account.seconds(), 0.0)
+        left = account.limits.max_seconds - account.seconds()
+        # A timer may fire a moment before its time.
+        return left if left > MOMENT else 0.0
 
     async def reserve(self, planned: PlannedCall) -> int:
         """Set aside what a call may cost; see `domain.budget.CallGuard`."""
