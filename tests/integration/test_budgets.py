@@ -275,6 +275,7 @@ async def test_time_ends_a_run_with_the_best_there_is(
     start: Start, models: FakeModelServer
 ) -> None:
     """The agent that is slow is stopped, the one that has ended counts."""
+    models.event("never")
     models.add(
         *routes(("coder", "Do it"), ("analyst", "Count it")),
         worker("Do it", said("too late"), gate="never"),
@@ -291,6 +292,7 @@ async def test_time_ends_a_run_with_the_best_there_is(
 
 
 async def test_time_that_leaves_nothing_fails(start: Start, models: FakeModelServer) -> None:
+    models.event("never")
     models.add(Rule(when=When(schema=True), reply=Reply.route(), gate="never"))
     async with start(models=models) as product:
         answer = await product.run("Do it", budget={"max_seconds": 0.5})
