@@ -138,7 +138,7 @@ class Oracle:
         tries = self._tries[work]
         if not tries:
             return False
-        if len(tries) == 3:
+        if len(tries) >= 3:
             return True
         last, worked = tries[-1]
         if not worked and sum(not ok for _, ok in tries) == 1:
