@@ -1,7 +1,8 @@
 """Tells whether a decision can bring a run on, or only has done again what was done.
 
-Work is given again for a reason where it has failed once, or where others have found something since. The
-same work is never given more than `MAX_TIMES`, whatever becomes of it, and no agent more than its spec allows.
+There is reason to give work again where it has failed once, or where others have found something since, but
+not more than `MAX_TIMES`. A decision whose every assignment is given again without reason is a stall; one that
+names anything else too is carried out as it is. No agent gets more than its spec allows.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from graph.checks import Place, owed, place_of, sent_back, standing
 from graph.state import State
 
 MAX_TIMES: Final = 3
-"""How often the same work may be given in a run. Results that only change their wording would else be
+"""How often there may be a reason for the same work. Results that only change their wording would else be
 found new for ever, by two agents in turn."""
 
 TOLD: Final = 4
@@ -27,7 +28,6 @@ TOLD: Final = 4
 
 TASK_CHARS: Final = 160
 RESULT_CHARS: Final = 240
-
 
 STALLED: Final = """\
 That decision brings nothing new:

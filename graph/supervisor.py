@@ -192,7 +192,10 @@ class Supervisor:
                 if assignments or (round_ > 1 and not route.assignments):
                     proposal = Proposal(said, _record(round_, route.reason, assignments))
                     last = round_ > context.max_rounds
-                    return weigh(proposal, state, specs, last=last)
+                    weighed = weigh(proposal, state, specs, last=last)
+                    # The planner would only say it again, and has few rounds in any case.
+                    offline = self._gateway.engine == "offline"
+                    return weighed._replace(stall="") if offline else weighed
                 fault = (
                     "it names no agent of this team"
                     if route.assignments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final
@@ -191,8 +192,11 @@ async def test_a_run_takes_as_many_rounds_as_it_may(
     product: Product, models: FakeModelServer
 ) -> None:
     """The cap counts the rounds in which agents work."""
-    again = Rule(when=When(schema=True), reply=Reply.route(("coder", "Do it")))
-    models.add(again, worker("Do it", Reply(text="A part of it.")))
+    steps = itertools.count(1)
+    models.add(
+        Rule(when=When(schema=True), reply=lambda _: Reply.route(("coder", f"Step {next(steps)}"))),
+        Rule(when=When(schema=False), reply=Reply(text="A part of it.")),
+    )
     run = (await product.run("Tidy up", budget={"max_rounds": 3})).json()
     assert (run["status"], run["rounds"]) == ("incomplete", 3)
     decided = [e for e in await product.events(run["id"]) if e["type"] == "supervisor.decision"]

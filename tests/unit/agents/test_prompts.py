@@ -58,3 +58,27 @@ def test_a_long_result_keeps_its_head_and_its_tail_and_says_what_is_missing() ->
     assert cut.endswith("z" * 100)
     assert "900 characters left out" in cut
     assert head_and_tail("short", 300) == "short"
+
+
+def test_results_share_the_room_there_is_for_all_of_them() -> None:
+    """A short one stays whole; what it leaves is for the long ones, head and tail of each."""
+    long = "HEAD " + "x" * 20_000 + " TAIL"
+    written = write_results([outcome("a", long), outcome("b", "short"), outcome("c", long)])
+    parts = read_prompt(write_prompt("t", results=written)).results
+
+    assert parts[1].text == "short"
+    assert all(p.text.startswith("HEAD") and p.text.endswith("TAIL") for p in (parts[0], parts[2]))
+    assert "12010 characters left out" in parts[0].text  # 8 000 of each are kept
+    tight = write_results([outcome(name, long) for name in "abcd"], together=8_000)
+    assert tight.count("18010 characters left out") == 4
+    assert len(tight) < 8_600
+
+
+def test_where_there_is_no_room_for_all_the_oldest_results_are_left_out() -> None:
+    outcomes = [outcome("coder", "x" * 900, round_=number) for number in range(1, 101)]
+    written = write_results(outcomes, together=8_000)
+    rounds = [r.round for r in read_prompt(write_prompt("t", results=written)).results]
+
+    assert written.startswith("[… 60 earlier results left out …]\n")
+    assert rounds == list(range(61, 101))
+    assert len(written) < 14_000
