@@ -312,7 +312,9 @@ class AgentLoop:
     def _book_outside_calls(self, work: AssignmentContext, messages: Sequence[AnyMessage]) -> None:
         """Book the calls that an outside graph's messages tell of: nobody saw them being made."""
         assignment = work.assignment
-        told = [m for m in messages if isinstance(m, AIMessage) and m.usage_metadata]
+        answers = [m for m in messages if isinstance(m, AIMessage)]
+        # What names no model and no tokens may be a text that the graph itself has made.
+        told = [m for m in answers if m.usage_metadata or m.response_metadata.get("model_name")]
         for turn, message in enumerate(told):
             key = f"{assignment['round']}|{assignment['path']}|{turn}|{work.attempt}"
             name, tier, model = self.spec.name, self.spec.tier, told_model(message)

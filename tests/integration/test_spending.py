@@ -12,8 +12,11 @@ from typing import Any, Final
 
 import pytest
 
+from domain.errors import ConfigurationError
 from domain.problems import Code
+from service.bootstrap import open_services
 from service.ids import SystemClock
+from service.settings import read_settings
 from tests.contract.factories import add_running, make_call
 from tests.fakes.model_script import ModelRequest, Reply, Rule, TokenUsage, When
 from tests.fakes.model_server import FakeModelServer
@@ -251,3 +254,47 @@ async def test_a_free_model_costs_a_known_nothing(
     async with start(models=models, prices=prices, model_fast="openai:free-7b") as product:
         run = await product.finished("Do both")
     assert (run["usage"]["cost_usd"], run["usage"]["cost_known"]) == ("0", True)
+
+
+async def test_tokens_of_reasoning_are_told_apart_and_paid_as_output(
+    priced: Product, models: FakeModelServer
+) -> None:
+    thought = TokenUsage(1_000, 100, 400, reasoning_tokens=64)
+    models.add(
+        *decisions(("coder", "Do it")),
+        Rule(when=When(schema=False), reply=Reply(text="Done.", usage=thought)),
+    )
+    coder = (await priced.finished("Do it"))["usage"]["by_agent"]["coder"]
+    assert (coder["reasoning_tokens"], coder["output_tokens"]) == (64, 100)
+    assert Decimal(coder["cost_usd"]) == MINI
+
+
+async def test_a_call_that_nobody_metered_is_one_of_unknown_price(
+    priced: Product, models: FakeModelServer
+) -> None:
+    """Streamed or not: the tokens count as none, the money as unknown."""
+    models.add(
+        Rule(
+            when=When(schema=True, user="<results>"),
+            reply=Reply(text='{"reason": "done", "assignments": []}', metered=False),
+        ),
+        *decisions(("coder", "Do it"))[1:],
+        Rule(when=When(schema=False), reply=Reply(text="Done.", metered=False)),
+    )
+    usage = (await priced.finished("Do it"))["usage"]
+    assert (usage["calls"], usage["unmetered_calls"]) == (3, 2)
+    assert (usage["cost_usd"], usage["cost_known"]) == (None, False)
+    coder = usage["by_agent"]["coder"]
+    assert (coder["calls"], coder["unmetered_calls"], coder["input_tokens"]) == (1, 1, 0)
+    total = (await spent(priced))["total"]
+    assert (total["unmetered_calls"], total["cost_usd"]) == (2, None)
+
+
+async def test_a_file_of_prices_that_cannot_be_used_stops_the_start(
+    tmp_path: Path, prices: Path
+) -> None:
+    prices.write_text("openai:gpt-4o-mini: {input: cheap, output: 1}")
+    settings = read_settings(database_url="memory://", data_dir=tmp_path, prices=prices)
+    with pytest.raises(ConfigurationError, match=r"SIGNALBOX_PRICES=.*'cheap' as 'input'"):
+        async with open_services(settings):
+            pass
