@@ -149,6 +149,7 @@ class SegmentLog:
         self._run = claim.run
         self._keys = set(claim.keys)
         self._usage = claim.run.usage
+        self._booked: set[str] = set()
         self._waiting: list[EventDraft | _Pieces | ModelCall] = []
         self._sent: dict[str, list[str]] = {}
         """What was sent of each message that has not ended."""
@@ -230,8 +231,10 @@ class SegmentLog:
         batch = Batch()
         for item in waiting:
             if isinstance(item, ModelCall):
-                batch.calls.append(item)
-                self._usage = book_call(self._usage, item)
+                if item.key not in self._booked:
+                    self._booked.add(item.key)
+                    batch.calls.append(item)
+                    self._usage = book_call(self._usage, item)
             elif isinstance(item, EventDraft):
                 batch.order += self._fresh(item)
             else:

@@ -98,7 +98,7 @@ def _cursor(query: SpendingQuery, values: tuple[str, ...]) -> str:
 def _go_on(asked: SpendingAsked, cursor: str) -> SpendingQuery:
     try:
         query = _read(cursor)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         msg = f"The cursor {cursor[:80]!r} is not one of this list. Send next_cursor as it came."
         raise CallerError("malformed-cursor", msg) from None
     group_by = _dimensions(asked.group_by) or query.group_by

@@ -31,7 +31,7 @@ from agents._kit.evidence import keep_evidence, keep_foreign, read_evidence
 from agents._kit.faults import LENGTH, finish_reason
 from agents._kit.holding import held_turn, hold, hold_unsaid, pause, unhold
 from agents._kit.local_ledger import LocalLedger
-from agents._kit.metering import add_tokens, answered_by
+from agents._kit.metering import add_tokens, answered_by, told_calls
 from agents._kit.models import ModelGateway, Request
 from agents._kit.numbering import number_citations
 from agents._kit.offering import offered_tools, possible_tools
@@ -336,7 +336,7 @@ class AgentLoop:
     def _book_outside_calls(self, work: AssignmentContext, messages: Sequence[AnyMessage]) -> None:
         """Book the calls that an outside graph's messages tell of: nobody saw them being made."""
         assignment, tier = work.assignment, self.spec.tier
-        told = [m for m in messages if isinstance(m, AIMessage) and m.usage_metadata]
+        told = told_calls(messages)
         for turn, message in enumerate(told):
             key = f"{assignment['round']}|{assignment['path']}|{turn}|{work.attempt}"
             call = self._gateway.book(

@@ -92,6 +92,17 @@ def booked_outside(
     )
 
 
+def told_calls(messages: Sequence[BaseMessage]) -> list[AIMessage]:
+    """Return the answers that tell of a call. What names no model and no tokens may be a text that an
+    outside graph itself has made."""
+    return [
+        message
+        for message in messages
+        if isinstance(message, AIMessage)
+        and (message.usage_metadata or message.response_metadata.get("model_name"))
+    ]
+
+
 def price_offline(call: ModelCall) -> Decimal | None:
     """Return what a call costs where nobody knows prices: only the planner's is known."""
     return Decimal(0) if call.model == OFFLINE else None

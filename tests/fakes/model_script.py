@@ -58,6 +58,7 @@ class TokenUsage(NamedTuple):
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 def message_text(message: Mapping[str, Any]) -> str:
@@ -166,6 +167,8 @@ class Reply:
     tool_calls: tuple[ToolCall, ...] = ()
     usage: TokenUsage | None = None
     """Counted from the texts, the same way every time, where not given."""
+    metered: bool = True
+    """Whether the answer says what it used; some servers never do."""
     fault: Fault | None = None
     status: int = 200
     retry_after: str | None = None

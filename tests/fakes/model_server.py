@@ -329,7 +329,11 @@ class _Answer:
                         "finish_reason": self._reply.finish_reason,
                     }
                 ],
-                "usage": _usage(self._reply.count(self._request)),
+                **(
+                    {"usage": _usage(self._reply.count(self._request))}
+                    if self._reply.metered
+                    else {}
+                ),
             }
         )
         if self._reply.fault == "malformed":
@@ -407,7 +411,7 @@ class _Answer:
         if reason is None:
             return
         yield start + b'{},"logprobs":null,"finish_reason":"' + reason.encode() + b'"}]' + no_usage
-        if wants_usage:
+        if wants_usage and self._reply.metered:
             usage = _dump(_usage(self._reply.count(self._request)))
             yield head + b',"choices":[],"usage":' + usage + b"}\n\n"
         yield _DONE
@@ -434,7 +438,10 @@ def _usage(usage: TokenUsage) -> dict[str, Any]:
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": 0,
+        },
     }
 
 

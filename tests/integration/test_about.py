@@ -35,6 +35,7 @@ PATHS: Final = {
     "/v1/actions/{action_id}/resolution": {"post"},
     "/v1/agents": {"get"},
     "/v1/tools": {"get"},
+    "/v1/usage": {"get"},
     "/v1/info": {"get"},
     "/health/live": {"get"},
     "/health/ready": {"get"},

@@ -35,6 +35,7 @@ RESULT_FIELDS: Final = {
 }
 USAGE_FIELDS: Final = {
     *("input_tokens", "output_tokens", "cached_tokens", "cost_usd", "cost_known", "calls"),
+    *("reasoning_tokens", "unmetered_calls"),
 }
 
 
