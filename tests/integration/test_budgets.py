@@ -24,7 +24,7 @@ USED = TokenUsage(1_000, 500)
 PRICES = 'openai:*: {input: "2", output: "10", cached: "0.5"}\n'
 """A call as above costs 0.007 USD."""
 
-LIST = ("list_files", {})
+LIST: tuple[str, dict[str, Any]] = ("list_files", {})
 
 
 def said(text: str = "", **more: Any) -> Reply:
