@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationInfo, field_validator
 
 from domain.agent import TIERS, Tier
 
@@ -36,6 +36,15 @@ class AgentLimits(BaseModel):
         default=None, gt=0, le=MOST_USD, max_digits=18, decimal_places=12
     )
     max_tokens: StrictInt | None = Field(default=None, gt=0, le=MOST_TOKENS)
+
+    @field_validator("max_cost_usd", "max_seconds", mode="before", check_fields=False)
+    @classmethod
+    def _is_amount(cls, value: object, info: ValidationInfo) -> object:
+        # Pydantic would take `true` for 1, and seconds in a string.
+        if isinstance(value, bool) or (info.field_name == "max_seconds" and isinstance(value, str)):
+            msg = "must be a number"
+            raise ValueError(msg)
+        return value
 
 
 class Limits(AgentLimits):

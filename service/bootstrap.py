@@ -100,13 +100,7 @@ async def open_services(
         hub, clock = EventHub(), SystemClock()
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
         day = DayBudget(store, clock, settings.budgets.per_day)
-        guard = BudgetGuard(
-            read_limits=store.limits,
-            checkpoints=checkpoints,
-            cost=_cost_with(gateway),
-            shares={spec.name: Decimal(str(spec.budget)) for spec in team.routable},
-            day=day,
-        )
+        guard = _make_guard(store, checkpoints, parts, day)
         gateway.guard, gateway.on_booked = guard, checkpoints.book
         executor = _make_executor(
             settings, store, hub=hub, clock=clock, checkpoints=checkpoints, parts=parts, guard=guard
@@ -186,6 +180,18 @@ def _make_approvals(
         gates=parts.gates,
         team=parts.team,
         budgets=settings.budgets,
+    )
+
+
+def _make_guard(
+    store: SqlRunStore, checkpoints: Checkpoints, parts: Parts, day: DayBudget
+) -> BudgetGuard:
+    return BudgetGuard(
+        read_limits=store.limits,
+        checkpoints=checkpoints,
+        cost=_cost_with(parts.gateway),
+        shares={spec.name: Decimal(str(spec.budget)) for spec in parts.team.routable},
+        day=day,
     )
 
 

@@ -1,4 +1,4 @@
-"""What every run keeper promises: `domain.ports.RunKeeper`, and what is left for whoever goes on."""
+"""What every run keeper promises: `domain.keeping.RunKeeper`, and what is left for whoever goes on."""
 
 from __future__ import annotations
 

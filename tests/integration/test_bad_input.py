@@ -275,10 +275,6 @@ NOT_BUILT: Final = [
     field("output_schema", {"type": "object"}),
     field("output_schema", {}),
     field("webhook", {"url": "https://example.com/hook"}),
-    field("budget", {"max_cost_usd": "1.50"}, "/budget/max_cost_usd"),
-    field("budget", {"max_rounds": 3, "max_tokens": 100}, "/budget/max_tokens"),
-    field("budget", {"max_seconds": 1.5}, "/budget/max_seconds"),
-    field("budget", {"per_agent": {"coder": {"max_tokens": 1}}}, "/budget/per_agent"),
 ]
 
 NOT_BUILT_AND_WRONG: Final = [
@@ -291,6 +287,15 @@ NOT_BUILT_AND_WRONG: Final = [
     field("webhook", {"url": "here"}, "/webhook/url"),
     field("webhook", {"url": "https://example.com", "events": "all"}, "/webhook/events"),
     field("budget", {"max_cost_usd": 0}, "/budget/max_cost_usd"),
+    field("budget", {"max_cost_usd": True}, "/budget/max_cost_usd"),
+    field("budget", {"max_cost_usd": "1e400"}, "/budget/max_cost_usd"),
+    field("budget", {"max_cost_usd": "0.0000000000001"}, "/budget/max_cost_usd"),
+    field("budget", {"max_tokens": 2.5}, "/budget/max_tokens"),
+    field("budget", {"max_seconds": True}, "/budget/max_seconds"),
+    field("budget", {"max_seconds": "3"}, "/budget/max_seconds"),
+    field("budget", {"max_tier": "best"}, "/budget/max_tier"),
+    field("budget", {"unknown_prices": "maybe"}, "/budget/unknown_prices"),
+    field("budget", {"per_agent": {"nobody": {"max_tokens": 1}}}, "/budget/per_agent/nobody"),
     field("budget", {"max_cost_usd": "much"}, "/budget/max_cost_usd"),
     field("budget", {"max_cost_usd": "NaN"}, "/budget/max_cost_usd"),
     field("budget", {"max_tokens": -1}, "/budget/max_tokens"),
@@ -434,7 +439,7 @@ async def test_an_unknown_run_is_not_found_by_any_route(empty: Product, run_id: 
 
 ROUTES: Final[dict[str, set[str]]] = {
     "/v1/runs": {"GET", "POST"},
-    f"/v1/runs/{UNKNOWN}": {"GET"},
+    f"/v1/runs/{UNKNOWN}": {"GET", "PATCH"},
     f"/v1/runs/{UNKNOWN}/events": {"GET"},
     f"/v1/runs/{UNKNOWN}/cancel": {"POST"},
     "/v1/agents": {"GET"},
