@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from domain.ports import Clock, RunKeeper, RunRef
+from domain.keeping import RunKeeper
+from domain.ports import Clock, RunRef
 from service.checkpoints import MemoryCheckpoints
 from service.workspaces import changed_at, list_workspaces, remove_workspace
 
