@@ -196,7 +196,7 @@ class OfflineChatModel(BaseChatModel):
             # Results that cannot be told apart are results all the same: going on would never end.
             return Route(reason="There are results.", assignments=[]).model_dump_json()
         route = decide_route(prompt.task, prompt.results, specs, prompt.files)
-        return route.model_dump_json()
+        return route.model_dump_json(exclude_none=True)
 
     def _chunks(
         self, messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]

@@ -25,7 +25,7 @@ from tools.registry import Toolbox
 QUICK = 100
 """Supervisors that every run of the tests meets."""
 
-SHARDS, OF_EACH = 8, 260
+SHARDS, OF_EACH = 8, 251
 """Those of the slow run: more than two thousand."""
 
 
