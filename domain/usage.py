@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Literal, TypeVar
@@ -127,6 +128,23 @@ def add_call(share: Share, call: ModelCall) -> Share:
             "counted_tokens": share.counted_tokens + call.counted_tokens,
             "counted_cost_usd": share.counted_cost_usd + call.counted_cost_usd,
         }
+    )
+
+
+def add_shares(shares: Iterable[UsageShare]) -> UsageShare:
+    """Return the sum of shares that have no call in common; one unknown price makes it unknown."""
+    all_shares = list(shares)
+    costs = [share.cost_usd for share in all_shares if share.cost_usd is not None]
+    known = len(costs) == len(all_shares)
+    return UsageShare(
+        input_tokens=sum(share.input_tokens for share in all_shares),
+        output_tokens=sum(share.output_tokens for share in all_shares),
+        cached_tokens=sum(share.cached_tokens for share in all_shares),
+        reasoning_tokens=sum(share.reasoning_tokens for share in all_shares),
+        cost_usd=sum(costs, Decimal(0)) if known else None,
+        cost_known=known,
+        calls=sum(share.calls for share in all_shares),
+        unmetered_calls=sum(share.unmetered_calls for share in all_shares),
     )
 
 

@@ -18,7 +18,7 @@ from domain.spending import (
     SpendingLedger,
     SpendingQuery,
 )
-from domain.usage import UsageShare
+from domain.usage import UsageShare, add_shares
 
 USUAL_DAYS: Final = 30
 """How many days are summed where nobody says how many, today among them."""
@@ -57,7 +57,10 @@ class SpendingService:
         query = self._query(asked)
         found = await self._ledger.groups(tenant_id, query)
         shown = found[: query.limit]
-        cursor = _cursor(query, shown[-1].values) if len(found) > query.limit else None
+        if query.after is None and shown == found:
+            total = add_shares(group.share for group in shown)
+            return SpendingPage(query, shown, None, total)
+        cursor = None if shown == found else _cursor(query, shown[-1].values)
         return SpendingPage(query, shown, cursor, await self._ledger.total(tenant_id, query))
 
     def _query(self, asked: SpendingAsked) -> SpendingQuery:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from decimal import Decimal, localcontext
+from decimal import Context, Decimal
 from typing import Any, Final
 
 from sqlalchemy import String
@@ -13,8 +13,8 @@ from sqlalchemy.sql.functions import GenericFunction
 
 from service.store.columns import Money
 
-_DIGITS: Final = 60
-"""More than any sum of money has."""
+_EXACT: Final = Context(prec=60)
+"""With more digits than any sum of money has."""
 
 
 class exact_sum(GenericFunction[Decimal]):  # noqa: N801 - it is written like a function of SQL
@@ -52,17 +52,18 @@ class ExactSum:
     """What `exact_sum` is in SQLite, whose own numbers are floats."""
 
     def __init__(self) -> None:
-        self._total: Decimal | None = None
+        self._total = Decimal(0)
+        self._any = False
 
     def step(self, amount: str | None) -> None:
         """Add an amount."""
         if amount is not None:
-            with localcontext(prec=_DIGITS):
-                self._total = Decimal(amount) + (self._total or 0)
+            self._any = True
+            self._total = _EXACT.add(self._total, Decimal(amount))
 
     def finalize(self) -> str | None:
         """Return the sum."""
-        return None if self._total is None else str(self._total)
+        return str(self._total) if self._any else None
 
 
 def add_functions(connection: sqlite3.Connection) -> None:
