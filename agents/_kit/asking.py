@@ -10,9 +10,13 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnableSequence
 from langchain_core.utils.function_calling import convert_to_openai_function
 from langchain_openai import ChatOpenAI
 
+from agents._kit.emulation import InWords
+
 
 def by_schema(model: BaseChatModel, schema: dict[str, Any]) -> Runnable[Any, Any]:
     """Return what answers with a message whose text follows a schema, as far as the model keeps to it."""
+    if isinstance(model, InWords):
+        return model.bind_schema(schema)
     if isinstance(model, ChatOpenAI) and not model._use_responses_api({}):  # noqa: SLF001 - no other word for it
         # Named as `response_format`, the client reads the answer itself: what is cut off or filtered then
         # raises, and what it cost is lost.

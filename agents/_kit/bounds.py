@@ -14,7 +14,7 @@ from agents._kit.metering import model_of
 PROMPT_TOKENS: Final = 64
 """What a provider may put around a prompt."""
 
-MESSAGE_TOKENS: Final = 32
+MESSAGE_TOKENS: Final = 64
 """What a provider, or the emulation of what a model cannot do, may put around one message."""
 
 TOOL_TOKENS: Final = 128

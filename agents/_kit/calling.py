@@ -14,6 +14,7 @@ from agents._kit.bounds import most_input_tokens, schema_bytes
 from agents._kit.candidates import OpenCandidate, Request
 from agents._kit.cleaning import clean_message
 from agents._kit.delays import delay_before
+from agents._kit.emulation import WORDS_TOKENS
 from agents._kit.faults import (
     check_answer,
     explain,
@@ -101,6 +102,11 @@ class Calling:
             except Exception as error:
                 if is_final(error):
                     raise
+                learned = candidate.learn(error, self._request)
+                if learned:
+                    tries -= 1
+                    self._on_retry(learned, 0.0, self._number + 1)
+                    continue
                 if not is_transient(error) or tries >= TRIES:
                     raise _GaveUpError(error) from error
                 delay = delay_before(error, tries, first=self._gateway.first_delay_seconds)
@@ -119,7 +125,7 @@ class Calling:
         guard = self._gateway.guard
         granted = await guard.reserve(planned)
         planned = replace(planned, max_tokens=granted)
-        model = candidate.model(streamed=self._request.streamed, max_tokens=granted)
+        model = candidate.model_for(self._request, granted)
         message: AIMessage | None = None
         status: CallStatus = "failed"
         sent = billed = False
@@ -148,6 +154,7 @@ class Calling:
     def _plan(self, candidate: OpenCandidate) -> PlannedCall:
         request = self._request
         about = request.about + schema_bytes(request.schema)
+        words = WORDS_TOKENS if candidate.in_words(request) else 0
         return PlannedCall(
             run_id=request.run_id,
             attempt=request.attempt,
@@ -156,7 +163,8 @@ class Calling:
             model=candidate.name,
             tier=request.tier,
             round=request.round,
-            input_tokens=most_input_tokens(request.messages, model=candidate.name, about=about),
+            input_tokens=words
+            + most_input_tokens(request.messages, model=candidate.name, about=about),
             max_tokens=candidate.max_tokens,
         )
 

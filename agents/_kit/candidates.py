@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -11,7 +12,15 @@ from langchain_core.messages import BaseMessage
 
 from agents._kit.chains import Candidate
 from agents._kit.clients import limited
+from agents._kit.emulation import InWords
+from agents._kit.faults import status_of
 from domain.agent import Tier
+
+_REFUSALS: Final = frozenset({400, 404, 422})
+_NO_SCHEMA: Final = re.compile(
+    r"response_format|json_schema|structured.output|output_config", re.IGNORECASE
+)
+_NO_TOOLS: Final = re.compile(r"\btools\b|tool_choice|tool.use|function.calling", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +62,43 @@ class OpenCandidate:
         """The most it may answer with."""
         self._talking = talking
         self._deciding = deciding
+        self.can_schema = candidate.json_schema
+        """Whether it answers by a JSON schema, as far as is known."""
+        self.can_tools = candidate.tools
+        """Whether it calls tools, as far as is known."""
 
-    def model(self, *, streamed: bool, max_tokens: int | None) -> BaseChatModel:
+    def in_words(self, request: Request) -> bool:
+        """Return whether a request asks for what the model cannot do, so that it is put in words for it."""
+        return (request.schema is not None and not self.can_schema) or (
+            request.about > 0 and not self.can_tools
+        )
+
+    def model_for(self, request: Request, max_tokens: int) -> BaseChatModel:
+        """Return its client for a request, answering with at most so many tokens."""
+        if self.in_words(request):
+            # Not streamed: who follows the run would read the JSON of tool calls.
+            return InWords(inner=self.model(streamed=False, max_tokens=max_tokens))
+        return self.model(streamed=request.streamed, max_tokens=max_tokens)
+
+    def model(self, *, streamed: bool, max_tokens: int | None = None) -> BaseChatModel:
         """Return its client; `max_tokens` is the most of this call, where that is less than ever."""
         model = self._talking if streamed else self._deciding
         if max_tokens is None or max_tokens >= self.max_tokens:
             return model
         return limited(model, max_tokens)
+
+    def learn(self, error: BaseException, request: Request) -> str | None:
+        """Remember what the model cannot do where a refusal says so; return it, or `None`."""
+        if status_of(error) not in _REFUSALS or self.in_words(request):
+            return None
+        said = str(error)
+        if request.schema is not None and _NO_SCHEMA.search(said):
+            self.can_schema = False
+            return f"{self.name} takes no JSON schema: it is told in words."
+        if request.about > 0 and _NO_TOOLS.search(said):
+            self.can_tools = False
+            return f"{self.name} takes no tools: it is told of them in words."
+        return None
 
 
 class Chain(NamedTuple):

@@ -105,7 +105,8 @@ class Clients:
             }
         options: dict[str, Any] = {
             "timeout": settings.timeout_seconds,
-            "max_retries": 0,
+            # Google's package takes 0 for its own number of tries, and 1 for no second one.
+            "max_retries": 1 if provider == "google_genai" else 0,
             "max_tokens": limit,
         }
         if provider == "openai":

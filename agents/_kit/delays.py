@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
+
+from agents._kit.faults import causes
 
 MAX_DELAY_SECONDS: Final = 20.0
 """The longest wait of our own choice between two tries."""
@@ -24,7 +27,8 @@ def delay_before(error: BaseException, tries: int, *, first: float) -> float:
 
 def told_delay(error: BaseException) -> float | None:
     """Return what a provider's Retry-After says, in seconds or as a date; `None` where it says nothing."""
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    found = (getattr(getattr(cause, "response", None), "headers", None) for cause in causes(error))
+    headers: Mapping[str, str] = next(filter(None, found), {})
     told = str(headers.get("retry-after", "")).strip()
     try:
         seconds = float(told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import httpx
@@ -43,6 +44,14 @@ _NOT_SENT: Final = (
     httpx2.UnsupportedProtocol,
 )
 """What is raised before a provider has been asked."""
+
+_PASSING: Final = frozenset({408, 409, 425, 429})
+_LEAST_ERROR: Final = 400
+_SERVER_FAULT: Final = 500
+
+_PACKAGES: Final = frozenset(
+    {"openai", "anthropic", "google", "langchain_google_genai", "ollama", "httpx", "httpx2"}
+)
 
 _WITHHELD: Final = (openai.ContentFilterFinishReasonError, openai.LengthFinishReasonError)
 
@@ -86,9 +95,14 @@ def is_transient(error: BaseException) -> bool:
     """Return whether the same call may succeed when made again."""
     if isinstance(error, ModelError):
         return error.is_retryable
-    if isinstance(error, openai.OpenAIError) and not isinstance(error, openai.APIConnectionError):
+    status = status_of(error)
+    if status is not None:
+        return status in _PASSING or status >= _SERVER_FAULT
+    if isinstance(error, _WITHHELD):
         return False
-    return isinstance(error, (ModelAnswerError, *_MALFORMED, *_BROKEN_CONNECTION))
+    # An error that a stream told of midway has no status.
+    passing = (openai.APIError, ModelAnswerError, *_MALFORMED, *_BROKEN_CONNECTION)
+    return isinstance(error, passing)
 
 
 def is_final(error: Exception) -> bool:
@@ -99,28 +113,38 @@ def is_final(error: Exception) -> bool:
 
 
 def is_provider_error(error: Exception) -> bool:
-    return isinstance(error, (ModelError, openai.OpenAIError, *_MALFORMED, *_BROKEN_CONNECTION))
+    if isinstance(error, (ModelError, *_MALFORMED, *_BROKEN_CONNECTION)):
+        return True
+    # By name: most providers' packages are not installed.
+    return any(kind.__module__.partition(".")[0] in _PACKAGES for kind in type(error).__mro__)
 
 
 def may_be_billed(error: BaseException) -> bool:
     """Return whether a call that failed like this may have been paid: not where it was refused with an HTTP
     error, nor where it never reached its provider."""
-    if isinstance(status_of(error), int):
+    if status_of(error) is not None:
         return False
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        if isinstance(cause, _NOT_SENT):
-            return False
-        seen.add(id(cause))
-        cause = cause.__cause__ or cause.__context__
-    return True
+    return not any(isinstance(cause, _NOT_SENT) for cause in causes(error))
 
 
 def status_of(error: BaseException) -> int | None:
     """Return the HTTP status that a provider refused a call with, if it did."""
-    status = getattr(error, "status_code", None)
-    return status if isinstance(status, int) else None
+    for cause in causes(error):
+        for name in ("status_code", "code"):
+            status = getattr(cause, name, None)
+            if isinstance(status, int) and status >= _LEAST_ERROR:
+                return status
+    return None
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those that it was made of: providers' packages wrap them, or hide them."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        yield cause
+        seen.add(id(cause))
+        cause = cause.__cause__ or cause.__context__
 
 
 def explain(error: BaseException) -> str:

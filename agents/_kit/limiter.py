@@ -27,5 +27,9 @@ class Limiter:
     def slot(self, provider: str) -> asyncio.Semaphore:
         """Return what a call to a provider holds while it is made: `async with`."""
         if provider not in self._slots:
-            self._slots[provider] = asyncio.Semaphore(self._bounds.get(provider, PARALLEL))
+            self._slots[provider] = asyncio.Semaphore(self.bound(provider))
         return self._slots[provider]
+
+    def bound(self, provider: str) -> int:
+        """Return how many calls a provider is given at once."""
+        return self._bounds.get(provider, PARALLEL)

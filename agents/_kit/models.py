@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final, Literal
@@ -86,6 +86,12 @@ class ModelGateway:
         own: Tier = agent.tier if agent else "standard"
         return self._chains[task.get("tier", own) if task else own]
 
+    def users_of(self, tier: Tier, specs: Iterable[AgentSpec]) -> list[str]:
+        """Return whose work the models of a tier do, where an assignment does not say otherwise."""
+        work: dict[str, Chain] = {spec.name: self.get_model_for_task(None, spec) for spec in specs}
+        own = [("supervisor", self._chains[each]) for each in _TIER_OF_WORK.values()]
+        return [name for name, chain in [*own, *work.items()] if chain.tier == tier]
+
     def chain(self, tier: Tier) -> Chain:
         """Return the models of a tier, in the order in which they are called."""
         return self._chains[tier]
@@ -96,7 +102,7 @@ class ModelGateway:
 
     def talking(self, tier: Tier) -> BaseChatModel:
         """Return the first model of a tier: what a graph is built with, before a call picks its own."""
-        return self._chains[tier].candidates[0].model(streamed=True, max_tokens=None)
+        return self._chains[tier].candidates[0].model(streamed=True)
 
     def name(self, tier: Tier) -> str:
         """Return `provider:model` of a tier's first model."""

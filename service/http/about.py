@@ -12,6 +12,7 @@ from starlette.responses import Response
 from domain.agent import TIERS
 from service.http.approval_schemas import ToolList
 from service.http.caller import Parts
+from service.http.models import ModelList, describe_tier
 from service.http.openapi import problems
 from service.http.runs import json_response
 from service.http.schemas import AgentList, Health, Info
@@ -42,6 +43,19 @@ async def list_agents(parts: Parts) -> Response:
         }
         for spec in parts.team.specs
     ]
+    return json_response({"data": data, "next_cursor": None, "has_more": False})
+
+
+@router.get(
+    "/v1/models",
+    operation_id="list_models",
+    summary="List the tiers with their models",
+    response_model=ModelList,
+    responses=problems(500),
+)
+async def list_models(parts: Parts) -> Response:
+    """Return which model does the work of which tier, and what takes its place."""
+    data = [describe_tier(parts.gateway, parts.team, tier) for tier in TIERS]
     return json_response({"data": data, "next_cursor": None, "has_more": False})
 
 
@@ -145,6 +159,8 @@ async def get_info(parts: Parts) -> Response:
                 "sources",
                 "validation",
                 "usage",
+                "models",
+                "budgets",
             ],
         }
     )

@@ -34,6 +34,7 @@ PATHS: Final = {
     "/v1/approvals/{approval_id}/decision": {"post"},
     "/v1/actions/{action_id}/resolution": {"post"},
     "/v1/agents": {"get"},
+    "/v1/models": {"get"},
     "/v1/tools": {"get"},
     "/v1/usage": {"get"},
     "/v1/info": {"get"},
@@ -66,6 +67,18 @@ def operations(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             yield f"{method} {path}", operation
+
+
+async def test_the_tiers_are_listed_with_what_the_planner_costs(standing: Product) -> None:
+    """Without a model every tier is the planner's, which costs nothing."""
+    page = (await standing.client.get("/v1/models")).json()
+    assert [row["tier"] for row in page["data"]] == ["fast", "standard", "deep"]
+    standard = page["data"][1]
+    assert (standard["model"], standard["provider"]) == ("offline:planner", "offline")
+    assert standard["fallbacks"] == []
+    assert standard["price_known"] is True
+    assert standard["price"]["input_per_mtok"] == "0"
+    assert {"supervisor", "researcher", "coder"} <= set(standard["agents"])
 
 
 async def test_the_team_is_listed_as_registered(standing: Product) -> None:

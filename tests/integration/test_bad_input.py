@@ -443,6 +443,7 @@ ROUTES: Final[dict[str, set[str]]] = {
     f"/v1/runs/{UNKNOWN}/events": {"GET"},
     f"/v1/runs/{UNKNOWN}/cancel": {"POST"},
     "/v1/agents": {"GET"},
+    "/v1/models": {"GET"},
     "/v1/info": {"GET"},
     "/health/live": {"GET"},
     "/health/ready": {"GET"},
