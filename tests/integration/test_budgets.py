@@ -189,7 +189,8 @@ async def test_nobody_is_asked_where_nobody_is_to_be(
         turns("Do it", *many_turns()),
         worker("Count it", said("There are five.")),
     )
-    run_id = await start_run(priced, approvals={"mode": "never"}, budget={"max_cost_usd": "0.03"})
+    budget = {"max_cost_usd": "0.04", "per_agent": {"coder": {"max_cost_usd": "0.04"}}}
+    run_id = await start_run(priced, approvals={"mode": "never"}, budget=budget)
     run = await priced.ended(run_id)
     assert (run["status"], run["stop_reason"]) == ("incomplete", "budget")
     assert not await pending(priced, run_id)
