@@ -91,6 +91,8 @@ def open_gateway(settings: Settings, team: Team) -> ModelGateway:
         team.routable,
     )
     prices = open_prices(settings)
+    for candidate in gateway.candidates():
+        prices.rates(candidate.name)  # looked up ahead: the first time may take seconds
     gateway.price, gateway.price_of = prices.price, prices.rates
     return gateway
 
@@ -98,7 +100,4 @@ def open_gateway(settings: Settings, team: Team) -> ModelGateway:
 def open_prices(settings: Settings) -> PriceTable:
     """Return what models cost; raises `ConfigurationError` where the file of prices cannot be used."""
     own = read_prices(settings.prices) if settings.prices else None
-    prices = PriceTable(own, openai_base_url=settings.openai_base_url)
-    for model in set((settings.tiers or {}).values()):
-        prices.rates(model)  # looked up ahead: the first time may take seconds
-    return prices
+    return PriceTable(own, openai_base_url=settings.openai_base_url)

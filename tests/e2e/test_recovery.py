@@ -94,6 +94,13 @@ def test_finished_agents_do_not_run_again_after_a_kill(
     assert asked == {"analyst": 1, "coder": 1, "researcher": 2}
     assert models.asked(schema=True) == 2, "the decisions were made once each"
     assert run["result"]["agents"]["researcher"]["output"] == "By the stars."
+    # The call that the kill has cut off was paid all the same, and nobody told what it used.
+    by_agent = {name: run["usage"]["by_agent"][name] for name in AGENTS}
+    assert {name: share["calls"] for name, share in by_agent.items()} == asked
+    assert by_agent["researcher"]["unmetered_calls"] == run["usage"]["unmetered_calls"] == 1
+    assert run["budget"]["spent"]["tokens"] > (
+        run["usage"]["input_tokens"] + run["usage"]["output_tokens"]
+    )
     assert_like_undisturbed(service, folder, run, TASK)
 
 

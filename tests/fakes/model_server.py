@@ -103,6 +103,8 @@ class FakeModelServer:
     ) -> None:
         self.rules: list[Rule] = []
         self.requests: list[ModelRequest] = []
+        self.bills: list[tuple[ModelRequest, TokenUsage]] = []
+        """What a provider would bill: every answer that was begun, whether or not its end was told."""
         self.counts: Counter[str] = Counter()
         self.in_flight: Counter[str] = Counter()
         self.most_in_flight: Counter[str] = Counter()
@@ -305,6 +307,8 @@ class _Answer:
             await self._server.hold(self._gate, self._receive)
         if reply.fault == "hang":
             await self._server.hang(self._receive)
+        if reply.status == 200:
+            self._server.bills.append((self._request, reply.count(self._request)))
         if reply.status != 200:
             headers = (
                 [] if reply.retry_after is None else [(b"retry-after", reply.retry_after.encode())]
