@@ -22,6 +22,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
 )
 AGENTS: Final = ("researcher", "coder", "analyst")
 AT_ONCE: Final = 6
+MANY: Final = 500
 PRICES: Final = 'openai:*: {input: "2", output: "10", cached: "0.5"}\n'
 
 
@@ -149,7 +150,7 @@ def cost(usage: TokenUsage) -> Decimal:
     return (2 * fresh + Decimal("0.5") * usage.cached_tokens + 10 * usage.output_tokens) / 1_000_000
 
 
-@pytest.mark.parametrize("runs", [25, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("runs", [25, pytest.param(MANY, marks=pytest.mark.slow)])
 async def test_the_ledger_is_the_bill(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: int
 ) -> None:
@@ -182,6 +183,13 @@ async def test_the_ledger_is_the_bill(
         check(run, bills[number])
     for name in ("input_tokens", "output_tokens", "calls"):
         assert sums["total"][name] == sum(run["usage"][name] for run in ended)
-    assert {run["status"] for run in ended} >= {"completed", "incomplete"}
-    assert any(run["usage"]["unmetered_calls"] for run in ended)
-    assert any(run["stop_reason"] == "budget" for run in ended)
+    if runs >= MANY:
+        # Chance has had its way: all that was to be seen was there.
+        assert {run["status"] for run in ended} == {
+            "completed",
+            "incomplete",
+            "failed",
+            "cancelled",
+        }
+        assert any(run["usage"]["unmetered_calls"] for run in ended)
+        assert any(run["stop_reason"] == "budget" for run in ended)
