@@ -14,7 +14,6 @@ from agents._kit.models import ModelGateway
 from agents._kit.prompts import (
     EARLIER_RESULT_CHARS,
     SUPERVISOR_CHARS,
-    TOGETHER_CHARS,
     write_prompt,
     write_results,
 )
@@ -272,11 +271,7 @@ def _after_check(state: State) -> int:
 
 
 def _send(state: State, assignment: Assignment) -> Send:
-    results = write_results(
-        material(state, assignment["agent"]),
-        limit=EARLIER_RESULT_CHARS,
-        together=TOGETHER_CHARS,
-    )
+    results = write_results(material(state, assignment["agent"]), limit=EARLIER_RESULT_CHARS)
     payload = AgentInput(
         task=state["task"],
         results=results,
