@@ -70,19 +70,21 @@ def is_free(call: ModelCall) -> bool:
 
 
 class UsageShare(BaseModel):
-    """The part of a run's usage that one agent or one model has."""
+    """What some model calls used together: those of a run, of one agent, of one model."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    """Those of the input that the provider had in its cache; they cost their own price."""
     reasoning_tokens: int = 0
     """Those of the output that were thought and not said."""
     cost_usd: Usd | None = Decimal(0)
     """A decimal string in JSON; null as soon as one call's price is unknown."""
     cost_known: bool = True
     calls: int = 0
+    """Model calls that were paid, or may have been."""
     unmetered_calls: int = 0
     """Calls whose tokens nobody told: they count as 0 tokens of an unknown price, unless the model is free."""
     counted_tokens: int = Field(default=0, exclude=True)
@@ -95,6 +97,7 @@ class Usage(UsageShare):
 
     by_agent: dict[str, UsageShare] = {}
     by_model: dict[str, UsageShare] = {}
+    """By `provider:model` as it is configured."""
     cache_savings_usd: Usd | None = Decimal(0)
 
 

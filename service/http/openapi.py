@@ -36,7 +36,9 @@ def _drop_internal(schema: dict[str, Any], model: type[BaseModel]) -> None:
 def finish(schema: dict[str, Any]) -> dict[str, Any]:
     """Add what `problems` refers to, and take out the validation errors FastAPI invents."""
     components = schema.setdefault("components", {}).setdefault("schemas", {})
-    own = ProblemOut.model_json_schema(ref_template="#/components/schemas/{model}")
+    own = ProblemOut.model_json_schema(
+        mode="serialization", ref_template="#/components/schemas/{model}"
+    )
     components.update(own.pop("$defs", {}))
     components["ProblemOut"] = own
     for model in (Run, Approval):

@@ -6,7 +6,7 @@ from datetime import date
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from starlette.responses import Response
 
@@ -46,6 +46,7 @@ class SpendingList(BaseModel):
     """A page of the cost ledger, in the order of what it is grouped by."""
 
     model_config = ConfigDict(
+        use_attribute_docstrings=True,
         json_schema_extra={
             "examples": [
                 {
@@ -57,9 +58,13 @@ class SpendingList(BaseModel):
                     "total": _EXAMPLE,
                 }
             ]
-        }
+        },
     )
 
+    since: date = Field(alias="from")
+    """The first day, in UTC."""
+    until: date = Field(alias="to")
+    """The last day, which counts too."""
     data: list[SpendingOut]
     next_cursor: str | None
     has_more: bool
