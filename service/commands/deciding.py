@@ -9,6 +9,7 @@ import sys
 import termios
 from collections.abc import Iterator
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any, Final, Literal
 
 import httpx
@@ -16,8 +17,8 @@ import httpx
 from service.commands.progress import Progress
 
 Approve = Literal["ask", "auto", "deny"]
-"""`ask` the person at the terminal; without one it is said how to decide · `auto` approve every call ·
-`deny` reject every call."""
+"""`ask` the person at the terminal; without one it is said how to decide · `auto` approve every call, but
+spend no more than was said · `deny` reject every call."""
 
 NOBODY: Final = "Nobody is at the terminal to answer. Decide by yourself, and say what you assumed."
 
@@ -71,6 +72,9 @@ class Person:
             return None
         if approval["type"] == "input":
             return {"type": "respond", "message": NOBODY}
+        if approval["type"] == "budget":
+            # To approve calls is not to spend more than was said.
+            return {"type": "reject"}
         return {"type": "approve"} if self._approve == "auto" else {"type": "reject"}
 
     async def _ask(self, approval: dict[str, Any]) -> dict[str, Any] | None:
@@ -91,12 +95,17 @@ class Person:
 
     async def _typed(self, approval: dict[str, Any]) -> dict[str, Any] | None:
         """Return the decision that is typed; raises `EOFError` where the terminal is closed."""
-        question = approval["type"] == "input"
+        question, budget = approval["type"] == "input", approval["type"] == "budget"
         prompt = "type your answer" if question else "approve? type y, or n and a reason"
+        if budget:
+            prompt = "spend more? type y for twice as much, or n to finish with what there is"
         while (line := await self._read(approval, prompt)) is not None:
             word, _, rest = line.partition(" ")
             if question and line:
                 return {"type": "respond", "message": line}
+            if budget and word.lower() in {"y", "yes"}:
+                name, args = approval["action"]["name"], approval["action"]["args"]
+                return {"type": "edit", "edited_action": {"name": name, "args": _twice(args)}}
             if not question and word.lower() in {"y", "yes"}:
                 return {"type": "approve"}
             if not question and word.lower() in {"n", "no"}:
@@ -128,6 +137,19 @@ class Person:
         if not line:
             raise EOFError
         return line.strip()
+
+
+def _twice(limits: dict[str, Any]) -> dict[str, Any]:
+    """Return limits that are twice as high; what is no amount stays."""
+    twice: dict[str, Any] = {}
+    for name, value in limits.items():
+        if isinstance(value, dict):
+            twice[name] = _twice(value)
+        elif isinstance(value, int):
+            twice[name] = 2 * value
+        else:
+            twice[name] = str(2 * Decimal(value)) if name == "max_cost_usd" else value
+    return twice
 
 
 def _readable(args: dict[str, Any]) -> Iterator[str]:
