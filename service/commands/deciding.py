@@ -163,7 +163,12 @@ def _readable(args: dict[str, Any]) -> Iterator[str]:
 
 def _by_curl(client: httpx.AsyncClient, approval: dict[str, Any]) -> str:
     kind = approval["type"]
-    body = {"type": "respond", "message": "…"} if kind == "input" else {"type": "approve"}
+    body: dict[str, Any] = {"type": "approve"}
+    if kind == "input":
+        body = {"type": "respond", "message": "…"}
+    elif kind == "budget":
+        name, args = approval["action"]["name"], approval["action"]["args"]
+        body = {"type": "edit", "edited_action": {"name": name, "args": _twice(args)}}
     url = f"{str(client.base_url).rstrip('/')}/v1/approvals/{approval['id']}/decision"
     data = shlex.quote(json.dumps(body, ensure_ascii=False))
     return f"curl {url} -H 'content-type: application/json' -d {data}"
