@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from agents._kit.candidates import OpenCandidate
+from agents._kit.models import ModelGateway
+from agents._kit.probing import probe
 from domain.agent import TIERS
 from domain.errors import ConfigurationError, DatabaseInUseError
 from domain.sandbox import SandboxState
@@ -64,6 +68,7 @@ async def examine(settings: Settings) -> list[Finding]:
         findings += [_code(sandbox.state, settings)]
         for check in (_agents, _models, _folder, _gates, _search):
             findings.append(_guarded(check, settings, toolbox))
+        findings += await _probe(settings, toolbox)
     findings.append(await _database(settings))
     return findings
 
@@ -84,6 +89,34 @@ def _models(settings: Settings, toolbox: Toolbox) -> Finding:
         )
     open_gateway(settings, open_team(settings, toolbox))
     return ok("models", ", ".join(f"{tier}={tiers[tier]}" for tier in TIERS))
+
+
+async def _probe(settings: Settings, toolbox: Toolbox) -> list[Finding]:
+    """Try each model once that any tier names. Asks it three short questions, which are paid."""
+    if settings.tiers is None:
+        return []
+    try:
+        gateway = open_gateway(settings, open_team(settings, toolbox))
+    except ConfigurationError:
+        return []  # reported above
+    try:
+        return await try_models(gateway)
+    finally:
+        await gateway.aclose()
+
+
+async def try_models(gateway: ModelGateway) -> list[Finding]:
+    """Return what each model that any tier names can do."""
+    return list(await asyncio.gather(*(_probe_one(each) for each in gateway.candidates())))
+
+
+async def _probe_one(candidate: OpenCandidate) -> Finding:
+    found = await probe(candidate)
+    text = "; ".join(
+        f"{each.ability} {each.state}{f' ({each.said})' if each.said else ''}" for each in found
+    )
+    well = all(each.state != "failed" for each in found)
+    return (ok if well else warn)(f"model {candidate.name}", text)
 
 
 def _key(name: str, settings: Settings) -> Finding:
