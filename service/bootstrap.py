@@ -376,5 +376,5 @@ async def _open_checkpoints(
         )
     path = sqlite_path(settings.database_url)
     if path is None or not isinstance(database, SqliteDatabase):
-        return MemoryCheckpoints()
+        return MemoryCheckpoints(database, clock)
     return await stack.enter_async_context(open_sqlite_checkpoints(path, database, clock))

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from langgraph.checkpoint.memory import InMemorySaver
 
+from domain.ports import Clock, RunRef
 from domain.run import Run
-from domain.usage import ModelCall
+from domain.usage import ModelCall, is_free
 from service.checkpoints.base import Saver
+from service.store import Database, usage
 
 _Place = tuple[str, str]
 """Namespace and id of a checkpoint."""
@@ -19,24 +21,36 @@ _Place = tuple[str, str]
 class MemoryCheckpoints:
     """`service.checkpoints.base.Checkpoints` in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._memory: Final = InMemorySaver()
         self.saver: Saver = self._memory
+        self._database = database
+        self._clock = clock
+        self._segments: dict[str, Run] = {}
 
     @asynccontextmanager
     async def segment(self, run: Run) -> AsyncIterator[Saver]:
         """Yield the one saver there is."""
-        del run
-        yield self.saver
+        self._segments[run.id] = run
+        try:
+            yield self.saver
+        finally:
+            if self._segments.get(run.id) is run:
+                del self._segments[run.id]
 
     def book(self, run_id: str, call: ModelCall) -> None:
         """Do nothing: a crash that lost the call would lose the checkpoint too."""
 
     async def open(self, run_id: str, call: ModelCall) -> None:
-        """Do nothing: a crash takes all there is along."""
+        """Note that a call is being made: a crash takes all there is along, but a cancellation does not."""
+        run = self._segments.get(run_id)
+        if run and not is_free(call):
+            ref = RunRef(run.tenant_id, run.id)
+            await self._database.write(usage.open_call, ref, call, self._clock.now())
 
     async def close(self, run_id: str, key: str) -> None:
-        """Do nothing."""
+        """Forget a call."""
+        await self._database.write(usage.close_call, run_id, key)
 
     async def settle(self, run_id: str) -> None:
         """Return at once: there is nothing to wait for."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, literal_column, select
+from sqlalchemy import Connection, bindparam, delete, literal_column, select
 
 from domain.ports import RunRef
 from domain.usage import ModelCall, Usage, total_usage
@@ -50,6 +50,13 @@ _OF_RUN: Final = (
 )
 
 
+_CLOSE: Final = delete(usage).where(
+    usage.c.run_id == bindparam("run"),
+    usage.c.key == bindparam("call"),
+    usage.c.status == "open",
+)
+
+
 def book(connection: Connection, ref: RunRef, calls: Sequence[ModelCall], now: datetime) -> None:
     """Insert model calls, each once; one that was open or lost becomes what it came to."""
     if calls:
@@ -57,6 +64,17 @@ def book(connection: Connection, ref: RunRef, calls: Sequence[ModelCall], now: d
             connection,
             [call_row(c, tenant_id=ref.tenant_id, run_id=ref.run_id, now=now) for c in calls],
         )
+
+
+def open_call(connection: Connection, ref: RunRef, call: ModelCall, now: datetime) -> None:
+    """Insert a call that is being made, with the most that it can come to."""
+    row = call_row(call, tenant_id=ref.tenant_id, run_id=ref.run_id, now=now)
+    book_calls(connection, [{**row, "status": "open"}])
+
+
+def close_call(connection: Connection, run_id: str, key: str) -> None:
+    """Forget a call that was not made, or that nobody bills."""
+    connection.execute(_CLOSE, {"run": run_id, "call": key})
 
 
 def of_run(connection: Connection, ref: RunRef) -> Usage:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, cast
 from domain.artifact import Artifact, artifact_url
 from domain.errors import OwnershipLostError
 from domain.events import TERMINAL_TYPES, Event, EventDraft
-from domain.limits import RunBudget
+from domain.limits import NO_LIMITS, NOTHING_SPENT, budget_of
 from domain.ports import IdempotencyKey, RunRef
 from domain.run import Ending, Run, RunResult, RunStatus
 from domain.usage import ModelCall
@@ -36,7 +36,7 @@ def make_run(number: int = 1, **changes: Any) -> Run:
         "thread_id": f"thread_{number}",
         "status": "queued",
         "task": "Count the trains.",
-        "budget": RunBudget(max_rounds=4),
+        "budget": budget_of(NO_LIMITS, max_rounds=4, rounds=0, spent=NOTHING_SPENT),
         "graph_version": "g1",
         "engine": "model",
         "created_at": NOW + timedelta(seconds=number),

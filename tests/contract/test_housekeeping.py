@@ -147,7 +147,7 @@ async def kept(store: SqlRunStore, url: str) -> AsyncIterator[Kept]:
     """Open the checkpoints in the store's database."""
     async with AsyncExitStack() as stack:
         path = sqlite_path(url)
-        checkpoints: Checkpoints = MemoryCheckpoints()
+        checkpoints: Checkpoints = MemoryCheckpoints(store.database, SystemClock())
         if path and isinstance(store.database, SqliteDatabase):
             opened = open_sqlite_checkpoints(path, store.database, SystemClock())
             checkpoints = await stack.enter_async_context(opened)

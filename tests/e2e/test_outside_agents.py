@@ -199,7 +199,7 @@ def test_a_file_dropped_into_agents_is_an_agent_everywhere(
     assert run["result"]["agents"]["translator"]["output"] == "Guten Tag."
     assert agents_in_schema(models) == ["analyst", "coder", "researcher", "translator"]
     supervisor = next(request for request in models.requests if request.schema)
-    assert "- translator: Translates texts between languages." in supervisor.system
+    assert "- translator (standard): Translates texts between languages." in supervisor.system
     assert run["usage"]["by_agent"]["translator"]["calls"] == 1
 
 

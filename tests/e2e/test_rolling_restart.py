@@ -72,8 +72,8 @@ EXPANDED: Change = (
     ),
     Edit(
         "service/store/rows.py",
-        '        "max_rounds": run.budget.max_rounds,\n        "agents"',
-        '        "mood": "calm",\n        "max_rounds": run.budget.max_rounds,\n        "agents"',
+        '        "max_rounds": run.budget.max_rounds,\n        "budget"',
+        '        "mood": "calm",\n        "max_rounds": run.budget.max_rounds,\n        "budget"',
     ),
 )
 """A run has a mood, which may be empty, and there is a table of moods."""

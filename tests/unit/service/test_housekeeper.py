@@ -134,7 +134,11 @@ async def test_what_is_kept_for_ever_is_no_chore(
         forgetting = Forgetting(keeper, SystemClock(), kept, folders=[tmp_path])
         assert {chore.name for chore in forgetting.chores()} == always | names
         forgetting = Forgetting(
-            keeper, SystemClock(), kept, folders=[tmp_path], memory=MemoryCheckpoints()
+            keeper,
+            SystemClock(),
+            kept,
+            folders=[tmp_path],
+            memory=MemoryCheckpoints(store.database, SystemClock()),
         )
         swept = {"sweep folders"}
         assert {chore.name for chore in forgetting.chores()} == always | names - swept
