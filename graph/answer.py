@@ -7,6 +7,7 @@ from typing import Final
 
 from langgraph.runtime import Runtime
 
+from agents._kit.faults import LENGTH
 from agents._kit.models import ModelGateway
 from domain.agent import AgentOutcome
 from domain.ledger import ActionLedger, Doubt
@@ -44,7 +45,7 @@ class AnswerNode:
             return {"final": {**final, "failure": failure, "agents": share_by_agent(outcomes)}}
         missing = list(state.get("missing", [])) + missing_agents(outcomes)
         missing += [Missing(agent=doubt.agent, reason=doubt.sentence) for doubt in doubts]
-        missing += missing_tools(accepted, self._toolbox)
+        missing += missing_tools(accepted, self._toolbox) + missing_ends(accepted)
         composed, more = await self._compose(state, runtime, accepted, missing)
         validation, flaws = summarise_checks(state)
         if flaws:
@@ -91,6 +92,13 @@ def missing_tools(outcomes: Sequence[AgentOutcome], toolbox: Toolbox) -> list[Mi
     }
     off = [(agent, name, toolbox.get(name).off_reason) for agent, name in sorted(called)]
     return [Missing(agent=agent, reason=f"{name}: {why}") for agent, name, why in off if why]
+
+
+def missing_ends(outcomes: Sequence[AgentOutcome]) -> list[Missing]:
+    """Return the agents whose results break off: whoever composes the answer may not say so."""
+    cut = [o["agent"] for o in outcomes if o["turns"] and o["turns"][-1]["finish_reason"] in LENGTH]
+    reason = "its result was cut off at the limit of tokens for one answer"
+    return [Missing(agent=name, reason=reason) for name in dict.fromkeys(cut)]
 
 
 def _nobody_answered(state: State, outcomes: Sequence[AgentOutcome]) -> Failure:

@@ -367,8 +367,8 @@ class AgentLoop:
         output = answers[-1].text.strip()
         answered = answered_by(answers[-1])
         if finish_reason(answers[-1]) in LENGTH:
-            most = answered["max_tokens"] if answered else self._gateway.max_output_tokens
-            output += f"\n\n[cut off at the limit of {most} tokens]"
+            # Without a figure: the answer's own are checked, and this one no tool has yielded.
+            output += "\n\n[cut off at the limit of tokens for one answer]"
         outside = self.spec.graph is not None
         chain = self._gateway.get_model_for_task(work.assignment, self.spec)
         model = answered["model"] if answered else chain.name
