@@ -56,6 +56,10 @@ class CallGuard(Protocol):
         because it was refused or never sent. Never raises."""
         ...
 
+    def note(self, run_id: str, call: ModelCall) -> None:
+        """Count a call that somebody else has made, and that nobody could hold back."""
+        ...
+
     def seconds_left(self, run_id: str) -> float | None:
         """Return the running time that a run has left; `None` where it has no limit."""
         ...
@@ -69,6 +73,9 @@ class NoGuard:
         return planned.max_tokens
 
     async def settle(self, planned: PlannedCall, call: ModelCall | None) -> None:
+        """Do nothing."""
+
+    def note(self, run_id: str, call: ModelCall) -> None:
         """Do nothing."""
 
     def seconds_left(self, run_id: str) -> float | None:

@@ -220,6 +220,12 @@ class BudgetGuard:
             account.usage = book_call(account.usage, call)
             await self._warn(account, before, call.agent)
 
+    def note(self, run_id: str, call: ModelCall) -> None:
+        """Count a call that a graph from outside has made: the next one of ours may not fit any more."""
+        account = self._accounts.get(run_id)
+        if account:
+            account.usage = book_call(account.usage, call)
+
     async def _check_day(self, account: Account) -> None:
         run = account.run
         why = await self._day.refuse(run.tenant_id, run.caller_id, under_way=True)

@@ -114,6 +114,7 @@ class ModelGateway:
         """Return the ledger row of a finished call that somebody else has made."""
         call = booked_outside(message, key=key, agent=agent, tier=tier, round_=round_)
         call = self.priced(call)
+        self.guard.note(run_id, call)
         if self.on_booked:
             self.on_booked(run_id, call)
         return call

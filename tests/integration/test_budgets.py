@@ -244,6 +244,44 @@ async def waiting_or_ended(product: Product, run_id: str) -> dict[str, Any]:
     return run
 
 
+OUTSIDE = """
+from langchain_core.messages import AIMessage
+from langgraph.graph import END, START, MessagesState, StateGraph
+
+from domain.agent import AgentSpec
+
+
+async def think(state):
+    usage = {"input_tokens": 40_000, "output_tokens": 2_000, "total_tokens": 42_000}
+    return {"messages": [AIMessage("I have thought.", usage_metadata=usage)]}
+
+
+graph = StateGraph(MessagesState)
+graph.add_node("think", think)
+graph.add_edge(START, "think")
+graph.add_edge("think", END)
+AGENT = AgentSpec(name="thinker", description="Thinks for long.", graph=graph.compile())
+"""
+
+
+async def test_what_an_outside_graph_has_spent_counts(
+    start: Start, models: FakeModelServer, tmp_path: Path
+) -> None:
+    """Nobody could hold it back; the next call of ours asks."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "thinker.py").write_text(OUTSIDE)
+    models.add(*routes(("thinker", "Think")))
+    async with start(models=models, agents=str(folder)) as product:
+        run_id = await start_run(product, budget={"max_tokens": 40_000})
+        approval = await asked(product, run_id)
+        assert approval["action"]["args"] == {"max_tokens": 40_000}
+        await decided(product, approval, type="reject")
+        run = await product.ended(run_id)
+    assert (run["status"], run["stop_reason"]) == ("incomplete", "budget")
+    assert run["result"]["output"].startswith("I have thought.")
+
+
 async def test_an_edit_that_raises_nothing_is_refused(
     priced: Product, models: FakeModelServer
 ) -> None:

@@ -54,6 +54,9 @@ class Watcher:
         """Note what a call came to."""
         self.settled.append((planned.key, call))
 
+    def note(self, run_id: str, call: ModelCall) -> None:
+        """Do nothing: nothing here comes from outside."""
+
     def seconds_left(self, run_id: str) -> float | None:
         """Return what the test says."""
         del run_id
