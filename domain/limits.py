@@ -108,14 +108,23 @@ class BudgetRules(BaseModel):
             and (most := getattr(self.most, name)) is not None
             and value > most
         ]
+        found += [
+            (f"/{name}", f"null would lift it, and this server allows at most {most}")
+            for name in ("max_cost_usd", "max_tokens", "max_seconds", "max_tier")
+            if name in limits.model_fields_set
+            and getattr(limits, name) is None
+            and (most := getattr(self.most, name)) is not None
+        ]
         if limits.max_tier and self.most.max_tier:
             order = TIERS.index
             if order(limits.max_tier) > order(self.most.max_tier):
                 detail = f"{limits.max_tier!r} is dearer than this server allows ({self.most.max_tier!r})"
                 found.append(("/max_tier", detail))
         strict: dict[UnknownPrices, int] = {"allow": 0, "ask": 1, "deny": 2}
-        if limits.unknown_prices and strict[limits.unknown_prices] < strict[self.unknown_prices]:
-            detail = f"{limits.unknown_prices!r} is less strict than this server is ({self.unknown_prices!r})"
+        prices = limits.unknown_prices or "allow"
+        said = "unknown_prices" in limits.model_fields_set
+        if said and strict[prices] < strict[self.unknown_prices]:
+            detail = f"{prices!r} is less strict than this server is ({self.unknown_prices!r})"
             found.append(("/unknown_prices", detail))
         return found
 

@@ -375,6 +375,9 @@ async def test_what_the_server_allows(start: Start, models: FakeModelServer) -> 
         assert budget["max_tier"] == "standard"
         for asked_for, pointer in (
             ({"max_tokens": 80_001}, "/budget/max_tokens"),
+            ({"max_tokens": None}, "/budget/max_tokens"),
+            ({"max_tier": None}, "/budget/max_tier"),
+            ({"unknown_prices": None}, "/budget/unknown_prices"),
             ({"max_tier": "deep"}, "/budget/max_tier"),
             ({"unknown_prices": "allow"}, "/budget/unknown_prices"),
             ({"per_agent": {"nobody": {"max_tokens": 5}}}, "/budget/per_agent/nobody"),
