@@ -60,6 +60,11 @@ class CallGuard(Protocol):
         """Count a call that somebody else has made, and that nobody could hold back."""
         ...
 
+    def tried(self, run_id: str, key: str) -> int:
+        """Return how many tries under a key were let through in this segment: a node that goes on after a
+        person has raised its budget calls again what it had called, and each try has a key of its own."""
+        ...
+
     def seconds_left(self, run_id: str) -> float | None:
         """Return the running time that a run has left; `None` where it has no limit."""
         ...
@@ -77,6 +82,11 @@ class NoGuard:
 
     def note(self, run_id: str, call: ModelCall) -> None:
         """Do nothing."""
+
+    def tried(self, run_id: str, key: str) -> int:
+        """Return that nothing is repeated."""
+        del run_id, key
+        return 0
 
     def seconds_left(self, run_id: str) -> float | None:
         """Return that there is no limit."""

@@ -7,6 +7,8 @@ committed before the call, so that a call which a crash has cut off is not forgo
 from __future__ import annotations
 
 import asyncio
+import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +30,9 @@ WARN_AT: Final = Decimal("0.8")
 
 LOOK_SECONDS: Final = 5.0
 """How old the limits of a run may be that a request may have changed meanwhile."""
+
+_TRY: Final = re.compile(r"~\d+$")
+"""What a later try adds to the key of its call."""
 
 MOMENT: Final = 0.05
 """Seconds that nothing can be done in any more."""
@@ -83,7 +88,8 @@ class Account:
     looked: float = 0.0
     open: dict[str, _Held] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
-    waiting: int = 0
+    tried: Counter[str] = field(default_factory=Counter)
+    """Tries that were let through, by the key that they have in common."""
 
     def seconds(self) -> float:
         """Return how long the run has been running."""
@@ -188,11 +194,12 @@ class BudgetGuard:
             granted, reached = self._fit(account, planned)
             if reached is None:
                 break
-            if account.open:
+            if reached[0].held:
                 await self._wait(account)
             elif not await self._look(account, again=True):
                 await self._refuse(account, planned, *reached)
         most = self._most(planned, granted)
+        account.tried[_TRY.sub("", planned.key)] += 1
         account.open[planned.key] = _Held(
             planned.agent, most.most_tokens, most.most_cost_usd or Decimal(0)
         )
@@ -225,6 +232,11 @@ class BudgetGuard:
         account = self._accounts.get(run_id)
         if account:
             account.usage = book_call(account.usage, call)
+
+    def tried(self, run_id: str, key: str) -> int:
+        """Return how many tries under a key were let through in this segment."""
+        account = self._accounts.get(run_id)
+        return account.tried[key] if account else 0
 
     async def _check_day(self, account: Account) -> None:
         run = account.run

@@ -67,7 +67,7 @@ class Calling:
         self._invoke = invoke
         self._on_retry = on_retry
         self._write = write
-        self._number = 0
+        self._number = gateway.guard.tried(request.run_id, request.key)
         """Of the last try, over all models."""
         self._clock = asyncio.get_running_loop().time
         self._ends = self._clock() + gateway.call_seconds

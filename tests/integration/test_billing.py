@@ -22,7 +22,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
 )
 AGENTS: Final = ("researcher", "coder", "analyst")
 AT_ONCE: Final = 6
-MANY: Final = 500
+MANY: Final = 150
 PRICES: Final = 'openai:*: {input: "2", output: "10", cached: "0.5"}\n'
 
 

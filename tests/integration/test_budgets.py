@@ -14,7 +14,16 @@ from tests.fakes.model_script import Reply, Rule, TokenUsage, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
 from tests.integration.conftest import Start
-from tests.integration.people import asked, decide, decided, pending, start_run, turns, waiting
+from tests.integration.people import (
+    asked,
+    decide,
+    decided,
+    pending,
+    seen_pending,
+    start_run,
+    turns,
+    waiting,
+)
 from tests.integration.problem_checks import assert_problem, pointers
 from tests.integration.team_script import composer, decisions, worker
 
@@ -213,6 +222,30 @@ async def test_one_agent_has_a_limit_of_its_own(priced: Product, models: FakeMod
     [missing] = run["degraded"]
     assert missing["agent"] == "coder"
     assert run["usage"]["by_agent"]["coder"]["input_tokens"] <= 6_000
+
+
+async def test_what_was_tried_before_a_raise_is_booked_beside_what_is_tried_after(
+    priced: Product, models: FakeModelServer
+) -> None:
+    """Also where the raise comes while others work, so that the run goes on in the same claim."""
+    gate = models.event("work")
+    bad = Reply(text="Some words here", fault="empty", usage=TokenUsage(1_000, 900))
+    models.add(
+        *routes(("coder", "Do it"), ("analyst", "Count it")),
+        Rule(when=When(schema=False, user="<assignment>\\nDo it\\n"), reply=bad, times=1),
+        worker("Do it", said("It is done.")),
+        worker("Count it", said("There are five."), gate="work"),
+        composer(said("All of it.")),
+    )
+    run_id = await start_run(priced, budget={"per_agent": {"coder": {"max_tokens": 4_000}}})
+    [approval] = await seen_pending(priced, run_id, 1)
+    edit = {"name": "raise_budget", "args": {"per_agent": {"coder": {"max_tokens": 90_000}}}}
+    await decided(priced, approval, type="edit", edited_action=edit)
+    gate.set()
+    run = await priced.ended(run_id)
+    assert (run["status"], run["attempt"]) == ("completed", 1)
+    coder = run["usage"]["by_agent"]["coder"]
+    assert (coder["calls"], coder["input_tokens"], coder["output_tokens"]) == (2, 2_000, 1_400)
 
 
 async def test_no_agent_takes_more_than_half(priced: Product, models: FakeModelServer) -> None:
