@@ -41,7 +41,7 @@ class AnswerNode:
         doubts = await self._ledger.doubts(RunRef(context.tenant_id, context.run_id))
         if not accepted:
             failure = _with_doubts(failure or _nobody_answered(state, outcomes), doubts)
-            final = _end("failed", "error" if stop == "done" else stop, rounds)
+            final = _end("failed", _why_nobody(outcomes) if stop == "done" else stop, rounds)
             return {"final": {**final, "failure": failure, "agents": share_by_agent(outcomes)}}
         missing = list(state.get("missing", [])) + missing_agents(outcomes)
         missing += [Missing(agent=doubt.agent, reason=doubt.sentence) for doubt in doubts]
@@ -99,6 +99,12 @@ def missing_ends(outcomes: Sequence[AgentOutcome]) -> list[Missing]:
     cut = [o["agent"] for o in outcomes if o["turns"] and o["turns"][-1]["finish_reason"] in LENGTH]
     reason = "its result was cut off at the limit of tokens for one answer"
     return [Missing(agent=name, reason=reason) for name in dict.fromkeys(cut)]
+
+
+def _why_nobody(outcomes: Sequence[AgentOutcome]) -> StopReason:
+    """Return why a run fails whose supervisor was done with it."""
+    codes = {outcome["error"]["code"] for outcome in outcomes if outcome["error"]}
+    return "budget" if codes == {"budget-exhausted"} else "error"
 
 
 def _nobody_answered(state: State, outcomes: Sequence[AgentOutcome]) -> Failure:

@@ -436,4 +436,4 @@ async def test_a_day_has_a_limit(start: Start, models: FakeModelServer) -> None:
             assert created.json()["stop_reason"] == "budget"
             created = await product.client.post("/v1/runs", json={"task": "Do it"})
         if created.status_code == 502:
-            assert created.json()["run"]["stop_reason"] == "budget"
+            assert created.json()["run"]["stop_reason"] == "budget", created.json()["detail"]
