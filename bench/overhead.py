@@ -119,7 +119,11 @@ async def measure(
     from tools.sandbox.unsafe_local import UnsafeLocal
 
     settings = read_settings(
-        database_url=url, data_dir=folder, OPENAI_BASE_URL=base_url, _env_file=None
+        database_url=url,
+        data_dir=folder,
+        OPENAI_BASE_URL=base_url,
+        cache_seconds=0,
+        _env_file=None,
     )
     toolbox = open_toolbox(settings, UnsafeLocal())
     team = open_team(settings, toolbox)

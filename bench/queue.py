@@ -42,7 +42,13 @@ def product(*args: str, **env: str) -> Iterator[int]:
     process = subprocess.Popen(
         [sys.executable, "-m", "service", *args],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "SIGNALBOX_SEARCH_KEYLESS": "false", **env},
+        # The same task over and over again, to be worked on each time.
+        env={
+            "PATH": os.environ["PATH"],
+            "SIGNALBOX_SEARCH_KEYLESS": "false",
+            "SIGNALBOX_CACHE_SECONDS": "0",
+            **env,
+        },
         stderr=subprocess.PIPE,
         text=True,
     )

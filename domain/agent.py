@@ -85,6 +85,13 @@ class EvidenceRef(TypedDict):
     """Under which the run keeps it; empty where it could not be kept."""
 
 
+class Whence(TypedDict):
+    """For which run a piece of work was done, and how many seconds ago."""
+
+    run_id: str
+    age: int
+
+
 class ToolCallRecord(TypedDict):
     """One tool call an agent made, in the shape the events `tool.*` carry."""
 
@@ -98,6 +105,8 @@ class ToolCallRecord(TypedDict):
     """What the event says where nobody knows whether the call took effect."""
     artifacts: NotRequired[list[Artifact]]
     """The files that it left; not there where it left none."""
+    reused: NotRequired[Whence]
+    """From whose work its answer is; not there where it worked."""
 
 
 class TurnRecord(TypedDict):
@@ -146,3 +155,5 @@ class AgentOutcome(TypedDict):
     """What its tools answered; not there in results of older versions."""
     opaque: NotRequired[bool]
     """It is of a graph from outside that shows no tool calls: nobody can tell what it rests on."""
+    fleeting: NotRequired[bool]
+    """It is another run's result, and rests on the web."""

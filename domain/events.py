@@ -35,6 +35,7 @@ EventType = Literal[
     "usage.updated",
     "budget.warning",
     "budget.reached",
+    "cache.hit",
 ]
 """The stored event types there are today; `message.delta` and `message.snapshot` are not stored."""
 

@@ -59,6 +59,16 @@ class Created(NamedTuple):
     """The runs whose place it took, each with the events that ended it."""
 
 
+class Ended(NamedTuple):
+    """A run that has ended, and what its end led to."""
+
+    run: Run
+    events: list[Event]
+    """Those that ended it."""
+    followers: tuple[tuple[Run, list[Event]], ...] = ()
+    """Runs with the same task that have its answer now, each with the events that ended it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunQuery:
     """Which runs to list; newest first."""
@@ -126,6 +136,9 @@ class RunStore(Protocol):
         raises `CallerError("thread-busy")` with the id of one, and `interrupt` cancels them all in the
         same transaction, each with its partial result. Of creates at once in one thread each sees what
         the one before it has left.
+
+        A run with a `cache_key` that another has answered, not longer ago than it says, is `completed` when
+        this returns; where another works on that, it waits for its answer (`leader_id`).
         """
         ...
 
@@ -187,16 +200,17 @@ class RunStore(Protocol):
         drafts: Sequence[EventDraft],
         calls: Sequence[ModelCall] = (),
         now: datetime,
-    ) -> tuple[Run, list[Event]] | None:
+    ) -> Ended | None:
         """End the run: status, result, `ended_at`, the last events and calls in one transaction.
 
         The terminal event is the last of `drafts`; its `data` gets `{"run": <the Run as JSON>}` here.
+        Runs that follow this one end with it where its answer may be shared; else one of them leads now.
         `None` where the run is no longer `running` under this attempt."""
         ...
 
     async def cancel(
         self, ref: RunRef, *, ending: Ending, draft: EventDraft, now: datetime
-    ) -> tuple[Run, list[Event]] | None:
+    ) -> Ended | None:
         """Cancel an active run whoever owns it; `None` where it is not active (any more). The last
         event's `data` gets the Run, as in `finish`; what is open is closed, and told of before it."""
         ...

@@ -125,6 +125,16 @@ class RunAction(BaseModel):
     status: Literal["pending", "decided", "started", "done", "in_doubt", "failed"]
 
 
+class Reused(BaseModel):
+    """From which run a run has its answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    age: int
+    """Seconds between that run's end and this one's."""
+
+
 class Run(BaseModel):
     """The run resource. Fields marked internal never leave the service."""
 
@@ -141,7 +151,7 @@ class Run(BaseModel):
     error: Problem | None = None
     degraded: list[Degraded] = []
     actions: list[RunAction] = []
-    cache: dict[str, Any] | None = None
+    cache: Reused | None = None
     usage: Usage = Usage()
     budget: RunBudget
     last_seq: int = 0
@@ -168,6 +178,14 @@ class Run(BaseModel):
     """Internal: whether the results are checked before they become an answer."""
     files: tuple[InputFile, ...] = Field(default=(), exclude=True)
     """Internal: what came with the task; it lies in the run's workspace."""
+    cache_key: str | None = Field(default=None, exclude=True)
+    """Internal: what two runs have in common that may share an answer; `None` for one that shares nothing."""
+    cache_seconds: int | None = Field(default=None, exclude=True)
+    """Internal: how old what it reuses may be; `None` where it reuses nothing."""
+    cache_web: bool = Field(default=False, exclude=True)
+    """Internal: whether that holds for what rests on the web too."""
+    leader_id: str | None = Field(default=None, exclude=True)
+    """Internal: the run under way whose answer it waits for."""
 
     @property
     def terminal(self) -> bool:
@@ -190,6 +208,8 @@ class Ending:
     error: Problem | None = None
     degraded: tuple[Degraded, ...] = ()
     rounds: int = 0
+    fleeting: bool = False
+    """Whether its result rests on the web, or on what nobody can tell: it is old sooner than others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,5 +243,9 @@ class RunContext:
     """Whether the results are checked before they become an answer."""
     remembered: frozenset[str] = frozenset()
     """Tools that a person has approved for the rest of this run."""
+    cache_seconds: int | None = None
+    """How old what this run reuses of others' work may be; `None` where it reuses nothing."""
+    cache_web: bool = False
+    """Whether that holds for what rests on the web too."""
     action_id: str = ""
     """The action that a tool is carrying out, to be its idempotency key; empty outside of one."""

@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from domain.agent import Tier
 
-CallStatus = Literal["completed", "failed", "cancelled", "lost"]
+CallStatus = Literal["completed", "failed", "cancelled", "lost", "cached"]
 """What became of a model call: `completed` its answer was used · `failed` it gave none that could be ·
-`cancelled` it was stopped from outside · `lost` the process ended while it was made."""
+`cancelled` it was stopped from outside · `lost` the process ended while it was made · `cached` calls that
+were not made, because another run had made them."""
 
 
 def plain(amount: Decimal) -> str:
@@ -51,6 +52,8 @@ class ModelCall:
     """The most that it can have used, prompt and answer."""
     most_cost_usd: Decimal | None = None
     """What that costs; `None` where the price is unknown."""
+    saved_cost_usd: Decimal | None = None
+    """Of `cached` ones: what they cost the run that made them; `None` where that is unknown."""
 
     @property
     def counted_tokens(self) -> int:
@@ -62,6 +65,23 @@ class ModelCall:
         """Return the same in money; 0 where the price is unknown."""
         cost = self.cost_usd if self.metered else self.most_cost_usd
         return cost or Decimal(0)
+
+
+def cached_call(key: str, agent: str, model: str, tier: Tier, cost: Decimal | None) -> ModelCall:
+    """Return the row of the ledger that says what was saved."""
+    return ModelCall(
+        key=key,
+        agent=agent,
+        model=model,
+        tier=tier,
+        input_tokens=0,
+        output_tokens=0,
+        cached_tokens=0,
+        cost_usd=Decimal(0),
+        most_cost_usd=Decimal(0),
+        status="cached",
+        saved_cost_usd=cost,
+    )
 
 
 def is_free(call: ModelCall) -> bool:
@@ -87,6 +107,8 @@ class UsageShare(BaseModel):
     """Model calls that were paid, or may have been."""
     unmetered_calls: int = 0
     """Calls whose tokens nobody told: they count as 0 tokens of an unknown price, unless the model is free."""
+    cache_savings_usd: Usd | None = Decimal(0)
+    """What calls have cost other runs that were not made again; null where a price is unknown."""
     counted_tokens: int = Field(default=0, exclude=True)
     """Internal: what counts against a limit."""
     counted_cost_usd: Decimal = Field(default=Decimal(0), exclude=True)
@@ -98,7 +120,6 @@ class Usage(UsageShare):
     by_agent: dict[str, UsageShare] = {}
     by_model: dict[str, UsageShare] = {}
     """By `provider:model` as it is configured."""
-    cache_savings_usd: Usd | None = Decimal(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +137,10 @@ Share = TypeVar("Share", bound=UsageShare)
 
 def add_call(share: Share, call: ModelCall) -> Share:
     """Return `share` with one more call in it; one unknown price makes the sum unknown."""
-    cost = cost_of(call)
-    total = share.cost_usd + cost if share.cost_usd is not None and cost is not None else None
+    if call.status == "cached":
+        saved = add_known(share.cache_savings_usd, call.saved_cost_usd)
+        return share.model_copy(update={"cache_savings_usd": saved})
+    total = add_known(share.cost_usd, cost_of(call))
     return share.model_copy(
         update={
             "input_tokens": share.input_tokens + call.input_tokens,
@@ -134,18 +157,24 @@ def add_call(share: Share, call: ModelCall) -> Share:
     )
 
 
+def add_known(*amounts: Decimal | None) -> Decimal | None:
+    """Return the sum of amounts of money; it is unknown where one of them is."""
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known, Decimal(0)) if len(known) == len(amounts) else None
+
+
 def add_shares(shares: Iterable[UsageShare]) -> UsageShare:
     """Return the sum of shares that have no call in common; one unknown price makes it unknown."""
     all_shares = list(shares)
-    costs = [share.cost_usd for share in all_shares if share.cost_usd is not None]
-    known = len(costs) == len(all_shares)
+    cost = add_known(*(share.cost_usd for share in all_shares))
     return UsageShare(
         input_tokens=sum(share.input_tokens for share in all_shares),
         output_tokens=sum(share.output_tokens for share in all_shares),
         cached_tokens=sum(share.cached_tokens for share in all_shares),
         reasoning_tokens=sum(share.reasoning_tokens for share in all_shares),
-        cost_usd=sum(costs, Decimal(0)) if known else None,
-        cost_known=known,
+        cost_usd=cost,
+        cost_known=cost is not None,
+        cache_savings_usd=add_known(*(share.cache_savings_usd for share in all_shares)),
         calls=sum(share.calls for share in all_shares),
         unmetered_calls=sum(share.unmetered_calls for share in all_shares),
     )

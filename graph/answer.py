@@ -62,6 +62,7 @@ class AnswerNode:
                 "missing": [*missing, *more, *flaws],
                 "validation": validation,
                 "agents": share_by_agent(outcomes),
+                "fleeting": any(is_fleeting(outcome, self._toolbox) for outcome in accepted),
             }
         }
 
@@ -92,6 +93,16 @@ def missing_tools(outcomes: Sequence[AgentOutcome], toolbox: Toolbox) -> list[Mi
     }
     off = [(agent, name, toolbox.get(name).off_reason) for agent, name in sorted(called)]
     return [Missing(agent=agent, reason=f"{name}: {why}") for agent, name, why in off if why]
+
+
+def is_fleeting(outcome: AgentOutcome, toolbox: Toolbox) -> bool:
+    """Return whether a result rests on the web, or on what nobody can tell."""
+    calls = {call["tool"] for turn in outcome["turns"] for call in turn["calls"]}
+    return (
+        outcome.get("opaque", False)
+        or outcome.get("fleeting", False)
+        or any(name not in toolbox.names or toolbox.get(name).web for name in calls)
+    )
 
 
 def missing_ends(outcomes: Sequence[AgentOutcome]) -> list[Missing]:

@@ -18,18 +18,19 @@ from langgraph.types import Command
 from agents._kit.loop import AgentLoop
 from agents._kit.models import ModelGateway
 from agents._kit.outcomes import failed_outcome
-from domain.agent import AgentSpec
+from domain.agent import AgentOutcome, AgentSpec
 from domain.approval import PausedWork
 from domain.errors import OwnershipLostError, RunFailedError, StoreUnavailableError
 from domain.run import RunContext
 from graph.context import run_context
 from graph.deadline import Deadline
+from graph.sharing import Sharing
 from graph.state import AgentInput, State
 
 AgentNode = Callable[[AgentInput, RunnableConfig, Runtime[RunContext]], Awaitable[State]]
 
 
-def make_agent_node(loop: AgentLoop, deadline: Deadline) -> AgentNode:
+def make_agent_node(loop: AgentLoop, deadline: Deadline, sharing: Sharing) -> AgentNode:
     """Return the node that runs one assignment of an agent, to its end or until it has to ask a person.
 
     The agent is called with the node's own config, so its steps are checkpointed below the node.
@@ -39,8 +40,9 @@ def make_agent_node(loop: AgentLoop, deadline: Deadline) -> AgentNode:
         state: AgentInput, config: RunnableConfig, runtime: Runtime[RunContext]
     ) -> State:
         context = run_context(runtime)
-        async with deadline.bounded(context.run_id):
-            outcome = await loop(
+
+        async def do() -> AgentOutcome | PausedWork:
+            return await loop(
                 state["assignment"],
                 task=state["task"],
                 results=state["results"],
@@ -49,6 +51,11 @@ def make_agent_node(loop: AgentLoop, deadline: Deadline) -> AgentNode:
                 write=runtime.stream_writer,
                 paused=state.get("paused"),
                 decisions=state.get("decisions"),
+            )
+
+        async with deadline.bounded(context.run_id):
+            outcome = await sharing.outcome(
+                loop.spec, state, context, write=runtime.stream_writer, work=do
             )
         if "asks" in outcome:
             work = cast("PausedWork", outcome)

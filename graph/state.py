@@ -62,6 +62,8 @@ class FinalAnswer(TypedDict):
     rounds: int
     validation: NotRequired[CheckSummary | None]
     """What the checks came to; `None` where there was none."""
+    fleeting: NotRequired[bool]
+    """Whether it rests on the web, or on what nobody can tell; not there in ends of older versions."""
 
 
 def merge_outcomes(old: list[AgentOutcome], new: list[AgentOutcome]) -> list[AgentOutcome]:

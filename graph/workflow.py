@@ -18,6 +18,7 @@ from agents._kit.local_ledger import LocalLedger
 from agents._kit.loop import AgentLoop
 from agents._kit.models import ModelGateway, ModelSettings
 from agents._kit.registry import Team, find_team
+from domain.caching import NO_CACHE, WorkCache
 from domain.ledger import ActionLedger
 from domain.run import RunContext
 from domain.validation import VALIDATOR
@@ -25,6 +26,7 @@ from graph.answer import AnswerNode
 from graph.approvals import Asking, ask_person
 from graph.deadline import Deadline
 from graph.nodes import make_agent_node, make_error_handler
+from graph.sharing import Sharing
 from graph.spending import ASK, Spending
 from graph.state import STATE_FORMAT, State, Workflow
 from graph.supervisor import CHECK, Supervisor
@@ -46,6 +48,7 @@ def build_workflow(
     gates: Gates | None = None,
     ledger: ActionLedger | None = None,
     checkpointer: BaseCheckpointSaver[Any] | Literal["memory"] | None = "memory",
+    cache: WorkCache | None = None,
 ) -> Workflow:
     """Return the compiled workflow.
 
@@ -77,9 +80,10 @@ def build_workflow(
     )
     graph.add_node(ASK, cast("Any", ask_person))
     graph.add_edge(ASK, "supervisor")
+    sharing = Sharing(cache or NO_CACHE, gateway, toolbox)
     for spec in team.routable:
         loop = AgentLoop(spec, gateway, toolbox, gates=gates, ledger=ledger)
-        _add_agent(graph, loop, deadline, gateway)
+        _add_agent(graph, loop, deadline, gateway, sharing)
     if validator:
         graph.add_node(
             CHECK,
@@ -104,11 +108,12 @@ def _add_agent(
     loop: AgentLoop,
     deadline: Deadline,
     gateway: ModelGateway,
+    sharing: Sharing,
 ) -> None:
     spec = loop.spec
     graph.add_node(
         spec.name,
-        cast("Any", make_agent_node(loop, deadline)),
+        cast("Any", make_agent_node(loop, deadline, sharing)),
         timeout=TimeoutPolicy(run_timeout=spec.timeout_seconds),
         error_handler=cast("Any", make_error_handler(spec, gateway)),
         metadata={"agent": spec.name},

@@ -5,30 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from decimal import Decimal
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from agents._kit.models import ModelGateway
 from domain.errors import ConfigurationError
-from domain.ports import Clock, Dispatcher
+from domain.ports import Clock
 from domain.run import Engine
-from domain.usage import ModelCall
-from graph.workflow import build_workflow, graph_version
-from service.approvals import EXPIRE_SECONDS, ApprovalService
+from service.approvals import EXPIRE_SECONDS
 from service.artifacts import ArtifactService
-from service.asking import People
-from service.budgets import BudgetGuard, Cost
+from service.assembly import Opened, make_approvals, make_executor, make_guard, make_runs
+from service.cache import EXPIRE_SECONDS as EXPIRE_PIECES
+from service.cache import StoredWork
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.days import DayBudget
 from service.dispatch.local import LocalDispatcher
 from service.executor import Executor
 from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
 from service.hub import EventHub
-from service.ids import SystemClock, UuidIds
-from service.ledger import SqlActionLedger
-from service.parts import Parts, open_parts, sandbox_wishes
-from service.runs import RunRules, RunService
+from service.ids import SystemClock
+from service.parts import open_parts, sandbox_wishes
+from service.reuse import work_version
 from service.services import RunningDispatcher, Services
 from service.settings import Settings
 from service.sources import SourceService
@@ -41,10 +38,11 @@ from service.store import (
     open_store,
     sqlite_path,
 )
+from service.store.cache import SqlPieceStore
 from service.store.housekeeping import SqlRunKeeper
 from service.store.spending import SqlSpendingLedger
 from service.store.watch import SqlRunWatch
-from service.workspaces import RunFolders
+from service.workspaces import RunFolders, share_kept
 from tools.sandbox.choice import open_sandbox
 from tools.sandbox.hardening import refuse_inspection
 
@@ -93,37 +91,32 @@ async def open_services(
         if warm and executes:
             loading = asyncio.create_task(sandbox.load(), name="load the sandbox")
             stack.push_async_callback(_give_up, loading)
-        parts = open_parts(settings, sandbox, stack)
+        clock = SystemClock()
+        cache = StoredWork(clock)
+        parts = open_parts(settings, sandbox, stack, cache)
         toolbox, gates, team, gateway = parts
         queue = _make_queue(settings, gateway.engine) if uses_queue(settings) else None
         store = await stack.enter_async_context(_open_store(settings, queue))
-        hub, clock = EventHub(), SystemClock()
+        hub = EventHub()
+        cache.store, cache.version = SqlPieceStore(store.database), work_version(parts, settings)
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
         day = DayBudget(store, clock, settings.budgets.per_day)
-        guard = _make_guard(store, checkpoints, parts, day)
+        opened = Opened(store, hub, clock, checkpoints, parts)
+        guard = make_guard(opened, day)
         gateway.guard, gateway.on_booked = guard, checkpoints.book
-        executor = _make_executor(
-            settings, store, hub=hub, clock=clock, checkpoints=checkpoints, parts=parts, guard=guard
-        )
+        executor = make_executor(settings, opened, guard=guard, cache=cache)
         dispatcher, chores = (
             await _open_queue(settings, queue, store, hub, executor, stack, executes=executes)
             if queue
             else await _open_local(settings, store, executor, stack)
         )
-        runs = RunService(
-            store=store,
-            hub=hub,
-            dispatcher=dispatcher,
-            clock=clock,
-            ids=UuidIds(),
-            team=team,
-            rules=_make_rules(settings, gateway.engine, executor.graph_version),
-            day=day,
-        )
-        approvals = _make_approvals(
-            settings, store, hub=hub, dispatcher=dispatcher, clock=clock, parts=parts
-        )
-        chores.append(Chore(name="expire approvals", seconds=EXPIRE_SECONDS, do=approvals.expire))
+        versions = executor.graph_version, cache.version
+        runs = make_runs(settings, opened, dispatcher=dispatcher, day=day, versions=versions)
+        approvals = make_approvals(settings, opened, dispatcher=dispatcher)
+        chores += [
+            Chore(name="expire approvals", seconds=EXPIRE_SECONDS, do=approvals.expire),
+            Chore(name="expire pieces", seconds=EXPIRE_PIECES, do=cache.expire),
+        ]
         chores += _make_forgetting(settings, store, checkpoints, clock).chores()
         _start_housekeeper(chores, stack)
         yield Services(
@@ -147,115 +140,13 @@ async def open_services(
         )
 
 
-def _make_rules(settings: Settings, engine: Engine, version: str) -> RunRules:
-    return RunRules(
-        engine=engine,
-        graph_version=version,
-        max_rounds=settings.max_rounds,
-        budgets=settings.budgets,
-        validation=settings.validation,
-        workspaces=_folders(settings).workspaces,
-    )
-
-
 def _folders(settings: Settings) -> RunFolders:
     return RunFolders.below(settings.data_dir)
-
-
-def _make_approvals(
-    settings: Settings,
-    store: SqlRunStore,
-    *,
-    hub: EventHub,
-    dispatcher: Dispatcher,
-    clock: Clock,
-    parts: Parts,
-) -> ApprovalService:
-    return ApprovalService(
-        store=store.approvals,
-        hub=hub,
-        dispatcher=dispatcher,
-        clock=clock,
-        toolbox=parts.toolbox,
-        gates=parts.gates,
-        team=parts.team,
-        budgets=settings.budgets,
-    )
-
-
-def _make_guard(
-    store: SqlRunStore, checkpoints: Checkpoints, parts: Parts, day: DayBudget
-) -> BudgetGuard:
-    return BudgetGuard(
-        read_limits=store.limits,
-        checkpoints=checkpoints,
-        cost=_cost_with(parts.gateway),
-        shares={spec.name: Decimal(str(spec.budget)) for spec in parts.team.routable},
-        day=day,
-    )
-
-
-def _cost_with(gateway: ModelGateway) -> Cost:
-    def cost(model: str, input_tokens: int, output_tokens: int) -> Decimal | None:
-        return gateway.price(
-            ModelCall(
-                key="",
-                agent="",
-                model=model,
-                tier="standard",
-                input_tokens=input_tokens,
-                output_tokens=output_tokens,
-                cached_tokens=0,
-                cost_usd=None,
-            )
-        )
-
-    return cost
 
 
 async def _give_up(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _make_executor(
-    settings: Settings,
-    store: SqlRunStore,
-    *,
-    hub: EventHub,
-    clock: Clock,
-    checkpoints: Checkpoints,
-    parts: Parts,
-    guard: BudgetGuard,
-) -> Executor:
-    workflow = build_workflow(
-        team=parts.team,
-        gateway=parts.gateway,
-        toolbox=parts.toolbox,
-        gates=parts.gates,
-        ledger=SqlActionLedger(store.database, clock, checkpoints),
-        checkpointer=checkpoints.saver,
-    )
-    people = People(
-        approvals=store.approvals,
-        hub=hub,
-        clock=clock,
-        checkpoints=checkpoints,
-        seconds=settings.approval_seconds or None,
-        on_expiry=settings.approval_on_expiry,
-    )
-    return Executor(
-        store=store,
-        people=people,
-        hub=hub,
-        clock=clock,
-        workflow=workflow,
-        graph_version=graph_version(parts.team, parts.toolbox),
-        folders=_folders(settings),
-        gateway=parts.gateway,
-        checkpoints=checkpoints,
-        guard=guard,
-    )
 
 
 def _open_store(
@@ -267,6 +158,7 @@ def _open_store(
         owner="shared" if queue else "alone",
         enqueue=queue.put if queue else None,
         max_per_caller=settings.max_concurrent_per_key,
+        share=partial(share_kept, _folders(settings)),
     )
 
 

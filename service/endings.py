@@ -26,6 +26,7 @@ def ending_of(final: FinalAnswer) -> Ending:
         error=make_problem(failure["code"], failure["detail"]) if failure else None,
         degraded=tuple(Degraded(**part) for part in final["missing"]),
         rounds=final["rounds"],
+        fleeting=final.get("fleeting", True),
     )
 
 

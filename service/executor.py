@@ -340,6 +340,8 @@ class Executor:
             approval_mode=run.approval_mode,
             validation=run.validation,
             remembered=work.remembered,
+            cache_seconds=run.cache_seconds,
+            cache_web=run.cache_web,
         )
 
     async def _finish(self, run: Run, ending: Ending, log: SegmentLog) -> None:
@@ -358,8 +360,10 @@ class Executor:
         )
         if done is None:
             raise OwnershipLostError
-        ended, events = done
-        self._hub.publish(run.id, [*batch.notices(events), Notice(events[-1], run=ended)])
+        events = done.events
+        self._hub.publish(run.id, [*batch.notices(events), Notice(events[-1], run=done.run)])
+        for follower, told in done.followers:
+            self._hub.publish(follower.id, [Notice(event, run=follower) for event in told])
         _log.info("Run ended: %s.", ending.status, extra=_log_fields(run, "run_ended"))
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from decimal import Decimal
 from typing import NamedTuple
 
 from agents._kit.models import ModelGateway, ModelSettings
 from agents._kit.registry import Team, find_team
+from domain.caching import WorkCache
 from domain.sandbox import Sandbox
+from domain.usage import ModelCall
 from monitoring.costs import PriceTable
 from monitoring.price_file import read_prices
 from service.settings import Settings
@@ -28,9 +32,11 @@ class Parts(NamedTuple):
     gateway: ModelGateway
 
 
-def open_parts(settings: Settings, sandbox: Sandbox, stack: AsyncExitStack) -> Parts:
+def open_parts(
+    settings: Settings, sandbox: Sandbox, stack: AsyncExitStack, cache: WorkCache | None = None
+) -> Parts:
     """Return all of them, to be closed with the stack; raises `ConfigurationError` where one cannot be."""
-    toolbox = open_toolbox(settings, sandbox)
+    toolbox = open_toolbox(settings, sandbox, cache)
     stack.push_async_callback(toolbox.aclose)
     team = open_team(settings, toolbox)
     gateway = open_gateway(settings, team)
@@ -48,8 +54,8 @@ def sandbox_wishes(settings: Settings) -> SandboxWishes:
     )
 
 
-def open_toolbox(settings: Settings, sandbox: Sandbox) -> Toolbox:
-    """Return the tools; programs run in `sandbox`."""
+def open_toolbox(settings: Settings, sandbox: Sandbox, cache: WorkCache | None = None) -> Toolbox:
+    """Return the tools; programs run in `sandbox`, and what is got from the web is had from `cache`."""
     knowledge = Knowledge(settings.data_dir.resolve() / "knowledge.db", settings.knowledge_dir)
     key = settings.tavily_api_key
     tavily = TavilySearch(
@@ -63,6 +69,7 @@ def open_toolbox(settings: Settings, sandbox: Sandbox) -> Toolbox:
         search=WebSearch(knowledge, tavily),
         http_allow=settings.http_allow,
         output_dir=settings.output_dir.resolve() if settings.output_dir else None,
+        cache=cache,
     )
 
 
@@ -101,3 +108,23 @@ def open_prices(settings: Settings) -> PriceTable:
     """Return what models cost; raises `ConfigurationError` where the file of prices cannot be used."""
     own = read_prices(settings.prices) if settings.prices else None
     return PriceTable(own, openai_base_url=settings.openai_base_url)
+
+
+def cost_with(gateway: ModelGateway) -> Callable[[str, int, int], Decimal | None]:
+    """Return what tells the price of a call: by model, tokens of the prompt and of the answer."""
+
+    def cost(model: str, input_tokens: int, output_tokens: int) -> Decimal | None:
+        return gateway.price(
+            ModelCall(
+                key="",
+                agent="",
+                model=model,
+                tier="standard",
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                cached_tokens=0,
+                cost_usd=None,
+            )
+        )
+
+    return cost

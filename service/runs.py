@@ -32,6 +32,7 @@ from service.days import DayBudget
 from service.hub import EventHub, Reader
 from service.limits import check_limits
 from service.notices import Notice
+from service.reuse import NOTHING_ASKED, ReuseAsked, key_of, reuse_seconds
 from service.workspaces import NewFile, fill_workspace, remove_workspace
 
 FULL_AGAIN_SECONDS: Final = 30
@@ -54,6 +55,7 @@ class NewRun:
     validation: Validation | None = None
     caller_id: str = "default"
     files: tuple[NewFile, ...] = ()
+    reuse: ReuseAsked = NOTHING_ASKED
     metadata: dict[str, Any]
     tags: list[str]
 
@@ -69,6 +71,10 @@ class RunRules:
     validation: Validation
     workspaces: Path
     """Below it, by tenant and run, lie the folders of runs."""
+    cache_seconds: int = 0
+    """How old an answer may be that a run reuses which does not say; 0 reuses none."""
+    work_version: str = ""
+    """A hash of what may change answers from one start of the server to the next."""
 
 
 _log = logging.getLogger("signalbox.runs")
@@ -134,12 +140,26 @@ class RunService:
             caller_id=new.caller_id,
             files=tuple(InputFile(name=f.name, size=len(f.content)) for f in new.files),
         )
+        run = await self._with_key(run, new)
         created = await self._commit(run, new, idempotency)
         for ended, events in created.interrupted:
             self._tell_cancelled(ended, events)
-        if not created.replayed:
-            self._dispatcher.submit(RunRef(tenant_id, run_id), alone=new.thread_id is None)
+        if not (created.replayed or created.run.terminal):
+            alone = new.thread_id is None and created.run.leader_id is None
+            self._dispatcher.submit(RunRef(tenant_id, run_id), alone=alone)
         return created
+
+    async def _with_key(self, run: Run, new: NewRun) -> Run:
+        """Return a run with what it may share with others."""
+        seconds = reuse_seconds(new.reuse, self._rules.cache_seconds)
+        if seconds is None:
+            return run
+        more: dict[str, Any] = {"cache_seconds": seconds, "cache_web": new.reuse.web}
+        if new.thread_id is None:
+            # Hashing megabytes of files would hold up everybody.
+            key = asyncio.to_thread(key_of, run, new.files, self._rules.work_version)
+            more["cache_key"] = await key
+        return run.model_copy(update=more)
 
     async def _commit(self, run: Run, new: NewRun, idempotency: IdempotencyKey | None) -> Created:
         """Store a run, or find the one its key has made; its files are on the disk before its row is."""
@@ -232,8 +252,8 @@ class RunService:
                 now=self._clock.now(),
             )
             if done:
-                self._tell_cancelled(*done)
-                return done[0], True
+                self._tell_cancelled(done.run, done.events)
+                return done.run, True
             run = await self.get(tenant_id, run_id)
         if run.status == "cancelled":
             return run, False

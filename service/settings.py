@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     """What runs may spend: a TOML file, or a JSON object, with the tables `default` (of a run that says
     nothing), `most` (no run may have more), `per_day` (all runs of one API key) and `unknown_prices` (`allow`,
     `ask` or `deny`); docs/budgets.md shows them."""
+    cache_seconds: int = Field(default=3600, ge=0, le=366 * 86_400)
+    """Seconds for which an answer, or a piece of work, is given to others who ask the same; 0 reuses only where
+    a run asks for it. What rests on the web is reused only where a run says how old it may be."""
     max_rounds: int = Field(default=10, ge=1, le=50)
     """Rounds a run may take; a run may ask for fewer."""
     max_concurrent_runs: int = Field(default=16, ge=1, le=1000)

@@ -58,6 +58,27 @@ def fill_workspace(root: Path, ref: RunRef, files: Sequence[NewFile]) -> None:
         sync_folder(place)
 
 
+def share_kept(folders: RunFolders, whose: RunRef, ref: RunRef) -> None:
+    """Give a run what is kept of another: its artifacts and what its tools have answered.
+
+    The files are the same ones under a second name: neither run changes them, and each is removed alone.
+    Raises `OSError`, and may leave a part of them then; to do it again is fine.
+    """
+    for kept, own in zip(folders.of(whose)[1:], folders.of(ref)[1:], strict=True):
+        with suppress(FileNotFoundError), os.scandir(kept) as entries:
+            names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+            own.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in names:
+                share_file(kept / name, own / name)
+            sync_folder(own)
+
+
+def share_file(kept: Path, own: Path) -> None:
+    """Give a file that nobody changes a second name; raises `OSError`."""
+    with suppress(FileExistsError):
+        os.link(kept, own, follow_symlinks=False)
+
+
 def list_workspaces(root: Path, *, after: RunRef, limit: int) -> list[RunRef]:
     """Return whose folders there are, in order."""
     return heapq.nsmallest(limit, (ref for ref in _workspaces(root) if ref > after))

@@ -13,6 +13,7 @@ from langgraph.prebuilt import ToolRuntime
 from pydantic import BaseModel, Field
 
 from domain.agent import Citation
+from domain.caching import NO_CACHE, Piece, Work, WorkCache, reused
 from domain.errors import ToolFailedError
 from domain.run import RunContext
 from tools.fencing import fence
@@ -57,22 +58,29 @@ class _Kept(NamedTuple):
     text: str
 
 
-def make_fetch_url(client: SafeClient, reader: PageReader) -> BaseTool:
-    """Return the tool `fetch_url`; it reaches what its client reaches."""
+def make_fetch_url(client: SafeClient, reader: PageReader, cache: WorkCache = NO_CACHE) -> BaseTool:
+    """Return the tool `fetch_url`; it reaches what its client reaches, and reads the same page once."""
 
     async def fetch_url(
         url: str, runtime: ToolRuntime[RunContext, Any], start: int = 0
-    ) -> tuple[str, dict[str, list[Citation]]]:
+    ) -> tuple[str, dict[str, Any]]:
         context = runtime.context
         target = read_url(url)
         if not await asyncio.to_thread(may_open, target, context.task, context.sources):
             raise ToolFailedError(NOT_OPENED)
-        fetched = await client.get(str(target.url))
-        _refuse_status(fetched)
-        page = await reader.read(fetched)
-        _refuse_empty(page, fetched)
-        kept = await asyncio.to_thread(_keep, context.sources, fetched, page)
-        return _shown(kept, page, start), {"citations": [kept.citation]}
+
+        async def read() -> Work:
+            fetched = await client.get(str(target.url))
+            _refuse_status(fetched)
+            page = await reader.read(fetched)
+            _refuse_empty(page, fetched)
+            return Work({"url": fetched.url, "page": page.model_dump()}, web=True)
+
+        about = {"tool": "fetch_url", "url": str(target.url)}
+        had = await cache.cached(context, Piece(kind="tool", about=about), read)
+        page = Page.model_validate(had.value["page"])
+        kept = await asyncio.to_thread(_keep, context.sources, had.value["url"], page)
+        return _shown(kept, page, start), {"citations": [kept.citation], **reused(had)}
 
     return StructuredTool.from_function(
         coroutine=fetch_url,
@@ -120,10 +128,10 @@ def _refuse_empty(page: Page, fetched: Fetched) -> None:
     raise ToolFailedError(f"{why} Take another page.")
 
 
-def _keep(folder: Path, fetched: Fetched, page: Page) -> _Kept:
+def _keep(folder: Path, address: str, page: Page) -> _Kept:
     """Keep what a page says and where it leads. Blocks."""
     text = plain(page.text).strip()
-    url = one_line(fetched.url, MAX_URL_CHARS)
+    url = one_line(address, MAX_URL_CHARS)
     citation = Citation(
         number=1,
         title=one_line(page.title) or urlsplit(url).netloc,

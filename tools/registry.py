@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ValidationError
 
+from domain.caching import NO_CACHE, WorkCache
 from domain.errors import ConfigurationError
 from domain.gates import GateRule, When
 from domain.problems import Pointer
@@ -104,6 +105,8 @@ class Tool:
     """With it no call runs, and nobody is asked about one, that does not say what exactly it is about."""
     untrusted: bool = True
     """What it answers may hold text that neither the user nor the operator wrote."""
+    web: bool = False
+    """What it answers comes from the web, where it may be another thing tomorrow."""
     vouched: frozenset[str] | None = None
     """Of a tool whose calls may carry what the agent has read to a host that they name: the `host:port`s
     that the operator vouches for. `None` for every other tool."""
@@ -197,16 +200,17 @@ def build_toolbox(
     search: WebSearch | None = None,
     http_allow: Collection[str] = (),
     output_dir: Path | None = None,
+    cache: WorkCache | None = None,
 ) -> Toolbox:
     """Return every tool the service ships.
 
     `search` asks the web, without it only the local documents are searched; programs run in `sandbox`;
     requests go to public hosts and to the `host:port`s of `http_allow`; files are published to
-    `output_dir`.
+    `output_dir`; searches and pages are had from `cache`.
     """
     return Toolbox(
         [
-            *_researching(knowledge, search or WebSearch(knowledge), http_allow),
+            *_researching(knowledge, search or WebSearch(knowledge), http_allow, cache or NO_CACHE),
             *_working(sandbox),
             _publishing(OutputFolder(output_dir) if output_dir else None),
             _requesting(SafeClient(vouched=http_allow, limits=LIMITS)),
@@ -262,21 +266,23 @@ def _working(sandbox: Sandbox) -> tuple[Tool, ...]:
 
 
 def _researching(
-    knowledge: Knowledge, search: WebSearch, vouched: Collection[str]
+    knowledge: Knowledge, search: WebSearch, vouched: Collection[str], cache: WorkCache
 ) -> tuple[Tool, ...]:
     client = SafeClient(vouched=vouched, limits=PAGE_LIMITS)
     return (
         Tool(tool=make_search_documents(knowledge), effect="none", timeout_seconds=SEARCH_SECONDS),
         Tool(
-            tool=make_web_search(search),
+            tool=make_web_search(search, cache),
             effect="none",
             timeout_seconds=WEB_SECONDS,
+            web=True,
             close=search.aclose,
         ),
         Tool(
-            tool=make_fetch_url(client, PageReader()),
+            tool=make_fetch_url(client, PageReader(), cache),
             effect="none",
             timeout_seconds=FETCH_SECONDS,
+            web=True,
         ),
     )
 
@@ -304,6 +310,7 @@ def _requesting(client: SafeClient) -> Tool:
         facts=lambda args: http_facts(args, client),
         has_facts=frozenset({"method", "host", "path", "size"}),
         reads=http_reads,
+        web=True,
         vouched=client.vouched,
         gates=(
             GateRule(tool="http_request", when=When(method=("GET", "HEAD")), gate="auto"),

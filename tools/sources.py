@@ -50,6 +50,20 @@ def read_text(folder: Path, sha256: str) -> str | None:
     return data.decode("utf-8", "replace")
 
 
+def take_texts(folder: Path, of: Path, hashes: Iterable[str]) -> bool:
+    """Give a run texts that are kept of another; return whether they are all there now."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for sha256 in hashes:
+            if not _SHA256.fullmatch(sha256):
+                return False
+            with suppress(FileExistsError):
+                os.link(of / sha256, folder / sha256, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
 def keep_links(folder: Path, urls: Iterable[str]) -> None:
     """Note that the run may open these, as far as there is room."""
     lines: dict[str, None] = {}

@@ -12,6 +12,7 @@ from langgraph.prebuilt import ToolRuntime
 from pydantic import BaseModel, Field
 
 from domain.agent import Citation
+from domain.caching import NO_CACHE, Piece, Work, WorkCache, reused
 from domain.run import RunContext
 from tools.chunks import cut_at_sentence
 from tools.knowledge import Knowledge
@@ -95,16 +96,25 @@ class WebSearch:
             await self._tavily.aclose()
 
 
-def make_web_search(search: WebSearch) -> BaseTool:
-    """Return the tool `web_search`."""
+def make_web_search(search: WebSearch, cache: WorkCache = NO_CACHE) -> BaseTool:
+    """Return the tool `web_search`; the same search is made once."""
 
     async def web_search(
         query: str, runtime: ToolRuntime[RunContext, Any], max_results: int = RESULTS
-    ) -> tuple[str, dict[str, list[Citation]]]:
-        found = await search.find(query, max_results)
+    ) -> tuple[str, dict[str, Any]]:
+        async def find() -> Work:
+            found = await search.find(query, max_results)
+            # What was found in the place of the web is there again at once, and may be better next time.
+            return Work(found._asdict(), keep=not found.notes, web=True)
+
+        piece = Piece(
+            kind="tool", about={"tool": "web_search", "query": query, "most": max_results}
+        )
+        had = await cache.cached(runtime.context, piece, find)
+        found = _Found(**had.value)
         citations = await keep_cited(runtime.context.sources, found.citations)
         said = [*found.notes, listed(citations)] if citations else found.notes or [NOTHING_FOUND]
-        return "\n".join(said), {"citations": citations}
+        return "\n".join(said), {"citations": citations, **reused(had)}
 
     about = (
         "Search the web. Returns numbered results with title, url, date where known, and a snippet; "

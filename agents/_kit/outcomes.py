@@ -24,6 +24,7 @@ from domain.agent import (
     TurnRecord,
 )
 from domain.artifact import Artifact
+from domain.caching import REUSED
 from domain.events import EventDraft, EventType
 from domain.run import RunContext
 from tools.limits import cut_result
@@ -209,6 +210,9 @@ def make_record(
     artifacts = artifacts_of(message)
     if artifacts:
         record["artifacts"] = artifacts
+    reused = message.artifact.get(REUSED) if isinstance(message.artifact, dict) else None
+    if reused:
+        record["reused"] = reused
     return record
 
 
@@ -228,7 +232,16 @@ def ended_events(record: ToolCallRecord, call: str) -> list[TurnEvent]:
         TurnEvent("artifact.created", {"artifact": artifact}, f"{call}.{_mark(artifact)}")
         for artifact in record.get("artifacts", [])
     ]
-    return [*created, _tool_ended(record, call)]
+    # What a search costs nobody tells, so what it saves is not known either.
+    hits = [
+        TurnEvent(
+            "cache.hit",
+            {"kind": "tool", "call_id": record["call_id"], **reused, "saved_cost_usd": None},
+            call,
+        )
+        for reused in filter(None, [record.get("reused")])
+    ]
+    return [*hits, *created, _tool_ended(record, call)]
 
 
 def _mark(artifact: Artifact) -> str:

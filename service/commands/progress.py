@@ -117,6 +117,7 @@ _SENTENCES: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "tool.started": _tool_call,
     "tool.completed": lambda data: f"{data['tool']} answered in {data['duration_ms']} ms",
     "tool.failed": _failure,
+    "cache.hit": lambda d: f"reuses the work of {d['run_id']}, {d['age']} s old",
     "validation.completed": lambda d: _short(": ".join([d["verdict"], *d["reasons"][:1]])),
     "run.requires_action": lambda _: "waits for a decision",
     "approval.resolved": _decided,

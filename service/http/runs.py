@@ -24,9 +24,10 @@ from service.http.negotiation import (
     wanted_format,
 )
 from service.http.openapi import problems
-from service.http.schemas import CancelIn, RunCreate, RunPage, RunPatchIn
+from service.http.schemas import CacheIn, CancelIn, RunCreate, RunPage, RunPatchIn
 from service.http.sse import make_filter, stream_run
 from service.http.uploads import read_uploads
+from service.reuse import ReuseAsked
 from service.runs import NewRun
 from service.services import Services
 
@@ -89,11 +90,19 @@ async def accept(
         validation=body.validation,
         caller_id=caller.id,
         files=read_uploads(body.files or ()),
+        reuse=_reuse_asked(body),
         metadata=body.metadata,
         tags=list(dict.fromkeys(body.tags)),
     )
     created = await parts.runs.create(caller.tenant_id, new, idempotency=idempotency)
     return created.run, created.replayed
+
+
+def _reuse_asked(body: RunCreate) -> ReuseAsked:
+    cache = body.cache
+    if isinstance(cache, CacheIn):
+        return ReuseAsked(seconds=cache.max_age, web=True)
+    return ReuseAsked(wanted=cache)
 
 
 def _approval_mode(body: RunCreate, caller: CallerIdentity) -> ApprovalMode:

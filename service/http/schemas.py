@@ -154,7 +154,11 @@ class FileIn(Strict):
 class CacheIn(Strict):
     """How old a reused answer may be."""
 
-    max_age: StrictInt = Field(ge=0)
+    max_age: StrictInt = Field(
+        ge=0,
+        le=366 * 86_400,
+        description="Seconds. What rests on the web is reused only with it. 0 works anew, for others to reuse.",
+    )
 
 
 class RunCreate(Strict):
@@ -187,7 +191,13 @@ class RunCreate(Strict):
     )
     multitask_strategy: MultitaskStrategy = Field(default="enqueue", description=STRATEGIES)
     webhook: WebhookIn | None = None
-    cache: StrictBool | CacheIn | None = None
+    cache: StrictBool | CacheIn | None = Field(
+        default=None,
+        description="Whether an answer to the same task may be given again: `true`, or an age that it may "
+        "have; `false` works anew, and keeps the answer to itself. Where not given, for as long as the server "
+        "is set to: an hour, if nothing else is said. A run that follows others on its thread is always worked "
+        "on anew.",
+    )
     files: list[FileIn] | None = Field(default=None, max_length=MAX_INPUT_FILES)
     metadata: dict[Name, Scalar] = Field(default={}, max_length=50)
     tags: list[Name] = Field(default=[], max_length=20)

@@ -28,6 +28,7 @@ _EXAMPLE: Final[JsonDict] = {
     "cost_known": True,
     "calls": 5,
     "unmetered_calls": 0,
+    "cache_savings_usd": "0.0000811",
 }
 
 

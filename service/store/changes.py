@@ -27,11 +27,11 @@ from sqlalchemy import (
 from domain.errors import CallerError, OwnershipLostError
 from domain.events import Event, EventDraft
 from domain.partial import MAX_EVENTS_OF_A_RUN, PARTIAL_TYPES, cancelled_after
-from domain.ports import Claim, Created, IdempotencyKey, RunRef
+from domain.ports import Claim, Created, Ended, IdempotencyKey, RunRef
 from domain.problems import Code
 from domain.run import TERMINAL, Ending, MultitaskStrategy, Run, RunStatus, sources_of
 from domain.usage import ModelCall, Usage
-from service.store import actions, allowances, artifacts, events, keys, threads, usage
+from service.store import actions, allowances, artifacts, events, keys, reuse, threads, usage
 from service.store.columns import utc
 from service.store.rows import links, run_from, run_row
 from service.store.tables import run_tags, runs
@@ -59,6 +59,7 @@ def _claim_where(*its_turn: ColumnElement[bool]) -> Update:
         .values(
             status="running",
             attempt=runs.c.attempt + 1,
+            leader_id=null(),
             # A later attempt has to add up what the one before it has used: see `claim`.
             claimed_at=case(
                 (runs.c.attempt == 0, bindparam("now", type_=runs.c.started_at.type)),
@@ -94,6 +95,7 @@ def _end_as(status: RunStatus, sources: frozenset[RunStatus]) -> Update:
             error=bindparam("problem"),
             degraded=bindparam("missing"),
             rounds=bindparam("after_rounds"),
+            reusable=bindparam("for_whom"),
             required_action=null(),  # what has ended asks nobody anything
             ended_at=bindparam("now"),
             last_seq=_ADVANCED,
@@ -144,8 +146,24 @@ def create(
     ):
         return keys.replay(connection, run.tenant_id, key)
     threads.hold_thread(connection, run)
-    interrupted = _take_place(connection, run, strategy, turns)
-    behind = turns.enqueue is not None and threads.is_behind(connection, run)
+    reuse.hold(connection, run)
+    interrupted, claimable = _take_place(connection, run, strategy, turns)
+    answer = reuse.find_answer(connection, run)
+    if answer is None:
+        run = run.model_copy(update={"leader_id": reuse.find_leader(connection, run)})
+    waits = turns.enqueue is not None and threads.is_behind(connection, run)
+    _insert(connection, run, draft)
+    ref = RunRef(run.tenant_id, run.id)
+    given = reuse.give(connection, answer, ref, run.created_at, turns) if answer else None
+    claimable |= threads.unblocked(connection, (ended for ended, _ in interrupted), turns)
+    if turns.enqueue and not (given or waits or run.leader_id):
+        claimable.add(ref)
+    threads.enqueue(connection, claimable, turns)
+    return Created(given[0] if given else run, replayed=False, interrupted=interrupted)
+
+
+def _insert(connection: Connection, run: Run, draft: EventDraft) -> None:
+    """Insert a run with its tags and its first event."""
     connection.execute(_INSERT, run_row(run))
     if run.tags:
         tags = dict.fromkeys(run.tags)
@@ -155,19 +173,15 @@ def create(
         [draft], run_id=run.id, last_seq=1, attempt=run.attempt, now=run.created_at
     )
     events.add(connection, run.tenant_id, first)
-    claimable = threads.unblocked(connection, (ended for ended, _ in interrupted), turns)
-    if turns.enqueue and not behind:
-        claimable.add(RunRef(run.tenant_id, run.id))
-    threads.enqueue(connection, claimable, turns)
-    return Created(run, replayed=False, interrupted=interrupted)
 
 
 def _take_place(
     connection: Connection, run: Run, strategy: MultitaskStrategy, turns: Turns
-) -> tuple[tuple[Run, list[Event]], ...]:
-    """Do what the strategy says about the active runs of the thread; return those it cancelled."""
+) -> tuple[tuple[tuple[Run, list[Event]], ...], set[RunRef]]:
+    """Do what the strategy says about the active runs of the thread; return those it cancelled, and who
+    takes the place of those that led others."""
     if strategy == "enqueue":
-        return ()
+        return (), set()
     busy = threads.active(connection, run)
     if busy and strategy == "reject":
         code: Code = "thread-busy"
@@ -177,9 +191,16 @@ def _take_place(
             "multitask_strategy 'enqueue' to wait for its turn or 'interrupt' to take its place."
         )
         raise CallerError(code, msg, run_id=busy[0].id)
+    reuse.hold_runs(connection, run.tenant_id, (other.id for other in busy))
     threads.hold_callers(connection, run.tenant_id, (other.caller_id for other in busy), turns)
-    ended = [_interrupt(connection, RunRef(run.tenant_id, other.id), run) for other in busy]
-    return tuple(each for each in ended if each)
+    found = [_interrupt(connection, RunRef(run.tenant_id, other.id), run) for other in busy]
+    ended = tuple(each for each in found if each)
+    claimable = {
+        ref
+        for other, _ in ended
+        for ref in reuse.settle(connection, other, run.created_at, turns).claimable
+    }
+    return ended, claimable
 
 
 def _interrupt(connection: Connection, ref: RunRef, by: Run) -> tuple[Run, list[Event]] | None:
@@ -247,25 +268,30 @@ def finish(
     drafts: Sequence[EventDraft],
     calls: Sequence[ModelCall],
     turns: Turns,
-) -> tuple[Run, list[Event]] | None:
-    """End a run that the attempt owns."""
+) -> Ended | None:
+    """End a run that the attempt owns, and those that follow it."""
     ref, attempt, now = segment
     if ending.status not in _FINISH:
         msg = f"{ending.status!r} does not end a run; use one of {sorted(_FINISH)}"
         raise ValueError(msg)
+    reuse.hold_runs(connection, ref.tenant_id, [ref.run_id])
     threads.hold_caller(connection, ref, turns)
     values = {**_name(ref), **_ending_values(ending, drafts, now), "of_attempt": attempt}
     ended = _end(connection, ref, _FINISH[ending.status], values, drafts, calls)
-    return _let_next(connection, ended, turns)
+    return _let_next(connection, ended, now, turns)
 
 
 def _let_next(
-    connection: Connection, ended: tuple[Run, list[Event]] | None, turns: Turns
-) -> tuple[Run, list[Event]] | None:
-    """Put whatever an ending makes claimable into the queue; return the ending."""
-    if ended is not None:
-        threads.enqueue(connection, threads.unblocked(connection, ended[:1], turns), turns)
-    return ended
+    connection: Connection, ended: tuple[Run, list[Event]] | None, now: datetime, turns: Turns
+) -> Ended | None:
+    """Put whatever an ending makes claimable into the queue; return it with the endings it led to."""
+    if ended is None:
+        return None
+    shared = reuse.settle(connection, ended[0], now, turns)
+    all_ended = [ended[0], *(run for run, _ in shared.ended)]
+    claimable = threads.unblocked(connection, all_ended, turns) | shared.claimable
+    threads.enqueue(connection, claimable, turns)
+    return Ended(*ended, shared.ended)
 
 
 def cancel(
@@ -275,13 +301,14 @@ def cancel(
     draft: EventDraft,
     now: datetime,
     turns: Turns,
-) -> tuple[Run, list[Event]] | None:
+) -> Ended | None:
     """End an active run as cancelled, whoever owns it."""
     if ending.status != "cancelled":
         msg = f"a cancelled run does not end as {ending.status!r}; use 'cancelled'"
         raise ValueError(msg)
+    reuse.hold_runs(connection, ref.tenant_id, [ref.run_id])
     threads.hold_caller(connection, ref, turns)
-    return _let_next(connection, _cancel(connection, ref, ending, draft, now), turns)
+    return _let_next(connection, _cancel(connection, ref, ending, draft, now), now, turns)
 
 
 def _cancel(
@@ -298,11 +325,12 @@ def fail_waiting(
     drafts: Sequence[EventDraft],
     now: datetime,
     turns: Turns,
-) -> tuple[Run, list[Event]] | None:
+) -> Ended | None:
     """End a run that waits for a person, and may not go on."""
     all_drafts = [*drafts, EventDraft(type="run.failed", data={})]
     values = {**_name(ref), **_ending_values(ending, all_drafts, now)}
-    return _let_next(connection, _end(connection, ref, _FAIL_WAITING, values, all_drafts), turns)
+    ended = _end(connection, ref, _FAIL_WAITING, values, all_drafts)
+    return _let_next(connection, ended, now, turns)
 
 
 def _name(ref: RunRef) -> dict[str, Any]:
@@ -316,6 +344,7 @@ def _ending_values(ending: Ending, drafts: Sequence[EventDraft], now: datetime) 
         "problem": ending.error,
         "missing": [part.model_dump(mode="json") for part in ending.degraded],
         "after_rounds": ending.rounds,
+        "for_whom": reuse.reusable(ending),
         "now": now,
         "count": len(drafts),
     }

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Executable, Table, bindparam, literal_column
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.store.tables import artifacts, idempotency, usage
+from service.store.tables import artifacts, cache, idempotency, usage
 
 _Insert = Callable[[Table], sqlite.Insert] | Callable[[Table], postgresql.Insert]
 
@@ -23,7 +23,7 @@ _UNTOLD: Final = ("open", "lost")
 _BOOKED: Final = (
     *("ts", "agent", "model", "tier", "round", "status", "metered"),
     *("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost_usd"),
-    *("most_tokens", "most_cost_usd"),
+    *("most_tokens", "most_cost_usd", "saved_cost_usd"),
 )
 """What booking a call writes beside whose it is."""
 
@@ -61,6 +61,21 @@ _REPLACE_ARTIFACT: Final[dict[str, Executable]] = {
 }
 
 
+def _put_piece(insert: _Insert) -> Executable:
+    new = insert(cache)
+    return new.on_conflict_do_update(
+        index_elements=[cache.c.tenant_id, cache.c.key],
+        set_={
+            column.name: new.excluded[column.name] for column in cache.c if not column.primary_key
+        },
+    )
+
+
+_PUT_PIECE: Final[dict[str, Executable]] = {
+    dialect: _put_piece(insert) for dialect, insert in _INSERTS.items()
+}
+
+
 def _take_key(insert: _Insert) -> Executable:
     new = insert(idempotency)
     return new.on_conflict_do_update(
@@ -95,6 +110,11 @@ def booking_sql(mark: str) -> str:
 def replace_artifacts(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """Insert artifacts; each takes the place of an earlier version."""
     connection.execute(_REPLACE_ARTIFACT[connection.dialect.name], rows)
+
+
+def put_piece(connection: Connection, row: dict[str, Any]) -> None:
+    """Insert a piece of work; it takes the place of an older one."""
+    connection.execute(_PUT_PIECE[connection.dialect.name], row)
 
 
 def take_key(connection: Connection, row: dict[str, Any]) -> bool:

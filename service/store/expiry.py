@@ -84,4 +84,4 @@ def _fail(
         error=make_problem(error.code, error.detail),
     )
     ended = changes.fail_waiting(connection, held.ref, ending, drafts, now, turns)
-    return (None, []) if ended is None else ended
+    return (None, []) if ended is None else (ended.run, ended.events)

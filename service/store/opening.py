@@ -16,7 +16,7 @@ from service.store.engine import is_postgres, open_database, shown_url, sqlite_p
 from service.store.migrations import migrate
 from service.store.ownership import FileOwner, Ownership
 from service.store.runs import SqlRunStore, ping
-from service.store.threads import Enqueue
+from service.store.threads import Enqueue, Share
 
 MIGRATION_LIMIT: Final = 60.0  # seconds
 
@@ -29,6 +29,7 @@ async def open_store(
     pool_size: int = 10,
     enqueue: Enqueue | None = None,
     max_per_caller: int | None = None,
+    share: Share | None = None,
 ) -> AsyncIterator[SqlRunStore]:
     """Open the database of a URL, owned by this process: alone or, a Postgres, shared.
 
@@ -39,7 +40,9 @@ async def open_store(
     async with _owned(url, owner) as file_owner:
         try:
             await _prepare(database, url)
-            yield SqlRunStore(database, file_owner, enqueue=enqueue, max_per_caller=max_per_caller)
+            yield SqlRunStore(
+                database, file_owner, enqueue=enqueue, max_per_caller=max_per_caller, share=share
+            )
         finally:
             await database.close()
 

@@ -34,6 +34,10 @@ _SAME: Final = (
     "ended_at",
     "approval_mode",
     "validation",
+    "cache_key",
+    "cache_seconds",
+    "cache_web",
+    "leader_id",
 )
 _JSON: Final = frozenset(
     {"result", "required_action", "error", "degraded", "actions", "cache", "metadata", "tags"}
@@ -42,7 +46,7 @@ _JSON: Final = frozenset(
 _OF_CALL: Final = (
     *("key", "agent", "model", "tier", "round", "status"),
     *("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
-    *("most_tokens", "most_cost_usd"),
+    *("most_tokens", "most_cost_usd", "saved_cost_usd"),
 )
 _OF_ARTIFACT: Final = ("name", "media_type", "size", "sha256", "agent")
 
@@ -154,7 +158,8 @@ def call_row(call: ModelCall, *, tenant_id: str, run_id: str, now: datetime) -> 
 
 def money_text(call: ModelCall) -> dict[str, str | None]:
     """Return a call's amounts the way a driver takes them that knows no column types."""
-    amounts = {"cost_usd": call.cost_usd, "most_cost_usd": call.most_cost_usd}
+    names = ("cost_usd", "most_cost_usd", "saved_cost_usd")
+    amounts = {name: getattr(call, name) for name in names}
     return {name: None if value is None else str(value) for name, value in amounts.items()}
 
 

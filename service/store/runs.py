@@ -16,6 +16,7 @@ from domain.ports import (
     Claim,
     Created,
     EarlierTurn,
+    Ended,
     IdempotencyKey,
     Patched,
     RunPatch,
@@ -31,7 +32,7 @@ from service.store.changes import Writer
 from service.store.database import Database
 from service.store.ownership import FileOwner
 from service.store.tables import runs
-from service.store.threads import Enqueue, Turns
+from service.store.threads import Enqueue, Share, Turns
 
 # Writes nothing, but needs all that writing needs: the right to, and a server that takes writes.
 _PING = update(runs).where(false()).values(last_seq=0)
@@ -41,7 +42,8 @@ class SqlRunStore:
     """Remembers runs in a database; what each method promises is said at the port.
 
     `enqueue`: called within a transaction with each run that it makes claimable; what it raises undoes
-    the transaction. `max_per_caller`: runs of one caller that may be `running` at the same time.
+    the transaction. `max_per_caller`: runs of one caller that may be `running` at the same time. `share`:
+    called within a transaction that gives one run the answer of another.
     """
 
     def __init__(
@@ -51,10 +53,11 @@ class SqlRunStore:
         *,
         enqueue: Enqueue | None = None,
         max_per_caller: int | None = None,
+        share: Share | None = None,
     ) -> None:
         self._database = database
         self._owner = owner
-        self._turns = Turns(enqueue=enqueue, max_per_caller=max_per_caller)
+        self._turns = Turns(enqueue=enqueue, max_per_caller=max_per_caller, share=share)
         self.approvals: Final = SqlApprovalStore(database, self._turns)
         """What people are asked about these runs."""
         self.artifacts: Final = SqlArtifactStore(database)
@@ -130,7 +133,7 @@ class SqlRunStore:
         drafts: Sequence[EventDraft],
         calls: Sequence[ModelCall] = (),
         now: datetime,
-    ) -> tuple[Run, list[Event]] | None:
+    ) -> Ended | None:
         """End the run with its last events, or return `None` where the attempt lost it."""
         return await self._database.write(
             changes.finish, Writer(ref, attempt, now), ending, drafts, calls, self._turns
@@ -138,7 +141,7 @@ class SqlRunStore:
 
     async def cancel(
         self, ref: RunRef, *, ending: Ending, draft: EventDraft, now: datetime
-    ) -> tuple[Run, list[Event]] | None:
+    ) -> Ended | None:
         """Cancel an active run, or return `None`."""
         return await self._database.write(changes.cancel, ref, ending, draft, now, self._turns)
 

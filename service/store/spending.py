@@ -33,6 +33,8 @@ from service.store.tables import runs, usage
 _TOKENS: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 _LOST: Final = usage.c.status == literal_column("'lost'")
 _METERED: Final = and_(usage.c.metered, ~_LOST)
+_CACHED: Final = usage.c.status == literal_column("'cached'")
+_SAVED: Final = case((_CACHED, type_coerce(usage.c.saved_cost_usd, String)))
 
 
 def _free(amount: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -41,16 +43,20 @@ def _free(amount: ColumnElement[Any]) -> ColumnElement[bool]:
 
 # As `service.store.rows.call_from` and `domain.usage.cost_of` have it for one run.
 _COST: Final = case(
+    (_CACHED, None),
     (_METERED, type_coerce(usage.c.cost_usd, String)),
     (and_(_LOST, _free(usage.c.most_cost_usd)), literal_column("'0'", String)),
     (and_(~_LOST, _free(usage.c.cost_usd)), literal_column("'0'", String)),
 )
 _SUMS: Final = (
     *(func.sum(usage.c[name]).label(name) for name in _TOKENS),
-    func.count().label("calls"),
+    func.sum(case((_CACHED, 0), else_=1)).label("calls"),
     func.sum(case((_METERED, 0), else_=1)).label("unmetered_calls"),
     func.count(_COST).label("priced_calls"),
     exact_sum(_COST).label("cost_usd"),
+    func.sum(case((_CACHED, 1), else_=0)).label("cached_pieces"),
+    func.count(_SAVED).label("priced_pieces"),
+    exact_sum(_SAVED).label("saved_usd"),
 )
 _BY: Final[dict[Dimension, ColumnElement[Any]]] = {
     "day": utc_day(usage.c.ts),
@@ -115,12 +121,15 @@ def _midnight(day: date) -> datetime:
 
 
 def _share(row: RowMapping) -> UsageShare:
-    known = row["priced_calls"] == row["calls"]
+    calls = int(row["calls"] or 0)
+    known = row["priced_calls"] == calls
+    saved_known = row["priced_pieces"] == int(row["cached_pieces"] or 0)
     tokens: dict[str, Any] = {name: int(row[name] or 0) for name in _TOKENS}
     return UsageShare(
         **tokens,
         cost_usd=(row["cost_usd"] or Decimal(0)) if known else None,
         cost_known=known,
-        calls=row["calls"],
+        calls=calls,
         unmetered_calls=int(row["unmetered_calls"] or 0),
+        cache_savings_usd=(row["saved_usd"] or Decimal(0)) if saved_known else None,
     )

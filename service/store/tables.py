@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     true,
 )
 
@@ -75,6 +76,14 @@ runs: Final = Table(
     Column("artifacts", Integer, nullable=False, server_default="0"),
     # Name and size of what came with the task; the bytes lie in the run's workspace.
     Column("files", optional_json()),
+    # What runs have in common that may share an answer, how old that may be, and whether of the web too.
+    Column("cache_key", String),
+    Column("cache_seconds", Integer),
+    Column("cache_web", Boolean, nullable=False, server_default=false()),
+    # The run under way whose answer it waits for.
+    Column("leader_id", String),
+    # Whether others may have its answer: see `service.store.reuse`.
+    Column("reusable", String),
     # How far housekeeping has come with it; see `service.store.housekeeping`.
     Column("tidied", Integer, nullable=False, server_default="0"),
 )
@@ -89,6 +98,11 @@ Index(None, runs.c.status, runs.c.tenant_id, runs.c.id)
 Index(None, runs.c.tidied, runs.c.ended_at)
 # A tenant's runs since a time, which may be few among very many.
 Index(None, runs.c.tenant_id, runs.c.created_at)
+
+# The answer to a task that was given before, and the run that works on it now.
+Index(None, runs.c.tenant_id, runs.c.cache_key, runs.c.ended_at)
+# Who waits for a run's answer.
+Index(None, runs.c.leader_id)
 
 run_tags: Final = Table(
     "run_tags",
@@ -140,6 +154,8 @@ usage: Final = Table(
     # The most it could use: what is set aside while it is open, and counts where nobody told.
     Column("most_tokens", BigInteger, nullable=False, server_default="0"),
     Column("most_cost_usd", Money),
+    # Of calls that were not made because another run had made them: what they cost it.
+    Column("saved_cost_usd", Money),
 )
 """The model calls of a run, one row each."""
 
@@ -162,6 +178,26 @@ artifacts: Final = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 """The files that a run has produced, each in its last version."""
+
+cache: Final = Table(
+    "cache",
+    metadata,
+    Column("tenant_id", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    # What it is of: see `domain.caching.Kind`.
+    Column("kind", String, nullable=False),
+    # Whose work it was: it goes with its run.
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("value", JSON, nullable=False),
+    # Whether it rests on the web.
+    Column("web", Boolean, nullable=False, server_default=false()),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+"""Work that is done once for several runs; the answers of whole runs are with the runs themselves."""
+
+# What housekeeping drops next, and a tenant's newest.
+Index(None, cache.c.created_at)
+Index(None, cache.c.tenant_id, cache.c.created_at)
 
 idempotency: Final = Table(
     "idempotency",

@@ -1,8 +1,9 @@
 """Whose turn it is: one run of a thread after the other, and only so many of one caller at a time.
 
 On Postgres many processes write at once, and what one of them has read may change before it writes.
-They take locks, always in the same order, so that none waits in a circle: the thread, the callers,
-the rows of runs. The queue comes last. SQLite has one writer and needs no locks.
+They take locks, always in the same order, so that none waits in a circle: the thread, the keys of shared
+answers (see `service.store.reuse`), the callers, the rows of runs. The queue comes last. SQLite has one
+writer and needs no locks.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ Enqueue = Callable[[Connection, RunRef], None]
 more than once, and for one that turns out to be blocked."""
 
 
+Share = Callable[[RunRef, RunRef], None]
+"""Gives the files of one run to another, and may be called for two again; raises `OSError`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Turns:
     """How runs take turns in a store."""
@@ -42,6 +47,8 @@ class Turns:
     """Runs of one caller that may be `running` at the same time; `None` means no limit."""
     enqueue: Enqueue | None = None
     """Told of every run that has become claimable, in the transaction that made it so."""
+    share: Share | None = None
+    """Gives one run's files to another that has the same answer; where there are none it is not needed."""
 
 
 class ActiveRun(NamedTuple):
@@ -71,8 +78,19 @@ _IN_THE_WAY: Final = and_(
     _is_active(_EARLIER.c.status),
     or_(_EARLIER.c.attempt > 0, and_(runs.c.attempt == 0, _EARLIER.c.id < runs.c.id)),
 )
-NOT_BLOCKED: Final = ~exists().where(_IN_THE_WAY).correlate(runs)
-"""Whether no earlier run of the thread is active."""
+_LEADER: Final = runs.alias("leader")
+_FOLLOWS: Final = and_(
+    _LEADER.c.id == runs.c.leader_id,
+    _LEADER.c.tenant_id == runs.c.tenant_id,
+    or_(_LEADER.c.status == "queued", _LEADER.c.status == "running"),
+)
+NOT_BLOCKED: Final = and_(
+    ~exists().where(_IN_THE_WAY).correlate(runs), ~exists().where(_FOLLOWS).correlate(runs)
+)
+"""Whether no earlier run of the thread is active, and no run works on the answer that it waits for.
+
+Not whether it waits for one at all: a process of the version before lets nobody know that a run has ended.
+"""
 
 UNDER_LIMIT: Final = select(func.count()).select_from(_RUNNING).where(
     _RUNNING.c.status == "running",
@@ -126,7 +144,8 @@ _HOLD_EARLIER: Final = (
 _HOLD_ROW: Final = select(runs.c.id).where(*_THE_RUN).with_for_update(key_share=True)
 
 
-def _lock(seed: int, owner: ColumnElement[str], name: ColumnElement[str]) -> Select[Any]:
+def lock_on(seed: int, owner: ColumnElement[str], name: ColumnElement[str]) -> Select[Any]:
+    """Return what locks something of an owner by its name; what is of another kind has another seed."""
     key = func.hashtextextended(owner + "/" + name, literal_column(str(seed)))
     return select(func.pg_advisory_xact_lock(key))
 
@@ -135,15 +154,15 @@ _TENANT: Final = bindparam("tenant", type_=String)
 _NAME: Final = bindparam("name", type_=String)
 _THREAD_SEED, _CALLER_SEED = 0, 1  # a thread and a caller of one name have locks of their own
 
-_LOCK_THREAD: Final = _lock(_THREAD_SEED, _TENANT, _NAME)
-_LOCK_CALLER: Final = _lock(_CALLER_SEED, _TENANT, _NAME)
-_LOCK_THREAD_OF: Final = _lock(_THREAD_SEED, runs.c.tenant_id, runs.c.thread_id).where(*_THE_RUN)
-_LOCK_CALLER_OF: Final = _lock(_CALLER_SEED, runs.c.tenant_id, runs.c.caller_id).where(*_THE_RUN)
+_LOCK_THREAD: Final = lock_on(_THREAD_SEED, _TENANT, _NAME)
+_LOCK_CALLER: Final = lock_on(_CALLER_SEED, _TENANT, _NAME)
+_LOCK_THREAD_OF: Final = lock_on(_THREAD_SEED, runs.c.tenant_id, runs.c.thread_id).where(*_THE_RUN)
+_LOCK_CALLER_OF: Final = lock_on(_CALLER_SEED, runs.c.tenant_id, runs.c.caller_id).where(*_THE_RUN)
 
 
 def hold_thread(connection: Connection, run: Run) -> None:
     """Have creates of one thread follow one another: each sees what the one before it has left."""
-    if _has_many_writers(connection) and not run.begins_thread:
+    if has_many_writers(connection) and not run.begins_thread:
         connection.execute(_LOCK_THREAD, {"tenant": run.tenant_id, "name": run.thread_id})
 
 
@@ -157,7 +176,7 @@ def hold_turn(connection: Connection, ref: RunRef, turns: Turns) -> None:
     The lock on the thread is against a claim of another run of it: until that is committed the other
     one looks as if it had not begun. The lock on the caller is because a count cannot be locked.
     """
-    if _has_many_writers(connection):
+    if has_many_writers(connection):
         connection.execute(_LOCK_THREAD_OF, _name(ref))
         if turns.max_per_caller is not None:
             connection.execute(_LOCK_CALLER_OF, _name(ref))
@@ -182,7 +201,7 @@ def hold_caller(connection: Connection, ref: RunRef, turns: Turns) -> None:
     Two that end at once would both count the other as running: one run would be put into the queue
     for two places. And a claim that still counts a run which is ending would be refused for good.
     """
-    if _has_many_writers(connection) and _passes_places_on(turns):
+    if has_many_writers(connection) and _passes_places_on(turns):
         connection.execute(_LOCK_CALLER_OF, _name(ref))
 
 
@@ -190,7 +209,7 @@ def hold_callers(
     connection: Connection, tenant_id: str, callers: Iterable[str], turns: Turns
 ) -> None:
     """Do the same for several callers."""
-    if _has_many_writers(connection) and _passes_places_on(turns):
+    if has_many_writers(connection) and _passes_places_on(turns):
         for caller in sorted(set(callers)):
             connection.execute(_LOCK_CALLER, {"tenant": tenant_id, "name": caller})
 
@@ -240,7 +259,8 @@ def enqueue(connection: Connection, refs: Iterable[RunRef], turns: Turns) -> Non
             turns.enqueue(connection, ref)
 
 
-def _has_many_writers(connection: Connection) -> bool:
+def has_many_writers(connection: Connection) -> bool:
+    """Return whether others may write at the same time."""
     return connection.dialect.name == "postgresql"
 
 

@@ -30,6 +30,7 @@ _CALL: Final = (
     usage.c.metered,
     usage.c.most_tokens,
     usage.c.most_cost_usd,
+    usage.c.saved_cost_usd,
 )
 # What is still being made has not been used yet.
 _MADE: Final = usage.c.status != literal_column("'open'")
@@ -79,8 +80,13 @@ def close_call(connection: Connection, run_id: str, key: str) -> None:
 
 def of_run(connection: Connection, ref: RunRef) -> Usage:
     """Return the usage of one run."""
+    return total_usage(calls_of(connection, ref))
+
+
+def calls_of(connection: Connection, ref: RunRef) -> list[ModelCall]:
+    """Return the calls of one run, but for those that are being made."""
     rows = connection.execute(_OF_RUN, {"run": ref.run_id, "tenant": ref.tenant_id}).mappings()
-    return total_usage([call_from(row) for row in rows])
+    return [call_from(row) for row in rows]
 
 
 def of_runs(connection: Connection, tenant_id: str, run_ids: Collection[str]) -> dict[str, Usage]:

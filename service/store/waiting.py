@@ -18,7 +18,7 @@ from domain.errors import RunFailedError
 from domain.events import Event, EventDraft
 from domain.ports import RunRef, Waiting
 from domain.run import ACTIVE, RequiredAction, Run
-from service.store import actions, events, forgetting, threads, usage
+from service.store import actions, events, forgetting, reuse, threads, usage
 from service.store.actions import Held, Row
 from service.store.rows import run_from
 from service.store.tables import runs
@@ -35,6 +35,7 @@ def wait_for(
     turns: Turns,
 ) -> Waiting:
     """Make a run wait, unless everything it waits for has been decided."""
+    reuse.hold_runs(connection, ref.tenant_id, [ref.run_id])
     threads.hold_caller(connection, ref, turns)
     actions.own(connection, ref, attempt)
     asked = actions.by_ids(connection, ref.tenant_id, approval_ids)
@@ -62,7 +63,9 @@ def wait_for(
     )
     forgetting.tidy_waiting(connection, ref, since)
     # The thread stays busy, but the caller's place is free for another run.
-    threads.enqueue(connection, threads.next_of_caller(connection, run, turns), turns)
+    claimable = threads.next_of_caller(connection, run, turns)
+    claimable |= reuse.keep_to_itself(connection, ref)
+    threads.enqueue(connection, claimable, turns)
     return Waiting(None, run=run, events=tuple(told))
 
 

@@ -113,7 +113,7 @@ async def test_an_ended_run_names_its_artifacts(store: SqlRunStore, status: RunS
         now=LATER,
     )
     assert ended is not None
-    run, events = ended
+    run, events, _ = ended
     assert told(run) == [new, old]
     assert told(await store.get(ref)) == [new, old]
     assert events[-1].data["run"]["result"]["artifacts"] == [new, old]

@@ -74,7 +74,7 @@ async def test_a_created_run_comes_back_with_every_field_as_it_was(store: SqlRun
         error=make_problem("model-error", "It failed."),
         result=RunResult(output="é漢🚂", structured={"n": 2**70}),
         actions=[RunAction(id="act_1", tool="http_request", status="pending")],
-        cache={"hit": False},
+        cache={"run_id": "run_1", "age": 3},
         trace_url="https://trace.example/1",
         metadata={"a": 1, "b": None, "c": True, "d": 0.5, "e": "x"},
         tags=["night", "day", "night"],
@@ -359,7 +359,7 @@ async def test_the_last_event_carries_the_run_as_it_ended(
     drafts = [make_draft("a"), last_draft(status, data={"more": 1})]
     ended = await store.finish(ref, attempt=1, ending=ending, drafts=drafts, now=LATER)
     assert ended is not None
-    run, (before, last) = ended
+    run, (before, last), _ = ended
     assert (run.status, run.ended_at, run.last_seq, run.rounds) == (status, LATER, 3, 3)
     assert (run.result, run.error, run.degraded) == (
         ending.result,
@@ -381,7 +381,7 @@ async def test_cancelling_ends_a_run_whoever_owns_it(store: SqlRunStore) -> None
         ref, ending=make_ending("cancelled"), draft=last_draft("cancelled"), now=LATER
     )
     assert ended is not None
-    run, [event] = ended
+    run, [event], _ = ended
     assert (run.status, run.ended_at, run.last_seq) == ("cancelled", LATER, 2)
     assert run.required_action is None
     assert event.data == {"run": run.model_dump(mode="json")}

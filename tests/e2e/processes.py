@@ -197,8 +197,13 @@ def clean_environment(cwd: Path, env: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without anybody's keys and settings."""
     inherited = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     # A script of a model is for the calls it is about; those of the validator are for its own tests. And
-    # nobody is asked for search results but by a test that has a server for it.
-    own = {"SIGNALBOX_VALIDATION": "off", "SIGNALBOX_SEARCH_KEYLESS": "false"}
+    # nobody is asked for search results but by a test that has a server for it. What is asked twice is
+    # meant to be worked on twice.
+    own = {
+        "SIGNALBOX_VALIDATION": "off",
+        "SIGNALBOX_SEARCH_KEYLESS": "false",
+        "SIGNALBOX_CACHE_SECONDS": "0",
+    }
     return {**inherited, "HOME": str(cwd), "LANG": "C.UTF-8", **own, **env}
 
 

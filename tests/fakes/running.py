@@ -98,6 +98,8 @@ async def running(
     """
     values: dict[str, Any] = {
         "database_url": "memory://",
+        # A test that asks the same twice wants it worked on twice.
+        "cache_seconds": 0,
         "data_dir": folder,
         "model_timeout": 5,
         "_env_file": None,

@@ -1,0 +1,134 @@
+"""Puts services together from what the composition root has opened."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import NamedTuple
+
+from domain.ports import Clock, Dispatcher
+from domain.run import Engine
+from graph.workflow import build_workflow, graph_version
+from service.approvals import ApprovalService
+from service.asking import People
+from service.budgets import BudgetGuard
+from service.cache import StoredWork
+from service.checkpoints import Checkpoints
+from service.days import DayBudget
+from service.executor import Executor
+from service.hub import EventHub
+from service.ids import UuidIds
+from service.ledger import SqlActionLedger
+from service.parts import Parts, cost_with
+from service.runs import RunRules, RunService
+from service.settings import Settings
+from service.store import SqlRunStore
+from service.workspaces import RunFolders
+
+
+class Opened(NamedTuple):
+    """What services share."""
+
+    store: SqlRunStore
+    hub: EventHub
+    clock: Clock
+    checkpoints: Checkpoints
+    parts: Parts
+
+
+def make_runs(
+    settings: Settings,
+    opened: Opened,
+    *,
+    dispatcher: Dispatcher,
+    day: DayBudget,
+    versions: tuple[str, str],
+) -> RunService:
+    """Return what creates and looks after runs; `versions`: of the graph, and of all that answers depend on."""
+    return RunService(
+        store=opened.store,
+        hub=opened.hub,
+        dispatcher=dispatcher,
+        clock=opened.clock,
+        ids=UuidIds(),
+        team=opened.parts.team,
+        rules=_make_rules(settings, opened.parts.gateway.engine, *versions),
+        day=day,
+    )
+
+
+def _make_rules(settings: Settings, engine: Engine, version: str, work_version: str) -> RunRules:
+    return RunRules(
+        engine=engine,
+        graph_version=version,
+        max_rounds=settings.max_rounds,
+        budgets=settings.budgets,
+        validation=settings.validation,
+        workspaces=RunFolders.below(settings.data_dir).workspaces,
+        cache_seconds=settings.cache_seconds,
+        work_version=work_version,
+    )
+
+
+def make_approvals(
+    settings: Settings, opened: Opened, *, dispatcher: Dispatcher
+) -> ApprovalService:
+    """Return what asks people."""
+    store, hub, clock, _, parts = opened
+    return ApprovalService(
+        store=store.approvals,
+        hub=hub,
+        dispatcher=dispatcher,
+        clock=clock,
+        toolbox=parts.toolbox,
+        gates=parts.gates,
+        team=parts.team,
+        budgets=settings.budgets,
+    )
+
+
+def make_guard(opened: Opened, day: DayBudget) -> BudgetGuard:
+    """Return what keeps runs within their limits."""
+    store, _, _, checkpoints, parts = opened
+    return BudgetGuard(
+        read_limits=store.limits,
+        checkpoints=checkpoints,
+        cost=cost_with(parts.gateway),
+        shares={spec.name: Decimal(str(spec.budget)) for spec in parts.team.routable},
+        day=day,
+    )
+
+
+def make_executor(
+    settings: Settings, opened: Opened, *, guard: BudgetGuard, cache: StoredWork
+) -> Executor:
+    """Return what executes runs."""
+    store, hub, clock, checkpoints, parts = opened
+    workflow = build_workflow(
+        team=parts.team,
+        gateway=parts.gateway,
+        toolbox=parts.toolbox,
+        gates=parts.gates,
+        ledger=SqlActionLedger(store.database, clock, checkpoints),
+        checkpointer=checkpoints.saver,
+        cache=cache,
+    )
+    people = People(
+        approvals=store.approvals,
+        hub=hub,
+        clock=clock,
+        checkpoints=checkpoints,
+        seconds=settings.approval_seconds or None,
+        on_expiry=settings.approval_on_expiry,
+    )
+    return Executor(
+        store=store,
+        people=people,
+        hub=hub,
+        clock=clock,
+        workflow=workflow,
+        graph_version=graph_version(parts.team, parts.toolbox),
+        folders=RunFolders.below(settings.data_dir),
+        gateway=parts.gateway,
+        checkpoints=checkpoints,
+        guard=guard,
+    )

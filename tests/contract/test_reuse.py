@@ -1,0 +1,178 @@
+"""One answer for the same task: who works on it, who waits for it, and who takes whose place."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import update
+
+from domain.events import EventDraft
+from domain.ports import Created, RunRef
+from domain.run import Degraded, Run, RunStatus
+from service.store import SqlRunStore, open_store
+from service.store.reuse import MOST_FOLLOWERS
+from service.store.tables import runs
+from tests.contract.factories import (
+    LATER,
+    NOW,
+    add_run,
+    add_running,
+    at_once,
+    cancel,
+    finish,
+    last_draft,
+    make_ending,
+    make_run,
+    ref_of,
+)
+
+MINUTES: Final = 3600
+SAME: Final[dict[str, Any]] = {"cache_key": "k", "cache_seconds": MINUTES, "created_at": LATER}
+
+
+@pytest.fixture
+async def two(url: str) -> AsyncIterator[tuple[SqlRunStore, SqlRunStore]]:
+    """Open the store, on Postgres twice: two processes."""
+    async with open_store(url, owner="shared" if url.startswith("postgres") else "alone") as one:
+        if not url.startswith("postgres"):
+            yield one, one
+            return
+        async with open_store(url, owner="shared") as other:
+            yield one, other
+
+
+async def create(store: SqlRunStore, number: int, **changes: Any) -> Run:
+    """Create a run with the task of all of them."""
+    made: Created = await store.create(
+        make_run(number, **{**SAME, **changes}), EventDraft(type="run.created", data={})
+    )
+    return made.run
+
+
+async def all_of(store: SqlRunStore, count: int) -> list[Run]:
+    """Return the first runs."""
+    found = [await store.get(ref_of(make_run(n))) for n in range(1, count + 1)]
+    return [run for run in found if run]
+
+
+async def test_of_runs_created_at_once_one_leads(two: tuple[SqlRunStore, SqlRunStore]) -> None:
+    await at_once(*(create(two[n % 2], n) for n in range(1, 41)))
+    found = await all_of(two[0], 40)
+    [leader] = [run for run in found if run.leader_id is None]
+    assert {run.leader_id for run in found} == {None, leader.id}
+    assert await two[0].runnable(limit=50, exclude=[]) == [ref_of(leader)]
+    for run in found:
+        if run is not leader:
+            assert await two[1].claim(ref_of(run), now=NOW) is None
+    assert await two[1].claim(ref_of(leader), now=NOW) is not None
+
+
+@pytest.mark.parametrize("status", ["completed", "failed"])
+async def test_nobody_is_left_behind_by_an_ending_among_creates(
+    two: tuple[SqlRunStore, SqlRunStore], status: RunStatus
+) -> None:
+    """Whoever is created while the leader ends has its answer, or follows one that can be claimed."""
+    await create(two[0], 1)
+    first = ref_of(make_run(1))
+    await two[0].claim(first, now=NOW)
+
+    async def end() -> None:
+        await finish(two[1], first, status)
+
+    async def make(number: int) -> None:
+        await create(two[number % 2], number)
+
+    await at_once(*(make(n) for n in range(2, 12)), end(), *(make(n) for n in range(12, 22)))
+    found = await all_of(two[0], 21)
+    assert found[0].status == status
+    waiting = [run for run in found if run.status == "queued"]
+    if status == "completed":
+        assert waiting == []
+        assert all(run.cache and run.cache.run_id == first.run_id for run in found[1:])
+    else:
+        [leader] = [run for run in waiting if run.leader_id is None]
+        assert {run.leader_id for run in waiting} == {None, leader.id}
+        assert len(waiting) == 20
+
+
+async def test_an_ending_that_cannot_be_shared_passes_the_place_on(store: SqlRunStore) -> None:
+    """Failed, cancelled, incomplete or degraded: the oldest follower leads the others now."""
+    endings: dict[int, RunStatus] = {1: "failed", 2: "incomplete"}
+    for number in range(1, 7):
+        await create(store, number)
+    for number, status in endings.items():
+        await store.claim(ref_of(make_run(number)), now=NOW)
+        await finish(store, ref_of(make_run(number)), status)
+    assert await store.runnable(limit=9, exclude=[]) == [ref_of(make_run(3))]
+    await cancel(store, ref_of(make_run(3)))
+    leader = ref_of(make_run(4))
+    await store.claim(leader, now=NOW)
+    ending = replace(make_ending(), degraded=(Degraded(agent="coder", reason="gone"),))
+    ended = await store.finish(
+        leader, attempt=1, ending=ending, drafts=[last_draft("completed")], now=LATER
+    )
+    assert ended is not None
+    assert ended.followers == ()
+    await store.claim(ref_of(make_run(5)), now=NOW)
+    ended = await store.finish(
+        ref_of(make_run(5)),
+        attempt=1,
+        ending=make_ending(),
+        drafts=[last_draft("completed")],
+        now=LATER,
+    )
+    assert ended is not None
+    [(last, told)] = ended.followers
+    assert (last.id, last.status, last.result) == (make_run(6).id, "completed", ended.run.result)
+    assert [event.type for event in told] == ["cache.hit", "run.completed"]
+    assert [event.seq for event in told] == [2, 3]
+    assert last == await store.get(ref_of(last))
+
+
+async def test_only_so_many_follow_one(store: SqlRunStore) -> None:
+    for number in range(1, MOST_FOLLOWERS + 4):
+        await create(store, number)
+    found = await all_of(store, MOST_FOLLOWERS + 3)
+    leaders = [run.id for run in found if run.leader_id is None]
+    assert leaders == [make_run(1).id, make_run(MOST_FOLLOWERS + 2).id]
+
+
+async def test_a_follower_whose_leader_ended_unseen_may_be_claimed(store: SqlRunStore) -> None:
+    """A version that knows nothing of followers leaves them behind."""
+    leader = await add_running(store, 1, **SAME)
+    follower = ref_of(await create(store, 2))
+    await store.database.write(
+        lambda connection: connection.execute(
+            update(runs).where(runs.c.id == leader.run_id).values(status="completed")
+        )
+    )
+    assert await store.runnable(limit=9, exclude=[]) == [follower]
+    claimed = await store.claim(follower, now=NOW)
+    assert claimed is not None
+    assert claimed.run.leader_id is None
+
+
+async def test_tenants_share_nothing(store: SqlRunStore) -> None:
+    ref = await add_running(store, 1, **SAME)
+    other = await create(store, 2, tenant_id="bob")
+    await finish(store, ref)
+    later = await create(store, 3, tenant_id="bob")
+    assert (other.leader_id, later.leader_id, later.status) == (None, other.id, "queued")
+    assert (await create(store, 4)).cache is not None
+
+
+async def test_an_answer_is_given_while_it_is_young_enough(store: SqlRunStore) -> None:
+    ref = await add_running(store, 1, **SAME)
+    await finish(store, ref)
+    assert (await create(store, 2, cache_seconds=0)).cache is None
+    await cancel(store, RunRef("ada", make_run(2).id))
+    late = LATER.replace(hour=LATER.hour + 1)
+    young = await create(store, 3, created_at=late)
+    assert young.cache is not None
+    assert young.cache.age == MINUTES
+    old = await create(store, 4, created_at=late.replace(microsecond=999_999))
+    assert (old.cache, old.leader_id) == (None, None)
+    assert await add_run(store, 5, cache_key=None)
