@@ -83,9 +83,9 @@ class Bench:
         """Make one call."""
         schema = more.get("schema")
 
-        async def invoke(model: BaseChatModel) -> AIMessage:
+        async def invoke(model: BaseChatModel, sent: list[BaseMessage]) -> AIMessage:
             asked = by_schema(model, schema) if schema else model
-            answer: AIMessage = await asked.ainvoke(MESSAGES)
+            answer: AIMessage = await asked.ainvoke(sent)
             return answer
 
         values: dict[str, Any] = {
