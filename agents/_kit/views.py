@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 
 from agents._kit.bounds import message_bytes
 from agents._kit.metering import answered_by
-from agents._kit.prompts import head_and_tail
+from agents._kit.prompts import NOTE_CHARS, fair_limit, head_and_tail, shorten_prompt
 
 BYTES_A_TOKEN: Final = 3
 """Of English prose a token has more than four, of code and tables about three."""
@@ -31,9 +31,6 @@ AFTER_CLEARING: Final = 0.5
 
 LEAST_CHARS: Final = 600
 """Shorter texts are neither cleared nor cut: that would win nothing."""
-
-NOTE_CHARS: Final = 60
-"""Of the note that stands where a text was cut."""
 
 SOURCES_SHOWN: Final = 8
 TITLE_CHARS: Final = 40
@@ -133,31 +130,23 @@ class _Fitting:
         if self.tokens(end) <= room or not places:
             return
         others = self.tokens(end) - int(self._dense * sum(self._sizes[p] for p in places))
-        limit = _fair([self._dense * self._sizes[p] for p in places], room - others)
-        for place in places:
-            if self._dense * self._sizes[place] > limit:
+        sizes = [int(self._dense * self._sizes[p]) for p in places]
+        limit = max(1, fair_limit(sizes, max(sizes), room - others))
+        for place, size in zip(places, sizes, strict=True):
+            if size > limit:
                 # Always from the whole text: what was cut before is cut anew, not twice.
                 whole = self._whole[place]
                 self._show(place, _shorter(whole, limit / (self._dense * _size(whole))))
 
     def _show(self, place: int, message: BaseMessage) -> None:
-        self.shown[place] = message
-        self._sizes[place] = _size(message)
+        size = _size(message)
+        if size < self._sizes[place]:
+            self.shown[place] = message
+            self._sizes[place] = size
 
 
 def _size(message: BaseMessage) -> int:
     return MESSAGE_TOKENS + estimate(message_bytes(message))
-
-
-def _fair(sizes: Sequence[float], together: float) -> float:
-    """Return the greatest size to which all can be cut so that together they fit."""
-    ordered = sorted(sizes)
-    for place, size in enumerate(ordered):
-        share = together / (len(ordered) - place)
-        if size > share:
-            return max(share, 1.0)
-        together -= size
-    return ordered[-1]
 
 
 def _cleared(message: ToolMessage, repeatable: Collection[str]) -> ToolMessage:
@@ -190,7 +179,10 @@ def _shorter(message: BaseMessage, part: float) -> BaseMessage:
         return message.model_copy(update={"tool_calls": calls})
     if not isinstance(message.content, str):
         return message
-    return message.model_copy(update={"content": cut(message.content)})
+    text = message.content
+    asked = isinstance(message, HumanMessage)
+    shorter = shorten_prompt(text, int(len(text) * part)) if asked else cut(text)
+    return message.model_copy(update={"content": shorter})
 
 
 def _within(value: Any, cut: Callable[[str], str]) -> Any:  # noqa: ANN401 - any JSON value
