@@ -157,7 +157,7 @@ def _cleared(message: ToolMessage, repeatable: Collection[str]) -> ToolMessage:
         if name in repeatable
         else "the call was carried out: do not make it again only to read this"
     )
-    line = f"[This result of {len(message.text)} characters was cleared to make room; {again}.{_sources(message)}]"
+    line = f"[This result of {len(message.text)} characters was cleared to save space; {again}.{_sources(message)}]"
     return message.model_copy(update={"content": line, "artifact": None})
 
 

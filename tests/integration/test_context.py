@@ -23,7 +23,7 @@ WINDOW: Final = 24_000
 ANSWER: Final = 1_000
 SMALL: Final = f"openai:fake-1?context={WINDOW}&max_tokens={ANSWER}"
 NAMES: Final = [f"part{number}.txt" for number in range(14)]
-NOTE: Final = "was cleared to make room"
+NOTE: Final = "was cleared to save space"
 LINE: Final = (
     "The keepers of the light wrote down what they saw, hour by hour and night by night.\n"
 )
