@@ -41,9 +41,9 @@ async def call_model(
     names. Raises `RunFailedError` where it fails for good."""
     context, write = run_context(runtime), runtime.stream_writer
 
-    async def invoke(model: BaseChatModel) -> AIMessage:
+    async def invoke(model: BaseChatModel, sent: list[BaseMessage]) -> AIMessage:
         asked = by_schema(model, schema) if schema else model
-        return cast("AIMessage", await asked.ainvoke(list(messages), config))
+        return cast("AIMessage", await asked.ainvoke(sent, config))
 
     def on_retry(reason: str, delay: float, number: int) -> None:
         key = f"{call.name}~{number}~{context.attempt}"

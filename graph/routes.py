@@ -21,8 +21,10 @@ MAX_TASK_CHARS: Final = 8_000
 _PARALLEL: Final = "parallel:"
 
 
-def route_schema(specs: Sequence[AgentSpec]) -> dict[str, Any]:
-    """Return the JSON schema of a Route whose agents are exactly these.
+def route_schema(specs: Sequence[AgentSpec], *, most: Tier = "deep") -> dict[str, Any]:
+    """Return the JSON schema of a Route whose agents are exactly these, and whose tiers go as far as `most`.
+
+    What its fields mean, the supervisor's prompt says: both are sent with every decision.
 
     `tier` may be left out. OpenAI's strict mode would want every property named in `required`, but it is
     not asked for: a schema goes out with `strict: false`, and what comes back is checked here.
@@ -31,22 +33,15 @@ def route_schema(specs: Sequence[AgentSpec]) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "agent": {"type": "string", "enum": [spec.name for spec in specs]},
-            "task": {
-                "type": "string",
-                "description": "A complete instruction: the agent sees it and the task, nothing else.",
-            },
-            "tier": {
-                "type": "string",
-                "enum": list(TIERS),
-                "description": "Only to raise it above the agent's own; left out otherwise.",
-            },
+            "task": {"type": "string"},
+            "tier": {"type": "string", "enum": list(TIERS[: TIERS.index(most) + 1])},
         },
         "required": ["agent", "task"],
         "additionalProperties": False,
     }
     return {
         "title": "Route",
-        "description": "Who works next, in parallel; no assignments when the task is answered.",
+        "description": "Who works next.",
         "type": "object",
         "properties": {
             "reason": {"type": "string", "description": "Why, in one sentence."},

@@ -18,7 +18,7 @@ from agents._kit.prompts import (
     write_results,
 )
 from agents._kit.registry import Team
-from domain.agent import TIERS, AgentSpec, Assignment
+from domain.agent import AgentSpec, Assignment
 from domain.errors import BudgetReachedError, RunFailedError
 from domain.events import SUPERVISOR
 from domain.routing import Route, RouteAssignment, RouteRecord
@@ -36,14 +36,12 @@ CHECK: Final = VALIDATOR
 
 PROMPT: Final = """\
 You supervise a team of agents. Read the task and the results so far, then decide who works next.
-- Everything in one decision runs in parallel, so put only independent work side by side.
+- Everything in one decision runs in parallel: only independent work. What needs a result waits for it.
 - Each assignment is a complete instruction; the agent sees it and the task.
-- Work that needs a result comes in a later decision, when that result is there.
 - Use as few agents as the task needs. Do not repeat work that has a result; a failed one may be tried
   once in another way.
 - When the results answer the task, or more work cannot help, return no assignments.
-- Only where work is hard, or has failed for want of thought, raise its "tier" above the agent's own;
-  leave it out otherwise. The tiers are {tiers}.
+- Give a "tier", above the agent's own, only where work is hard or has failed for want of thought.
 
 The team:
 {team}
@@ -228,7 +226,7 @@ class Supervisor:
         specs: tuple[AgentSpec, ...],
         call: Call,
     ) -> AIMessage:
-        schema = route_schema(specs)
+        schema = route_schema(specs, most=run_context(runtime).max_tier)
         return await call_model(self._gateway, runtime, call, messages, schema=schema)
 
     def _messages(
@@ -240,7 +238,6 @@ class Supervisor:
             f"- {spec.name} ({spec.tier}): {spec.description}{'' if room[spec.name] else USED_UP}"
             for spec in specs
         )
-        tiers = ", ".join(TIERS[: TIERS.index(context.max_tier) + 1])
         results = write_results(
             standing(outcomes, state.get("checks", [])), together=SUPERVISOR_CHARS
         )
@@ -250,7 +247,7 @@ class Supervisor:
         check = owed(state.get("checks", []), state.get("round", 0))
         if check:
             prompt += f"\n\n{write_check(check)}"
-        return [SystemMessage(PROMPT.format(team=team, tiers=tiers)), HumanMessage(prompt)]
+        return [SystemMessage(PROMPT.format(team=team)), HumanMessage(prompt)]
 
 
 def _record(round_: int, reason: str, assignments: list[Assignment]) -> RouteRecord:

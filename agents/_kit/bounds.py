@@ -25,16 +25,18 @@ def most_input_tokens(messages: Sequence[BaseMessage], *, model: str, about: int
     """Return the most that a prompt can be for a model (`provider:model`); `about` is what its tools and its
     schema can be.
 
-    A token is at least one byte. What the model has already read was counted by its provider.
+    A token is at least one byte. What the model has already read was counted by its provider; of that some may
+    have been cleared since.
     """
+    most = PROMPT_TOKENS + about + _bytes_of(messages)
     for place in range(len(messages) - 1, -1, -1):
         message = messages[place]
         usage = message.usage_metadata if isinstance(message, AIMessage) else None
         # Another model counts otherwise.
         if usage and usage["input_tokens"] > 0 and model_of(message) == model:
             known = usage["input_tokens"] + max(usage["output_tokens"], 0)
-            return known + _bytes_of(messages[place + 1 :])
-    return PROMPT_TOKENS + about + _bytes_of(messages)
+            return min(most, known + _bytes_of(messages[place + 1 :]))
+    return most
 
 
 def tools_bytes(tools: Sequence[Any]) -> int:
@@ -48,10 +50,11 @@ def schema_bytes(schema: dict[str, Any] | None) -> int:
 
 
 def _bytes_of(messages: Sequence[BaseMessage]) -> int:
-    return sum(MESSAGE_TOKENS + _message_bytes(message) for message in messages)
+    return sum(MESSAGE_TOKENS + message_bytes(message) for message in messages)
 
 
-def _message_bytes(message: BaseMessage) -> int:
+def message_bytes(message: BaseMessage) -> int:
+    """Return how long a message is, with the calls that it makes."""
     content = message.content
     size = _text_bytes(content) if isinstance(content, str) else _json_bytes(content)
     size += _text_bytes(message.name or "")

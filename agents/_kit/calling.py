@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 
 from agents._kit.bounds import most_input_tokens, schema_bytes
 from agents._kit.candidates import OpenCandidate, Request
@@ -19,9 +19,11 @@ from agents._kit.faults import (
     check_answer,
     explain,
     is_final,
+    is_overflow,
     is_transient,
     may_be_billed,
 )
+from agents._kit.fitting import Fitting
 from agents._kit.metering import Answered, booked, mark
 from domain.budget import PlannedCall
 from domain.errors import ModelCallError, RunFailedError
@@ -35,8 +37,12 @@ TRIES: Final = 3
 
 OUT_OF_TIME: Final = "The run's time was over before its model had answered."
 
-Invoke = Callable[[BaseChatModel], Awaitable[AIMessage]]
-"""Calls the model that it is given."""
+CLEARED: Final = (
+    "{} refused the prompt as too long: it is sent again with more of its older results cleared."
+)
+
+Invoke = Callable[[BaseChatModel, list[Any]], Awaitable[AIMessage]]
+"""Calls the model that it is given with the messages that it is sent."""
 
 OnRetry = Callable[[str, float, int], None]
 """Takes the reason, the seconds until then, and the number of the next try."""
@@ -95,14 +101,17 @@ class Calling:
     async def _ask(self, candidate: OpenCandidate, *, last: bool) -> AIMessage:
         """Call one model until it answers or has failed for good."""
         tries = 0
+        fitting = Fitting(candidate, self._request)
         while True:
             tries += 1
+            if fitting.too_long:
+                raise _GaveUpError(fitting.refusal())
             try:
-                return await self._try(candidate)
+                return await self._try(candidate, fitting)
             except Exception as error:
                 if is_final(error):
                     raise
-                learned = candidate.learn(error, self._request)
+                learned = self._learn(candidate, fitting, error)
                 if learned:
                     tries -= 1
                     self._on_retry(learned, 0.0, self._number + 1)
@@ -117,11 +126,19 @@ class Calling:
                 self._on_retry(explain(error), round(delay, 2), self._number + 1)
                 await asyncio.sleep(delay)
 
-    async def _try(self, candidate: OpenCandidate) -> AIMessage:
+    def _learn(self, candidate: OpenCandidate, fitting: Fitting, error: Exception) -> str | None:
+        """Return what is done otherwise in the next try, where a refusal says what; it counts as no fault."""
+        if not is_overflow(error):
+            return candidate.learn(error, self._request)
+        if not fitting.tighten(error):
+            raise _GaveUpError(fitting.refusal()) from error
+        return CLEARED.format(candidate.name)
+
+    async def _try(self, candidate: OpenCandidate, fitting: Fitting) -> AIMessage:
         """Make one try: let through, made, checked and booked."""
         self._number += 1
         self._check_run()
-        planned = self._plan(candidate)
+        planned = self._plan(candidate, fitting.messages)
         guard = self._gateway.guard
         granted = await guard.reserve(planned)
         planned = replace(planned, max_tokens=granted)
@@ -135,7 +152,7 @@ class Calling:
                 self._gateway.limiter.slot(candidate.provider),
             ):
                 sent = billed = True
-                message = clean_message(await self._invoke(model))
+                message = clean_message(await self._invoke(model, fitting.messages))
             check_answer(message, structured=self._request.schema is not None)
             status = "completed"
         except asyncio.CancelledError:
@@ -148,10 +165,15 @@ class Calling:
             raise
         finally:
             await self._book(planned, status, message, billed=billed)
-        answered = Answered(model=candidate.name, tier=self._request.tier, max_tokens=granted)
+        answered = Answered(
+            model=candidate.name,
+            tier=self._request.tier,
+            max_tokens=granted,
+            room=fitting.room,
+        )
         return mark(message, answered)
 
-    def _plan(self, candidate: OpenCandidate) -> PlannedCall:
+    def _plan(self, candidate: OpenCandidate, messages: Sequence[BaseMessage]) -> PlannedCall:
         request = self._request
         about = request.about + schema_bytes(request.schema)
         words = WORDS_TOKENS if candidate.in_words(request) else 0
@@ -163,8 +185,7 @@ class Calling:
             model=candidate.name,
             tier=request.tier,
             round=request.round,
-            input_tokens=words
-            + most_input_tokens(request.messages, model=candidate.name, about=about),
+            input_tokens=words + most_input_tokens(messages, model=candidate.name, about=about),
             max_tokens=candidate.max_tokens,
         )
 

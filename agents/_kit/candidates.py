@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +13,8 @@ from langchain_core.messages import BaseMessage
 from agents._kit.chains import Candidate
 from agents._kit.clients import limited
 from agents._kit.emulation import InWords
-from agents._kit.faults import status_of
+from agents._kit.faults import status_of, told_window
+from agents._kit.windows import Window, known_window
 from domain.agent import Tier
 
 _REFUSALS: Final = frozenset({400, 404, 422})
@@ -38,6 +39,8 @@ class Request:
     """All that the model reads."""
     about: int = 0
     """The most tokens that its tools can be in the prompt."""
+    repeatable: Collection[str] = frozenset()
+    """The tools that may be called again only to read their results."""
     schema: dict[str, Any] | None = None
     """What its answer has to follow."""
     streamed: bool = True
@@ -58,14 +61,20 @@ class OpenCandidate:
         self.candidate: Final = candidate
         self.name: Final = candidate.model
         self.provider: Final = candidate.provider
-        self.max_tokens: Final = max_tokens
-        """The most it may answer with."""
+        self.window: Final = Window(known_window(candidate, talking), max_tokens)
+        self._built_tokens: Final = max_tokens
+        """The most that its clients answer with as they are."""
         self._talking = talking
         self._deciding = deciding
         self.can_schema = candidate.json_schema
         """Whether it answers by a JSON schema, as far as is known."""
         self.can_tools = candidate.tools
         """Whether it calls tools, as far as is known."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Return the most it may answer with."""
+        return self.window.answer
 
     def in_words(self, request: Request) -> bool:
         """Return whether a request asks for what the model cannot do, so that it is put in words for it."""
@@ -83,9 +92,12 @@ class OpenCandidate:
     def model(self, *, streamed: bool, max_tokens: int | None = None) -> BaseChatModel:
         """Return its client; `max_tokens` is the most of this call, where that is less than ever."""
         model = self._talking if streamed else self._deciding
-        if max_tokens is None or max_tokens >= self.max_tokens:
-            return model
-        return limited(model, max_tokens)
+        most = min(max_tokens or self.max_tokens, self.max_tokens)
+        return model if most >= self._built_tokens else limited(model, most)
+
+    def learn_window(self, error: BaseException) -> None:
+        """Remember how large its window is where a refusal says so."""
+        self.window.learn(told_window(error))
 
     def learn(self, error: BaseException, request: Request) -> str | None:
         """Remember what the model cannot do where a refusal says so; return it, or `None`."""

@@ -9,6 +9,8 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 MOST_TOKENS_SET: Final = 1_000_000
+LEAST_WINDOW: Final = 1_000
+MOST_WINDOW: Final = 10_000_000
 MOST_PARALLEL: Final = 1000
 HOTTEST: Final = 2.0
 
@@ -28,6 +30,8 @@ class Candidate:
     """`None` leaves it to the provider."""
     max_tokens: int | None = None
     """The most it may answer with; `None` means as much as any."""
+    context: int | None = None
+    """The tokens that prompt and answer may have together; `None` asks the model's package."""
     json_schema: bool = True
     """Whether it can be made to answer by a JSON schema; where not, the schema is put in words."""
     tools: bool = True
@@ -98,6 +102,7 @@ def _switch(value: str) -> bool:
 _LEAST_TOKENS: Final = 16
 
 _OPTIONS: Final = {
+    "context": _Option(_whole(LEAST_WINDOW, MOST_WINDOW), f"{LEAST_WINDOW} to {MOST_WINDOW}"),
     "temperature": _Option(_number, f"0 to {HOTTEST:g}"),
     "max_tokens": _Option(
         _whole(_LEAST_TOKENS, MOST_TOKENS_SET), f"{_LEAST_TOKENS} to {MOST_TOKENS_SET}"

@@ -99,9 +99,12 @@ class Clients:
         settings, provider = self._settings, candidate.provider
         limit = candidate.max_tokens or settings.max_output_tokens
         if provider == "ollama":
+            # Left out, Ollama takes a small window of its own, and drops without a word what does not fit.
+            window = {"num_ctx": candidate.context} if candidate.context else {}
             return {
                 "num_predict": limit,
                 "client_kwargs": {"timeout": settings.timeout_seconds},
+                **window,
             }
         options: dict[str, Any] = {
             "timeout": settings.timeout_seconds,

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
 import httpx
 import httpx2
 import openai
-from langchain_core.exceptions import ModelConnectionError, ModelError, ModelTimeoutError
+from langchain_core.exceptions import (
+    ContextOverflowError,
+    ModelConnectionError,
+    ModelError,
+    ModelTimeoutError,
+)
 from langchain_core.messages import AIMessage
 
 from domain.errors import ModelAnswerError, ModelCallError, RunFailedError
@@ -48,6 +54,21 @@ _NOT_SENT: Final = (
 _PASSING: Final = frozenset({408, 409, 425, 429})
 _LEAST_ERROR: Final = 400
 _SERVER_FAULT: Final = 500
+
+_TOO_LONG_STATUS: Final = frozenset({400, 413, 422})
+_TOO_LONG: Final = re.compile(
+    r"context.?(?:length|window|size)|maximum context|(?:prompt|input) is too long|too many input tokens"
+    r"|input tokens exceed|token count.{0,40}exceed",
+    re.IGNORECASE,
+)
+"""How servers say that a prompt is too long whose packages have no error of their own for it."""
+
+_WINDOW: Final = re.compile(
+    r"(?:maximum context length is|context size \(|context window of|configured limit of|tokens allowed \(|>)"
+    r"\s*(\d{4,8})\b",
+    re.IGNORECASE,
+)
+"""Where they say how long it may be: OpenAI and vLLM, llama.cpp, Google, Anthropic (`210000 tokens > 200000`)."""
 
 _PACKAGES: Final = frozenset(
     {"openai", "anthropic", "google", "langchain_google_genai", "ollama", "httpx", "httpx2"}
@@ -122,9 +143,22 @@ def is_provider_error(error: Exception) -> bool:
 def may_be_billed(error: BaseException) -> bool:
     """Return whether a call that failed like this may have been paid: not where it was refused with an HTTP
     error, nor where it never reached its provider."""
-    if status_of(error) is not None:
+    if status_of(error) is not None or is_overflow(error):
         return False
     return not any(isinstance(cause, _NOT_SENT) for cause in causes(error))
+
+
+def is_overflow(error: BaseException) -> bool:
+    """Return whether a provider refused a prompt because it is longer than the model's window."""
+    if isinstance(error, ContextOverflowError):
+        return True
+    return status_of(error) in _TOO_LONG_STATUS and _TOO_LONG.search(str(error)) is not None
+
+
+def told_window(error: BaseException) -> int | None:
+    """Return how large the window is, where a refusal says so."""
+    found = _WINDOW.search(str(error))
+    return int(found[1]) if found else None
 
 
 def status_of(error: BaseException) -> int | None:

@@ -45,6 +45,7 @@ from agents._kit.outcomes import (
     read_turns,
     work_context,
 )
+from agents._kit.placing import locate, made_before
 from agents._kit.prompts import write_prompt
 from agents._kit.stream import StreamOwner, count_turns, owned
 from domain.agent import (
@@ -94,6 +95,7 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         self._acting = acting
         self._sizes = sizes
         """The most tokens that each tool's description can be."""
+        self._repeatable = {n for n in toolbox.names if toolbox.get(n).effect != "external"}
 
     async def awrap_model_call(
         self,
@@ -119,8 +121,9 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
             tools=[tool for tool in request.tools if getattr(tool, "name", "") in offered]
         )
 
-        async def invoke(model: BaseChatModel) -> AIMessage:
-            responses.append(await handler(request.override(model=model)))
+        async def invoke(model: BaseChatModel, sent: list[AnyMessage]) -> AIMessage:
+            view = request.override(model=model, messages=sent[-len(request.messages) :])
+            responses.append(await handler(view))
             return cast("AIMessage", responses[-1].result[0])
 
         def on_retry(reason: str, delay: float, number: int) -> None:
@@ -136,6 +139,7 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
             key=f"{work['round']}|{work['path']}|{turn}|{context.attempt}",
             messages=[*filter(None, [request.system_message]), *request.messages],
             about=sum(self._sizes.get(name, 0) for name in offered),
+            repeatable=self._repeatable,
         )
         try:
             message = await self._gateway.call(asked, invoke, on_retry=on_retry, write=write)
@@ -161,7 +165,7 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         """Run one tool call within its time; a failure becomes a sentence for the model."""
         context = cast("AssignmentContext", request.runtime.context)
         write = context.write
-        turn, position = _locate(request)
+        turn, position = locate(request)
         call_id, call = context.call_id(turn, position), f"{turn}.{position}"
         name = request.tool_call["name"]
         edited = context.decisions.get(call, {}).get("edited_action")
@@ -173,7 +177,7 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         async def run(given: ToolCallRequest) -> Ran:
             return await self._run_tool(given, handler)
 
-        if _made_before(request) >= MAX_TOOL_CALLS:
+        if made_before(request) >= MAX_TOOL_CALLS:
             text = f"All {MAX_TOOL_CALLS} tool calls are used. Answer with what you have."
             message = _failed(request, text)
         else:
@@ -218,14 +222,8 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
             message = _failed(request, text)
         if isinstance(message.content, str):
             message.content = cut_result(message.content)
-            number_citations(message, request.state["messages"], position=_locate(request)[1])
+            number_citations(message, request.state["messages"], position=locate(request)[1])
         return Ran(message, took)
-
-
-def _made_before(request: ToolCallRequest) -> int:
-    """Return the calls before this turn, and those of this turn that stand before this one."""
-    made = sum(isinstance(m, ToolMessage) for m in request.state["messages"])
-    return made + _locate(request)[1]
 
 
 def _failed(request: ToolCallRequest, text: str) -> ToolMessage:
@@ -388,13 +386,3 @@ class AgentLoop:
             evidence=read_evidence(messages),
             opaque=outside and not any(isinstance(m, ToolMessage) for m in messages),
         )
-
-
-def _locate(request: ToolCallRequest) -> tuple[int, int]:
-    """Return the turn and the position of a call: stable, unlike the provider's call ids."""
-    turns = [m for m in request.state["messages"] if isinstance(m, AIMessage)]
-    for turn in range(len(turns) - 1, -1, -1):
-        for position, call in enumerate(turns[turn].tool_calls):
-            if call["id"] == request.tool_call["id"]:
-                return turn, position
-    return max(len(turns) - 1, 0), 0

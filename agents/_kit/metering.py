@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NotRequired
 
 from langchain_core.messages import AIMessage, BaseMessage
 from typing_extensions import TypedDict
@@ -30,6 +30,8 @@ class Answered(TypedDict):
     """`provider:model`."""
     tier: Tier
     max_tokens: int
+    room: NotRequired[int]
+    """How long its prompt was to be at most, by our estimate: what was left out of it follows from that."""
 
 
 def mark(message: AIMessage, answered: Answered) -> AIMessage:

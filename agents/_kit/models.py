@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage
 
 from agents._kit.calling import Calling, Invoke, OnRetry
 from agents._kit.candidates import Chain, OpenCandidate, Request
-from agents._kit.chains import Candidate, parse_chain
+from agents._kit.chains import MOST_WINDOW, Candidate, parse_chain
 from agents._kit.clients import Clients, ModelSettings
 from agents._kit.limiter import Limiter
 from agents._kit.metering import OFFLINE, booked_outside, price_offline
@@ -147,7 +147,8 @@ class ModelGateway:
     ) -> AIMessage:
         """Call a model until one of its chain answers, or all have failed for good.
 
-        `invoke(model)` is given the model to use, which answers with at most as many tokens as it may.
+        `invoke(model, messages)` is given the model to use, which answers with at most as many tokens as it may,
+        and what of the request's messages it is sent: all, or what fits its window.
         `on_retry(reason, delay_seconds, next_try)` is told before each wait, and before another model is
         called. `write` puts every call that was billed, or may have been, on the stream. Raises
         `RunFailedError`, whose detail holds neither prompt nor key.
@@ -176,7 +177,8 @@ class ModelGateway:
         return Chain(tier, tuple(self._opened[candidate] for candidate in wanted))
 
     def _offline_chains(self, specs: tuple[AgentSpec, ...]) -> dict[Tier, Chain]:
-        candidate = Candidate(model=OFFLINE)
+        # The planner reads all that its tools have answered, however much it is.
+        candidate = Candidate(model=OFFLINE, context=MOST_WINDOW)
         planner = OpenCandidate(
             candidate,
             talking=OfflineChatModel(specs=specs, callbacks=[self.relay]),

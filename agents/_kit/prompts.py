@@ -24,12 +24,20 @@ TOGETHER_CHARS: Final = 24_000
 LEAST_CHARS: Final = 200
 """How much of each result is shown at least; where there is not even room for that, the oldest are left out."""
 
+NOTE_CHARS: Final = 60
+"""Of the note that stands where a text was cut."""
+
 EARLIER_RESULT_CHARS: Final = 2_000
 """How much of one earlier result an agent of a later round reads: it rides in every checkpoint."""
 
 _RESULT: Final = re.compile(
     r'<result agent="(?P<agent>[^"]*)" round="(?P<round>\d+)" status="(?P<status>\w+)">\n(?P<text>.*?)\n</result>',
     re.DOTALL,
+)
+
+
+_TAG: Final = re.compile(
+    r"(^</?(?:earlier|task|files|results?|assignment|check|settled)\b[^>\n]*>$)", re.MULTILINE
 )
 
 
@@ -62,6 +70,16 @@ def head_and_tail(text: str, limit: int) -> str:
     return f"{text[:head]}\n[… {len(text) - limit} characters left out …]\n{text[-tail:]}"
 
 
+def shorten_prompt(text: str, limit: int) -> str:
+    """Return a prompt within about so many characters: of each long part head and tail, between its tags."""
+    parts = _TAG.split(text)
+    texts, tags = parts[::2], parts[1::2]
+    room = limit - sum(map(len, tags)) - NOTE_CHARS * len(texts)
+    most = max(LEAST_CHARS, fair_limit([len(part) for part in texts], limit, room))
+    parts[::2] = [head_and_tail(part, most) for part in texts]
+    return "".join(parts)
+
+
 def write_results(
     outcomes: Sequence[AgentOutcome],
     *,
@@ -81,7 +99,7 @@ def write_results(
         else f"failed ({outcome['error']['code']}): {outcome['error']['detail']}"
         for outcome in shown
     ]
-    limit = _fair_limit([len(text) for text in texts], limit, together)
+    limit = fair_limit([len(text) for text in texts], limit, together)
     left_out = len(outcomes) - len(shown)
     blocks = [f"[… {left_out} earlier results left out …]"] if left_out else []
     blocks += [
@@ -92,7 +110,7 @@ def write_results(
     return "\n".join(blocks)
 
 
-def _fair_limit(lengths: Sequence[int], limit: int, together: int) -> int:
+def fair_limit(lengths: Sequence[int], limit: int, together: int) -> int:
     """Return the greatest length, up to `limit`, to which all can be cut so that together they fit."""
     ordered = sorted(min(length, limit) for length in lengths)
     for place, length in enumerate(ordered):

@@ -83,9 +83,9 @@ class Bench:
         """Make one call."""
         schema = more.get("schema")
 
-        async def invoke(model: BaseChatModel) -> AIMessage:
+        async def invoke(model: BaseChatModel, sent: list[BaseMessage]) -> AIMessage:
             asked = by_schema(model, schema) if schema else model
-            answer: AIMessage = await asked.ainvoke(MESSAGES)
+            answer: AIMessage = await asked.ainvoke(sent)
             return answer
 
         values: dict[str, Any] = {
@@ -158,6 +158,25 @@ async def test_what_one_provider_refuses_the_next_may_answer(
     assert one.rows() == [("k~2", "completed", True)]
     assert one.guard.settled[0] == ("k", None)
     assert (one.booked[0].model, one.booked[0].round) == ("openai:two", 2)
+
+
+async def test_what_is_too_long_for_one_model_twice_the_next_may_answer_and_reads_it_whole(
+    bench: Open, models: FakeModelServer
+) -> None:
+    """Asked once more with half of it; the refusals cost nothing, and the size that was told is remembered."""
+    said = "This model's maximum context length is 9000 tokens."
+    models.add(Rule(name="small", when=When(model="one"), reply=Reply.error(400, message=said)))
+    one = bench("openai:one, openai:gpt-4.1")
+    long = "All is well. " * 2_500
+    message = await one.ask(messages=[HumanMessage(long)])
+    assert message.response_metadata["signalbox"]["model"] == "openai:gpt-4.1"
+    assert models.counts["small"] == 2
+    first, second, third = (len(request.user) for request in models.requests)
+    assert first == third == len(long)
+    assert second < first / 2
+    assert [number for _, _, number in one.retries] == [2, 3]
+    assert "its window of 9000 tokens" in one.retries[-1][0]
+    assert one.rows() == [("k~3", "completed", True)]
 
 
 async def test_a_model_that_keeps_failing_hands_over_and_all_of_them_are_named(

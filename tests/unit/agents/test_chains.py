@@ -12,10 +12,13 @@ from service.settings import read_settings
 def test_the_first_is_the_model_and_the_others_take_its_place() -> None:
     """Options belong to the model they stand behind; a model's own colons are kept."""
     chain = parse_chain(
-        "openai:gpt-4.1?temperature=0.2&max_tokens=900&parallel=8, ollama:llama3.2:1b?json_schema=off&tools=off"
+        "openai:gpt-4.1?temperature=0.2&max_tokens=900&parallel=8&context=64000, "
+        "ollama:llama3.2:1b?json_schema=off&tools=off"
     )
     assert chain == (
-        Candidate(model="openai:gpt-4.1", temperature=0.2, max_tokens=900, parallel=8),
+        Candidate(
+            model="openai:gpt-4.1", temperature=0.2, max_tokens=900, parallel=8, context=64000
+        ),
         Candidate(model="ollama:llama3.2:1b", json_schema=False, tools=False),
     )
 
@@ -26,10 +29,14 @@ def test_the_first_is_the_model_and_the_others_take_its_place() -> None:
         ("gpt-4o", "provider:model"),
         ("openai:", "provider:model"),
         ("openai:a,", "provider:model"),
-        ("openai:a?heat=1", "there are json_schema, max_tokens, parallel, temperature, tools"),
+        (
+            "openai:a?heat=1",
+            "there are context, json_schema, max_tokens, parallel, temperature, tools",
+        ),
         ("openai:a?temperature=hot", "0 to 2"),
         ("openai:a?temperature=nan", "0 to 2"),
         ("openai:a?max_tokens=1", "16 to 1000000"),
+        ("openai:a?context=999", "1000 to 10000000"),
         ("openai:a?parallel=0", "1 to 1000"),
         ("openai:a, openai:b?tools=no", "on or off"),
     ],
