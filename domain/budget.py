@@ -97,6 +97,9 @@ class NoGuard:
 def budget_ask(error: BudgetReachedError, run_id: str) -> Ask:
     """Return the question whether more may be spent: the same one for all that reach the same limits."""
     call = f"{error.scope}:{json.dumps(error.limits, sort_keys=True, separators=(',', ':'))}"
+    if error.raised:
+        # What was answered is done with: as the answer to this one it would lead here for ever.
+        call += f"~{error.raised}"
     return Ask(
         id=ask_id(run_id, 0, BUDGET, call),
         type="budget",
@@ -106,14 +109,15 @@ def budget_ask(error: BudgetReachedError, run_id: str) -> Ask:
         round=0,
         call=call,
         tool=RAISE,
-        args=_as_args(error.scope, error.limits),
+        args=as_args(error.scope, error.limits),
         description=error.detail,
         response_schema=raise_schema(),
         by="any",
     )
 
 
-def _as_args(scope: str, limits: Mapping[str, Any]) -> dict[str, Any]:
+def as_args(scope: str, limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the question about limits that were reached."""
     return dict(limits) if scope == RUN else {"per_agent": {scope: dict(limits)}}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -208,6 +208,10 @@ class RunStore(Protocol):
 
     async def limits(self, ref: RunRef) -> Limits | None:
         """Return what a run may spend as it stands now."""
+        ...
+
+    async def raised(self, ref: RunRef, agent: str, args: Mapping[str, Any]) -> int:
+        """Return how often an agent's question about these limits was answered by raising them."""
         ...
 
     async def spent_since(

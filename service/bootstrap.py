@@ -187,7 +187,7 @@ def _make_guard(
     store: SqlRunStore, checkpoints: Checkpoints, parts: Parts, day: DayBudget
 ) -> BudgetGuard:
     return BudgetGuard(
-        read_limits=store.limits,
+        store=store,
         checkpoints=checkpoints,
         cost=_cost_with(parts.gateway),
         shares={spec.name: Decimal(str(spec.budget)) for spec in parts.team.routable},

@@ -13,17 +13,18 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
-from domain.budget import BUDGET, FLOOR_TOKENS, PlannedCall
+from domain.budget import BUDGET, FLOOR_TOKENS, PlannedCall, as_args
 from domain.errors import BudgetReachedError, RunFailedError
 from domain.events import SUPERVISOR, EventDraft, EventType
 from domain.limits import RUN, AgentLimits, Limits, Spent, budget_of
-from domain.ports import RunRef
+from domain.ports import RunRef, RunStore
 from domain.run import Run
 from domain.usage import ModelCall, Usage, UsageShare, book_call
 from service.checkpoints import Checkpoints
 from service.days import DayBudget
+from service.purses import Held, LimitName, Purse
 
 WARN_AT: Final = Decimal("0.8")
 """The part of a limit at which a warning is given."""
@@ -40,37 +41,6 @@ MOMENT: Final = 0.05
 Cost = Callable[[str, int, int], Decimal | None]
 """Returns what a call of a model costs with so many tokens in and out; `None` where nobody knows."""
 
-LimitName = Literal["max_cost_usd", "max_tokens", "unknown_prices"]
-
-
-class _Held(NamedTuple):
-    """What is set aside for a call."""
-
-    agent: str
-    tokens: int
-    cost_usd: Decimal
-
-
-class _Purse(NamedTuple):
-    """Limits, and what has been taken of them."""
-
-    scope: str
-    limits: AgentLimits
-    share: UsageShare
-    held: list[_Held]
-
-    def room_tokens(self) -> int | None:
-        if self.limits.max_tokens is None:
-            return None
-        held = sum(each.tokens for each in self.held)
-        return self.limits.max_tokens - self.share.counted_tokens - held
-
-    def room_usd(self) -> Decimal | None:
-        if self.limits.max_cost_usd is None:
-            return None
-        held = sum((each.cost_usd for each in self.held), Decimal(0))
-        return self.limits.max_cost_usd - self.share.counted_cost_usd - held
-
 
 @dataclass(kw_only=True)
 class Account:
@@ -86,7 +56,7 @@ class Account:
     """When the segment began, on the event loop's clock."""
     ran_before: float
     looked: float = 0.0
-    open: dict[str, _Held] = field(default_factory=dict)
+    open: dict[str, Held] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     tried: Counter[str] = field(default_factory=Counter)
     """Tries that were let through, by the key that they have in common."""
@@ -95,13 +65,13 @@ class Account:
         """Return how long the run has been running."""
         return self.ran_before + asyncio.get_running_loop().time() - self.began
 
-    def purses(self, agent: str) -> list[_Purse]:
+    def purses(self, agent: str) -> list[Purse]:
         """Return what a call of an agent is paid from: all of them have to have room for it."""
         own = [each for each in self.open.values() if each.agent == agent]
         share = self.usage.by_agent.get(agent, UsageShare())
         return [
-            _Purse(RUN, self.limits, self.usage, list(self.open.values())),
-            _Purse(agent, self._own_limits(agent), share, own),
+            Purse(RUN, self.limits, self.usage, list(self.open.values())),
+            Purse(agent, self._own_limits(agent), share, own),
         ]
 
     def _own_limits(self, agent: str) -> AgentLimits:
@@ -139,13 +109,13 @@ class BudgetGuard:
     def __init__(
         self,
         *,
-        read_limits: Callable[[RunRef], Awaitable[Limits | None]],
+        store: RunStore,
         checkpoints: Checkpoints,
         cost: Cost,
         shares: dict[str, Decimal],
         day: DayBudget,
     ) -> None:
-        self._read_limits = read_limits
+        self._store = store
         self._checkpoints = checkpoints
         self._cost = cost
         self._shares = shares
@@ -196,11 +166,14 @@ class BudgetGuard:
                 break
             if reached[0].held:
                 await self._wait(account)
-            elif not await self._look(account, again=True):
-                await self._refuse(account, planned, *reached)
+                continue
+            error = await self._reached(account, planned, *reached)
+            # Last, so that a raise which the error counts as done with has been seen.
+            if not await self._look(account, again=True):
+                await self._refuse(account, error, *reached)
         most = self._most(planned, granted)
         account.tried[_TRY.sub("", planned.key)] += 1
-        account.open[planned.key] = _Held(
+        account.open[planned.key] = Held(
             planned.agent, most.most_tokens, most.most_cost_usd or Decimal(0)
         )
         try:
@@ -263,7 +236,7 @@ class BudgetGuard:
 
     def _fit(
         self, account: Account, planned: PlannedCall
-    ) -> tuple[int, tuple[_Purse, LimitName] | None]:
+    ) -> tuple[int, tuple[Purse, LimitName] | None]:
         """Return how many tokens a call may answer with, or what stands against it."""
         granted = planned.max_tokens
         enough = min(FLOOR_TOKENS, planned.max_tokens)
@@ -313,7 +286,7 @@ class BudgetGuard:
         left = self.seconds_left(account.run.id)
         now = asyncio.get_running_loop().time()
         if again or left == 0 or now - account.looked > LOOK_SECONDS:
-            limits = await self._read_limits(RunRef(account.run.tenant_id, account.run.id))
+            limits = await self._store.limits(RunRef(account.run.tenant_id, account.run.id))
             account.looked = now
             if limits is not None and limits != account.limits:
                 account.limits = limits
@@ -322,10 +295,10 @@ class BudgetGuard:
             raise out_of_time(account.limits)
         return False
 
-    async def _refuse(
-        self, account: Account, planned: PlannedCall, purse: _Purse, limit: LimitName
-    ) -> None:
-        """Tell that a limit is reached, and raise it."""
+    async def _reached(
+        self, account: Account, planned: PlannedCall, purse: Purse, limit: LimitName
+    ) -> BudgetReachedError:
+        """Return what is to be said of a limit that a call does not fit."""
         asks = account.run.approval_mode != "never" and (
             limit != "unknown_prices" or account.limits.unknown_prices == "ask"
         )
@@ -333,9 +306,24 @@ class BudgetGuard:
         if limit != "unknown_prices":
             stored = purse.limits.model_dump(mode="json", include={"max_cost_usd", "max_tokens"})
             limits = {name: value for name, value in stored.items() if value is not None}
-        detail = _sentence(account, planned, purse, limit)
-        await self._tell(account, "budget.reached", purse, limit, detail)
-        raise BudgetReachedError(detail, scope=purse.scope, limits=limits, asks=asks)
+        args = as_args(purse.scope, limits)
+        agent = SUPERVISOR if purse.scope == RUN else purse.scope
+        ref = RunRef(account.run.tenant_id, account.run.id)
+        raised = await self._store.raised(ref, agent, args) if asks else 0
+        return BudgetReachedError(
+            _sentence(planned, purse, limit),
+            scope=purse.scope,
+            limits=limits,
+            asks=asks,
+            raised=raised,
+        )
+
+    async def _refuse(
+        self, account: Account, error: BudgetReachedError, purse: Purse, limit: LimitName
+    ) -> None:
+        """Tell that a limit is reached, and raise it."""
+        await self._tell(account, "budget.reached", purse, limit, error)
+        raise error
 
     async def _warn(self, account: Account, before: Usage, agent: str) -> None:
         for purse in account.purses(agent):
@@ -354,16 +342,17 @@ class BudgetGuard:
         self,
         account: Account,
         type_: EventType,
-        purse: _Purse,
+        purse: Purse,
         limit: LimitName,
-        detail: str | None = None,
+        error: BudgetReachedError | None = None,
     ) -> None:
         agent = SUPERVISOR if purse.scope == RUN else purse.scope
         value = getattr(purse.limits, limit, "unknown")
         data: dict[str, Any] = {"scope": purse.scope, "limit": limit, "budget": account.describe()}
-        if detail:
-            data["detail"] = detail
         call = f"{purse.scope}.{limit}.{value}"
+        if error:
+            data["detail"] = error.detail
+            call += f"~{error.raised}" if error.raised else ""
         await account.emit(EventDraft(type=type_, agent=agent, path=BUDGET, call=call, data=data))
 
 
@@ -373,13 +362,13 @@ def out_of_time(limits: Limits) -> RunFailedError:
     return RunFailedError(msg, code="deadline-exceeded")
 
 
-def _sentence(account: Account, planned: PlannedCall, purse: _Purse, limit: LimitName) -> str:
+def _sentence(planned: PlannedCall, purse: Purse, limit: LimitName) -> str:
     """Return what a person reads who may let the run go on."""
     whose = "The run" if purse.scope == RUN else f"The agent {purse.scope}"
     if limit == "unknown_prices":
         return (
-            f"The price of {planned.model} is not known, and the run has a limit in money "
-            f"({account.limits.max_cost_usd} USD). May its calls be made all the same?"
+            f"The price of {planned.model} is not known, and {whose[0].lower()}{whose[1:]} has a limit in "
+            f"money ({purse.limits.max_cost_usd} USD). May its calls be made all the same?"
         )
     if limit == "max_tokens":
         spent, most = purse.share.counted_tokens, purse.limits.max_tokens

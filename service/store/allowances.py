@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -10,6 +11,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from domain.limits import Limits
 from domain.ports import RunRef
+from service.store import actions
 from service.store.columns import utc
 from service.store.rows import limits_of, seconds_of
 from service.store.tables import events, runs, usage
@@ -59,6 +61,15 @@ def limits(connection: Connection, ref: RunRef) -> Limits | None:
     """Return the limits of a run; `None` where it is not there."""
     row = connection.execute(_LIMITS, _name(ref)).mappings().one_or_none()
     return None if row is None else limits_of(row)
+
+
+def raised(connection: Connection, ref: RunRef, agent: str, args: Mapping[str, Any]) -> int:
+    """Return how often the same question about a budget was answered by raising it."""
+    return sum(
+        row["args"] == args and row["decision"]["type"] == "edit"
+        for row in actions.of_run(connection, ref)
+        if row["type"] == "budget" and row["agent"] == agent and row["approval"] == "resolved"
+    )
 
 
 def change_limits(connection: Connection, ref: RunRef, changes: Limits) -> Limits:

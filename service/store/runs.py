@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, false, update
 
@@ -149,6 +149,10 @@ class SqlRunStore:
     async def limits(self, ref: RunRef) -> Limits | None:
         """Return what a run may spend as it stands now."""
         return await self._database.read(allowances.limits, ref)
+
+    async def raised(self, ref: RunRef, agent: str, args: Mapping[str, Any]) -> int:
+        """Return how often an agent's question about these limits was answered by raising them."""
+        return await self._database.read(allowances.raised, ref, agent, args)
 
     async def spent_since(
         self, tenant_id: str, caller_id: str, since: datetime

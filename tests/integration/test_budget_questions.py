@@ -39,3 +39,36 @@ async def test_no_answer_lifts_what_the_server_allows(
         run = await product.ended(run_id)
         assert run["status"] == "completed"
         assert (run["budget"]["max_cost_usd"], run["budget"]["max_tokens"]) == ("3", 80_000)
+
+
+async def test_what_was_raised_and_lowered_again_asks_again(
+    start: Start, models: FakeModelServer, tmp_path: Path
+) -> None:
+    """An answer counts once: it does not carry the run round and round."""
+    first, then = (turns("Do it", *many_turns(), gate=gate) for gate in (None, "lowered"))
+    first.times = 2
+    models.add(*routes(("coder", "Do it")), first, then)
+    gate = models.event("lowered")
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(PRICES)
+    async with start(models=models, prices=prices, model_max_output=1000) as product:
+        run_id = await start_run(product, agents=["coder"], budget={"max_tokens": 6_000})
+        before = await asked(product, run_id)
+        edit = {"name": "raise_budget", "args": {"max_tokens": 7_000}}
+        await decided(product, before, type="edit", edited_action=edit)
+        # One call fits, and is under way, when the limit is again what it was.
+        lower = {"budget": {"max_tokens": 6_000}}
+        patched = await product.client.patch(f"/v1/runs/{run_id}", json=lower)
+        assert patched.status_code == 200
+        gate.set()
+        run = (await product.client.get(f"/v1/runs/{run_id}?wait=5")).json()
+        if run["status"] == "running":
+            await product.client.post(f"/v1/runs/{run_id}/cancel")
+        approval = await asked(product, run_id)
+        assert approval["id"] != before["id"]
+        assert approval["action"] == before["action"]
+        await decided(product, approval, type="reject")
+        run = await product.ended(run_id)
+        assert (run["stop_reason"], run["budget"]["max_tokens"]) == ("budget", 6_000)
+        told = [event["type"] for event in await product.events(run_id)]
+        assert told.count("budget.reached") == told.count("approval.requested") == 2
