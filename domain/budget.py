@@ -118,7 +118,9 @@ def budget_ask(error: BudgetReachedError, run_id: str) -> Ask:
 
 def as_args(scope: str, limits: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of the question about limits that were reached."""
-    return dict(limits) if scope == RUN else {"per_agent": {scope: dict(limits)}}
+    # What becomes of unknown prices is said for the whole run, whoever's limit in money it is.
+    whole = scope == RUN or "unknown_prices" in limits
+    return dict(limits) if whole else {"per_agent": {scope: dict(limits)}}
 
 
 def raise_schema() -> dict[str, Any]:

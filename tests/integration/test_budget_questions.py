@@ -41,6 +41,36 @@ async def test_no_answer_lifts_what_the_server_allows(
         assert (run["budget"]["max_cost_usd"], run["budget"]["max_tokens"]) == ("3", 80_000)
 
 
+async def test_an_agent_with_money_of_its_own_asks_about_prices(
+    start: Start, models: FakeModelServer
+) -> None:
+    """What is answered holds for the run; a no ends the work of that agent alone."""
+    models.add(
+        *routes(("coder", "Do it"), ("analyst", "Count it")),
+        worker("Do it", said("It is done.")),
+        worker("Count it", said("There are five.")),
+    )
+    async with start(models=models) as product:
+        budget = {"unknown_prices": "ask", "per_agent": {"coder": {"max_cost_usd": "1"}}}
+        run_id = await start_run(product, agents=["coder"], budget=budget)
+        approval = await asked(product, run_id)
+        assert approval["action"]["args"] == ALLOW
+        assert "agent coder has a limit in money (1 USD)" in approval["description"]
+        edit = {"name": "raise_budget", "args": {"per_agent": {"coder": {"max_cost_usd": "2"}}}}
+        refused = await decide(product, approval, type="edit", edited_action=edit)
+        assert pointers(refused.json()) == ["/edited_action/args"]
+        edit = {"name": "raise_budget", "args": ALLOW}
+        await decided(product, approval, type="edit", edited_action=edit)
+        assert (await product.ended(run_id))["status"] == "completed"
+
+        run_id = await start_run(product, budget=budget)
+        await decided(product, await asked(product, run_id), type="reject")
+        run = await product.ended(run_id)
+        assert run["status"] == "completed"
+        assert run["result"]["output"].startswith("There are five.")
+        assert [part["agent"] for part in run["degraded"]] == ["coder"]
+
+
 async def test_what_was_raised_and_lowered_again_asks_again(
     start: Start, models: FakeModelServer, tmp_path: Path
 ) -> None:
