@@ -125,7 +125,7 @@ def as_args(scope: str, limits: Mapping[str, Any]) -> dict[str, Any]:
 
 def raise_schema() -> dict[str, Any]:
     """Return the schema of a decision about a budget."""
-    amount = {"type": "string", "pattern": r"^[0-9]{1,7}(\\.[0-9]{1,12})?$"}
+    amount = {"type": "string", "pattern": r"^[0-9]{1,7}(\.[0-9]{1,12})?$"}
     own = {
         "max_cost_usd": amount,
         "max_tokens": {"type": "integer", "minimum": 1},

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from jsonschema import Draft202012Validator
+
 from tests.fakes.model_server import FakeModelServer
 from tests.integration.conftest import Start
 from tests.integration.people import asked, decide, decided, start_run, turns
@@ -102,3 +104,47 @@ async def test_what_was_raised_and_lowered_again_asks_again(
         assert (run["stop_reason"], run["budget"]["max_tokens"]) == ("budget", 6_000)
         told = [event["type"] for event in await product.events(run_id)]
         assert told.count("budget.reached") == told.count("approval.requested") == 2
+
+
+async def test_the_form_of_an_answer_is_what_may_be_sent(
+    start: Start, models: FakeModelServer
+) -> None:
+    """A client that checks by it can send cents."""
+    async with start(models=models) as product:
+        run_id = await start_run(product, agents=["coder"], budget={"max_tokens": 600})
+        approval = await asked(product, run_id)
+        schema = approval["response_schema"]
+        for amount, fits in (("0.50", True), ("12", True), ("1.5e3", False), ("0x50", False)):
+            answer = {
+                "type": "edit",
+                "edited_action": {"name": "raise_budget", "args": {"max_cost_usd": amount}},
+            }
+            assert Draft202012Validator(schema).is_valid(answer) is fits, amount
+
+
+async def test_names_that_are_no_text_are_refused(start: Start, models: FakeModelServer) -> None:
+    """Wherever limits are set."""
+    half = json.loads('"\\ud800"')
+    async with start(models=models) as product:
+        run_id = await start_run(product, agents=["coder"], budget={"max_tokens": 600})
+        approval = await asked(product, run_id)
+        limits = {"per_agent": {half: {"max_tokens": 5}}}
+        edit = {"name": "raise_budget", "args": limits}
+        for method, url, body in (
+            ("POST", "/v1/runs", {"task": "Do it", "budget": limits}),
+            ("PATCH", f"/v1/runs/{run_id}", {"budget": limits}),
+            (
+                "POST",
+                f"/v1/approvals/{approval['id']}/decision",
+                {"type": "edit", "edited_action": edit},
+            ),
+            (
+                "POST",
+                f"/v1/approvals/{approval['id']}/decision",
+                {"type": "edit", "edited_action": {"name": "raise_budget", "args": {half: 5}}},
+            ),
+        ):
+            sent = json.dumps(body).encode()
+            headers = {"content-type": "application/json"}
+            refused = await product.client.request(method, url, content=sent, headers=headers)
+            assert_problem(refused, "validation-error")
