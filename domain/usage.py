@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Annotated, Literal, TypeVar
+from decimal import Context, Decimal
+from functools import reduce
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from domain.agent import Tier
+
+EXACT: Final = Context(prec=60)
+"""With more digits than any sum of money has: the usual 28 round where a price has many."""
 
 CallStatus = Literal["completed", "failed", "cancelled", "lost"]
 """What became of a model call: `completed` its answer was used · `failed` it gave none that could be ·
@@ -117,7 +121,8 @@ Share = TypeVar("Share", bound=UsageShare)
 def add_call(share: Share, call: ModelCall) -> Share:
     """Return `share` with one more call in it; one unknown price makes the sum unknown."""
     cost = cost_of(call)
-    total = share.cost_usd + cost if share.cost_usd is not None and cost is not None else None
+    before = share.cost_usd
+    total = None if before is None or cost is None else EXACT.add(before, cost)
     return share.model_copy(
         update={
             "input_tokens": share.input_tokens + call.input_tokens,
@@ -129,7 +134,7 @@ def add_call(share: Share, call: ModelCall) -> Share:
             "calls": share.calls + 1,
             "unmetered_calls": share.unmetered_calls + (not call.metered),
             "counted_tokens": share.counted_tokens + call.counted_tokens,
-            "counted_cost_usd": share.counted_cost_usd + call.counted_cost_usd,
+            "counted_cost_usd": EXACT.add(share.counted_cost_usd, call.counted_cost_usd),
         }
     )
 
@@ -144,7 +149,7 @@ def add_shares(shares: Iterable[UsageShare]) -> UsageShare:
         output_tokens=sum(share.output_tokens for share in all_shares),
         cached_tokens=sum(share.cached_tokens for share in all_shares),
         reasoning_tokens=sum(share.reasoning_tokens for share in all_shares),
-        cost_usd=sum(costs, Decimal(0)) if known else None,
+        cost_usd=reduce(EXACT.add, costs, Decimal(0)) if known else None,
         cost_known=known,
         calls=sum(share.calls for share in all_shares),
         unmetered_calls=sum(share.unmetered_calls for share in all_shares),
