@@ -113,6 +113,8 @@ def budget_ask(error: BudgetReachedError, run_id: str) -> Ask:
         description=error.detail,
         response_schema=raise_schema(),
         by="any",
+        # Whatever a server does where others are silent: a no that keeps what there is.
+        on_expiry="reject",
     )
 
 
