@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationInfo, field_validator
 
@@ -144,6 +144,15 @@ class Spent(BaseModel):
 
 
 NOTHING_SPENT: Final = Spent()
+
+
+class DaySpent(NamedTuple):
+    """What the runs of a caller have spent on a day, and what is set aside for their calls under way."""
+
+    tokens: int
+    cost_usd: Decimal
+    open_tokens: int
+    open_cost_usd: Decimal
 
 
 class Remaining(BaseModel):

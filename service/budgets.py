@@ -7,10 +7,11 @@ committed before the call, so that a call which a crash has cut off is not forgo
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
@@ -24,7 +25,7 @@ from domain.run import Run
 from domain.usage import ModelCall, Usage, UsageShare, book_call
 from service.checkpoints import Checkpoints
 from service.days import DayBudget
-from service.purses import Held, LimitName, Purse
+from service.purses import Held, LimitName, Purse, sentence
 
 WARN_AT: Final = Decimal("0.8")
 """The part of a limit at which a warning is given."""
@@ -34,6 +35,9 @@ LOOK_SECONDS: Final = 5.0
 
 _TRY: Final = re.compile(r"~\d+$")
 """What a later try adds to the key of its call."""
+
+PAUSE_SECONDS: Final = (0.05, 0.4)
+"""How long a call waits for those of other runs, before it looks again whether the day has room."""
 
 MOMENT: Final = 0.05
 """Seconds that nothing can be done in any more."""
@@ -160,10 +164,20 @@ class BudgetGuard:
         if account is None:
             return planned.max_tokens
         await self._look(account)
+        granted = await self._find_room(account, planned)
+        while not await self._set_aside(account, planned, granted):
+            await _pause(account)
+            await self._look(account)
+            granted = await self._find_room(account, planned)
+        account.tried[_TRY.sub("", planned.key)] += 1
+        return granted
+
+    async def _find_room(self, account: Account, planned: PlannedCall) -> int:
+        """Return how many tokens a call may answer with, as soon as its run has room for it."""
         while True:
             granted, reached = self._fit(account, planned)
             if reached is None:
-                break
+                return granted
             if reached[0].held:
                 await self._wait(account)
                 continue
@@ -171,20 +185,30 @@ class BudgetGuard:
             # Last, so that a raise which the error counts as done with has been seen.
             if not await self._look(account, again=True):
                 await self._refuse(account, error, *reached)
+
+    async def _set_aside(self, account: Account, planned: PlannedCall, granted: int) -> bool:
+        """Set aside the most that a call can come to, or return that calls of other runs have to end first."""
         most = self._most(planned, granted)
-        account.tried[_TRY.sub("", planned.key)] += 1
+        run = account.run
         account.open[planned.key] = Held(
             planned.agent, most.most_tokens, most.most_cost_usd or Decimal(0)
         )
         try:
             await self._checkpoints.open(planned.run_id, most)
-            await self._check_day(account)
+            refusal = await self._day.refuse(run.tenant_id, run.caller_id, most)
+            if refusal and not refusal.passing:
+                raise BudgetReachedError(refusal.why, scope=RUN, limits={}, asks=False)  # noqa: TRY301 - what is set aside is freed in one place
         except BaseException:
-            account.open.pop(planned.key, None)
-            account.changed.set()
-            await self._checkpoints.close(planned.run_id, planned.key)
+            await self._free(account, planned.key)
             raise
-        return granted
+        if refusal:
+            await self._free(account, planned.key)
+        return refusal is None
+
+    async def _free(self, account: Account, key: str) -> None:
+        account.open.pop(key, None)
+        account.changed.set()
+        await self._checkpoints.close(account.run.id, key)
 
     async def settle(self, planned: PlannedCall, call: ModelCall | None) -> None:
         """Put what a reserved call came to in the place of the reservation."""
@@ -210,12 +234,6 @@ class BudgetGuard:
         """Return how many tries under a key were let through in this segment."""
         account = self._accounts.get(run_id)
         return account.tried[key] if account else 0
-
-    async def _check_day(self, account: Account) -> None:
-        run = account.run
-        why = await self._day.refuse(run.tenant_id, run.caller_id, under_way=True)
-        if why:
-            raise BudgetReachedError(why, scope=RUN, limits={}, asks=False)
 
     def _most(self, planned: PlannedCall, granted: int) -> ModelCall:
         """Return the most that a call can come to."""
@@ -311,7 +329,7 @@ class BudgetGuard:
         ref = RunRef(account.run.tenant_id, account.run.id)
         raised = await self._store.raised(ref, agent, args) if asks else 0
         return BudgetReachedError(
-            _sentence(planned, purse, limit),
+            sentence(planned, purse, limit),
             scope=purse.scope,
             limits=limits,
             asks=asks,
@@ -356,28 +374,16 @@ class BudgetGuard:
         await account.emit(EventDraft(type=type_, agent=agent, path=BUDGET, call=call, data=data))
 
 
+async def _pause(account: Account) -> None:
+    """Return when a call of the run has been settled, or after a moment: those of others tell nobody."""
+    account.changed.clear()
+    with suppress(TimeoutError):
+        # Not the same for all, so that those who wait do not stand in each other's way again.
+        async with asyncio.timeout(random.uniform(*PAUSE_SECONDS)):  # noqa: S311 - no secret
+            await account.changed.wait()
+
+
 def out_of_time(limits: Limits) -> RunFailedError:
     """Return why a run goes no further whose time is over."""
     msg = f"The run's time is over (max_seconds {limits.max_seconds:g})."
     return RunFailedError(msg, code="deadline-exceeded")
-
-
-def _sentence(planned: PlannedCall, purse: Purse, limit: LimitName) -> str:
-    """Return what a person reads who may let the run go on."""
-    whose = "The run" if purse.scope == RUN else f"The agent {purse.scope}"
-    if limit == "unknown_prices":
-        return (
-            f"The price of {planned.model} is not known, and {whose[0].lower()}{whose[1:]} has a limit in "
-            f"money ({purse.limits.max_cost_usd} USD). May its calls be made all the same?"
-        )
-    if limit == "max_tokens":
-        spent, most = purse.share.counted_tokens, purse.limits.max_tokens
-        return (
-            f"{whose} has used {spent:,} of {most:,} tokens, and the next call of {planned.agent} may "
-            f"need up to {planned.input_tokens + min(FLOOR_TOKENS, planned.max_tokens):,}."
-        )
-    money, cap = purse.share.counted_cost_usd, purse.limits.max_cost_usd
-    return (
-        f"{whose} has spent {money.normalize():f} of {cap} USD, and the next call of {planned.agent} "
-        f"({planned.model}) may cost more than is left."
-    )

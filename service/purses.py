@@ -5,7 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from domain.limits import AgentLimits
+from domain.budget import FLOOR_TOKENS, PlannedCall
+from domain.limits import RUN, AgentLimits
 from domain.usage import UsageShare
 
 LimitName = Literal["max_cost_usd", "max_tokens", "unknown_prices"]
@@ -38,3 +39,24 @@ class Purse(NamedTuple):
             return None
         held = sum((each.cost_usd for each in self.held), Decimal(0))
         return self.limits.max_cost_usd - self.share.counted_cost_usd - held
+
+
+def sentence(planned: PlannedCall, purse: Purse, limit: LimitName) -> str:
+    """Return what a person reads who may let the run go on."""
+    whose = "The run" if purse.scope == RUN else f"The agent {purse.scope}"
+    if limit == "unknown_prices":
+        return (
+            f"The price of {planned.model} is not known, and {whose[0].lower()}{whose[1:]} has a limit in "
+            f"money ({purse.limits.max_cost_usd} USD). May its calls be made all the same?"
+        )
+    if limit == "max_tokens":
+        spent, most = purse.share.counted_tokens, purse.limits.max_tokens
+        return (
+            f"{whose} has used {spent:,} of {most:,} tokens, and the next call of {planned.agent} may "
+            f"need up to {planned.input_tokens + min(FLOOR_TOKENS, planned.max_tokens):,}."
+        )
+    money, cap = purse.share.counted_cost_usd, purse.limits.max_cost_usd
+    return (
+        f"{whose} has spent {money.normalize():f} of {cap} USD, and the next call of {planned.agent} "
+        f"({planned.model}) may cost more than is left."
+    )

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import Connection, false, update
 
 from domain.events import Event, EventDraft
-from domain.limits import Limits
+from domain.limits import DaySpent, Limits
 from domain.ports import (
     Claim,
     Created,
@@ -154,9 +153,7 @@ class SqlRunStore:
         """Return how often an agent's question about these limits was answered by raising them."""
         return await self._database.read(allowances.raised, ref, agent, args)
 
-    async def spent_since(
-        self, tenant_id: str, caller_id: str, since: datetime
-    ) -> tuple[int, Decimal]:
+    async def spent_since(self, tenant_id: str, caller_id: str, since: datetime) -> DaySpent:
         """Return what the runs of a caller have used since a time."""
         return await self._database.read(allowances.of_day, tenant_id, caller_id, since)
 

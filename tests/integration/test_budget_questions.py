@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from decimal import Context, Decimal
 from pathlib import Path
+from typing import Any
 
 from jsonschema import Draft202012Validator
 
 from tests.fakes.model_server import FakeModelServer
+from tests.fakes.running import Product
 from tests.integration.conftest import Start
 from tests.integration.people import asked, decide, decided, start_run, turns
 from tests.integration.problem_checks import assert_problem, pointers
-from tests.integration.team_script import worker
+from tests.integration.team_script import SECONDS, worker
 from tests.integration.test_budgets import PRICES, many_turns, routes, said
 
 ALLOW = {"unknown_prices": "allow"}
@@ -148,3 +152,63 @@ async def test_names_that_are_no_text_are_refused(start: Start, models: FakeMode
             headers = {"content-type": "application/json"}
             refused = await product.client.request(method, url, content=sent, headers=headers)
             assert_problem(refused, "validation-error")
+
+
+async def test_a_day_is_shared_by_runs_that_overlap(
+    start: Start, models: FakeModelServer, tmp_path: Path
+) -> None:
+    """What is only set aside for others is waited for: it comes to far less than it may."""
+    models.add(*routes(("coder", "Do it")), worker("Do it", said("It is done.")))
+    rules = {"per_day": {"max_tokens": 40_000}}
+    async with start(models=models, budgets=json.dumps(rules), model_max_output=1000) as product:
+        many = [start_run(product, agents=["coder"]) for _ in range(6)]
+        runs = [await product.ended(run_id) for run_id in await asyncio.gather(*many)]
+        # 4,500 tokens each, and up to ten times as many set aside.
+        assert [run["status"] for run in runs] == ["completed"] * 6
+        assert sum(run["budget"]["spent"]["tokens"] for run in runs) == 6 * 4_500
+        more = [start_run(product, agents=["coder"]) for _ in range(6)]
+        runs = [await product.ended(run_id) for run_id in await asyncio.gather(*more)]
+        assert "failed" in {run["status"] for run in runs}
+        used = sum(usage.input_tokens + usage.output_tokens for _, usage in models.bills)
+        assert 6 * 4_500 < used <= 40_000
+
+
+async def test_no_answer_in_time_keeps_what_there_is(
+    start: Start, models: FakeModelServer, tmp_path: Path
+) -> None:
+    """Also on a server where other questions that nobody answers end their run."""
+    models.add(
+        *routes(("coder", "Do it"), ("analyst", "Count it")),
+        turns("Do it", *many_turns()),
+        worker("Count it", said("There are five.")),
+    )
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(PRICES)
+    settings: dict[str, Any] = {"approval_seconds": 1, "approval_on_expiry": "fail"}
+    async with start(models=models, prices=prices, model_max_output=1000, **settings) as product:
+        budget = {"max_cost_usd": "0.04", "per_agent": {"coder": {"max_cost_usd": "0.04"}}}
+        run_id = await start_run(product, budget=budget)
+        async with asyncio.timeout(SECONDS):
+            while not (run := await product_run(product, run_id))["ended_at"]:
+                pass
+    assert (run["status"], run["stop_reason"]) == ("incomplete", "budget")
+    assert "There are five." in run["result"]["output"]
+
+
+async def product_run(product: Product, run_id: str) -> dict[str, Any]:
+    run: dict[str, Any] = (await product.client.get(f"/v1/runs/{run_id}")).json()
+    return run
+
+
+async def test_sums_are_exact(start: Start, models: FakeModelServer, tmp_path: Path) -> None:
+    """However many digits a price has."""
+    prices = tmp_path / "prices.yaml"
+    rate = "123.1234567890123456789012345678901234567"
+    prices.write_text(f'openai:*: {{input: "{rate}", output: 0}}\n')
+    models.add(*routes(("coder", "Do it")), worker("Do it", said("It is done.")))
+    async with start(models=models, prices=prices) as product:
+        run = await product.finished("Do it", agents=["coder"])
+        total = (await product.client.get("/v1/usage")).json()["total"]
+    exact = Context(prec=60).multiply(Decimal(rate), Decimal(run["usage"]["input_tokens"]))
+    assert Decimal(run["usage"]["cost_usd"]) == exact.scaleb(-6, Context(prec=60))
+    assert total["cost_usd"] == run["usage"]["cost_usd"]
