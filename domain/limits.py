@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationInfo, field_validator
 
 from domain.agent import TIERS, Tier
+from domain.usage import Usd
 
 RAISE: Final = "raise_budget"
 """The name of the action by which a budget is raised."""
@@ -32,7 +33,7 @@ class AgentLimits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_cost_usd: Decimal | None = Field(
+    max_cost_usd: Usd | None = Field(
         default=None, gt=0, le=MOST_USD, max_digits=18, decimal_places=12
     )
     max_tokens: StrictInt | None = Field(default=None, gt=0, le=MOST_TOKENS)
@@ -134,7 +135,7 @@ class Spent(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    cost_usd: Decimal = Decimal(0)
+    cost_usd: Usd = Decimal(0)
     """Of the calls whose price is known; where the provider has not told what a call used, the most it can
     have been."""
     cost_known: bool = True
@@ -160,7 +161,7 @@ class Remaining(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    cost_usd: Decimal | None = None
+    cost_usd: Usd | None = None
     tokens: int | None = None
     seconds: float | None = None
     rounds: int | None = None

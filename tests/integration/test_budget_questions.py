@@ -8,6 +8,7 @@ from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from jsonschema import Draft202012Validator
 
 from tests.fakes.model_server import FakeModelServer
@@ -15,7 +16,7 @@ from tests.fakes.running import Product
 from tests.integration.conftest import Start
 from tests.integration.people import asked, decide, decided, start_run, turns
 from tests.integration.problem_checks import assert_problem, pointers
-from tests.integration.team_script import SECONDS, worker
+from tests.integration.team_script import SECONDS, composer, worker
 from tests.integration.test_budgets import PRICES, many_turns, routes, said
 
 ALLOW = {"unknown_prices": "allow"}
@@ -212,3 +213,42 @@ async def test_sums_are_exact(start: Start, models: FakeModelServer, tmp_path: P
     exact = Context(prec=60).multiply(Decimal(rate), Decimal(run["usage"]["input_tokens"]))
     assert Decimal(run["usage"]["cost_usd"]) == exact.scaleb(-6, Context(prec=60))
     assert total["cost_usd"] == run["usage"]["cost_usd"]
+
+
+@pytest.mark.parametrize("mode", ["policy", "never"])
+async def test_a_check_that_may_not_be_paid_is_made_by_rule(
+    start: Start, models: FakeModelServer, mode: str
+) -> None:
+    """A no to the validator's own limit ends its work alone: the answer is written all the same."""
+    models.add(
+        *routes(("coder", "Do it"), ("analyst", "Count it")),
+        worker("Do it", said("It is done.")),
+        worker("Count it", said("There are five.")),
+        composer(said("It is done, and there are five.")),
+    )
+    async with start(models=models, validation="on") as product:
+        budget = {"per_agent": {"validator": {"max_tokens": 600}}}
+        run_id = await start_run(product, approvals={"mode": mode}, budget=budget)
+        if mode == "policy":
+            approval = await asked(product, run_id)
+            assert approval["agent"] == "validator"
+            await decided(product, approval, type="reject")
+        run = await product.ended(run_id)
+    assert (run["status"], run["stop_reason"]) == ("completed", "done")
+    assert run["result"]["output"].startswith("It is done, and there are five.")
+    [missing] = run["degraded"]
+    assert missing["agent"] == "validator"
+    assert missing["reason"].startswith(
+        "the results were checked by rule alone: The agent validator"
+    )
+
+
+async def test_limits_in_money_are_written_as_people_do(
+    start: Start, models: FakeModelServer
+) -> None:
+    """In every place the same, without an exponent."""
+    async with start(models=models) as product:
+        for sent, shown in (("1e3", "1000"), ("0.0000001", "0.0000001"), ("0.50", "0.5")):
+            budget = {"max_cost_usd": sent, "unknown_prices": "deny"}
+            run = await product.finished("Do it", agents=["coder"], budget=budget)
+            assert run["budget"]["max_cost_usd"] == run["budget"]["remaining"]["cost_usd"] == shown
