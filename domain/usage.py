@@ -69,7 +69,7 @@ class ModelCall:
 
 
 def is_free(call: ModelCall) -> bool:
-    """Return whether a call costs nothing whatever it comes to: nobody has to remember that it is made."""
+    """Return whether a call costs nothing whatever it comes to."""
     return call.most_cost_usd == 0
 
 

@@ -22,7 +22,7 @@ from domain.events import SUPERVISOR, EventDraft, EventType
 from domain.limits import RUN, AgentLimits, Limits, Spent, budget_of
 from domain.ports import RunRef, RunStore
 from domain.run import Run
-from domain.usage import ModelCall, Usage, UsageShare, book_call
+from domain.usage import ModelCall, Usage, UsageShare, book_call, is_free
 from service.checkpoints import Checkpoints
 from service.days import DayBudget
 from service.purses import Held, LimitName, Purse, sentence
@@ -194,7 +194,8 @@ class BudgetGuard:
             planned.agent, most.most_tokens, most.most_cost_usd or Decimal(0)
         )
         try:
-            await self._checkpoints.open(planned.run_id, most)
+            kept = self._is_to_be_kept(account, most)
+            await self._checkpoints.open(planned.run_id, most if kept else None)
             refusal = await self._day.refuse(run.tenant_id, run.caller_id, most)
             if refusal and not refusal.passing:
                 raise BudgetReachedError(refusal.why, scope=RUN, limits={}, asks=False)  # noqa: TRY301 - what is set aside is freed in one place
@@ -204,6 +205,11 @@ class BudgetGuard:
         if refusal:
             await self._free(account, planned.key)
         return refusal is None
+
+    def _is_to_be_kept(self, account: Account, most: ModelCall) -> bool:
+        """Return whether anybody has to know of a call after a crash, or in another run."""
+        limited = any(purse.limits.max_tokens is not None for purse in account.purses(most.agent))
+        return limited or self._day.counts_tokens or not is_free(most)
 
     async def _free(self, account: Account, key: str) -> None:
         account.open.pop(key, None)

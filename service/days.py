@@ -27,6 +27,11 @@ class DayBudget:
         self._clock = clock
         self._limits = limits
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Return whether there is a limit in tokens."""
+        return self._limits.max_tokens is not None
+
     async def refuse(
         self, tenant_id: str, caller_id: str, own: ModelCall | None = None
     ) -> Refusal | None:

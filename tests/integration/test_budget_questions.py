@@ -174,6 +174,23 @@ async def test_a_day_is_shared_by_runs_that_overlap(
         assert 6 * 4_500 < used <= 40_000
 
 
+async def test_a_day_in_tokens_holds_where_they_are_free(
+    start: Start, models: FakeModelServer, tmp_path: Path
+) -> None:
+    """What costs nothing is set aside all the same, or runs at once would all see the same room."""
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("openai:*: {input: 0, output: 0}\n")
+    models.add(*routes(("coder", "Do it")), worker("Do it", said("It is done.")))
+    rules = {"per_day": {"max_tokens": 20_000}}
+    settings: dict[str, Any] = {"budgets": json.dumps(rules), "prices": prices}
+    async with start(models=models, model_max_output=1000, **settings) as product:
+        many = [start_run(product, agents=["coder"]) for _ in range(12)]
+        for run_id in await asyncio.gather(*many):
+            await product.ended(run_id)
+        used = sum(usage.input_tokens + usage.output_tokens for _, usage in models.bills)
+        assert 4_500 <= used <= 20_000
+
+
 async def test_no_answer_in_time_keeps_what_there_is(
     start: Start, models: FakeModelServer, tmp_path: Path
 ) -> None:
