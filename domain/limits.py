@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from domain.agent import TIERS, Tier
 from domain.usage import Usd
@@ -88,6 +96,22 @@ class BudgetRules(BaseModel):
     per_day: AgentLimits = AgentLimits()
     """What the runs of one API key may spend together on one day (UTC)."""
     unknown_prices: UnknownPrices = "allow"
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        # What has no effect there would look as if it had one.
+        idle = self.most.model_fields_set & {"per_agent", "unknown_prices"}
+        if idle:
+            msg = (
+                f"most has {min(idle)}, which is no limit that all runs have; leave it out of most"
+            )
+            raise ValueError(msg)
+        faults = self.above(self.default)
+        if faults:
+            where, why = faults[0]
+            msg = f"default{where.replace('/', '.')}: {why}"
+            raise ValueError(msg)
+        return self
 
     def limits_of(self, asked: Limits) -> Limits:
         """Return the limits of a run that asks for some; `above` says whether it may have them."""

@@ -264,17 +264,18 @@ class BudgetGuard:
         """Return how many tokens a call may answer with, or what stands against it."""
         granted = planned.max_tokens
         enough = min(FLOOR_TOKENS, planned.max_tokens)
+        strict = (account.limits.unknown_prices or "allow") != "allow"
         for purse in account.purses(planned.agent):
             tokens, money = purse.room_tokens(), purse.room_usd()
             if tokens is not None:
                 granted = min(granted, tokens - planned.input_tokens)
                 if granted < enough:
                     return 0, (purse, "max_tokens")
-            if money is None:
+            if money is None and not (strict and self._day.counts_money):
                 continue
             payable = self._payable(planned, granted, money)
             if payable is None:
-                if (account.limits.unknown_prices or "allow") != "allow":
+                if strict:
                     return 0, (purse, "unknown_prices")
                 continue
             granted = min(granted, payable)
@@ -282,10 +283,10 @@ class BudgetGuard:
                 return 0, (purse, "max_cost_usd")
         return granted, None
 
-    def _payable(self, planned: PlannedCall, wanted: int, money: Decimal) -> int | None:
+    def _payable(self, planned: PlannedCall, wanted: int, money: Decimal | None) -> int | None:
         """Return how many of the wanted tokens an amount pays for; `None` where the price is unknown."""
         whole = self._cost(planned.model, planned.input_tokens, wanted)
-        if whole is None or whole <= money:
+        if whole is None or money is None or whole <= money:
             return None if whole is None else wanted
         prompt = self._cost(planned.model, planned.input_tokens, 0) or Decimal(0)
         if prompt > money or whole <= prompt:

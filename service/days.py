@@ -32,6 +32,11 @@ class DayBudget:
         """Return whether there is a limit in tokens."""
         return self._limits.max_tokens is not None
 
+    @property
+    def counts_money(self) -> bool:
+        """Return whether there is a limit in money."""
+        return self._limits.max_cost_usd is not None
+
     async def refuse(
         self, tenant_id: str, caller_id: str, own: ModelCall | None = None
     ) -> Refusal | None:

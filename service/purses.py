@@ -45,10 +45,11 @@ def sentence(planned: PlannedCall, purse: Purse, limit: LimitName) -> str:
     """Return what a person reads who may let the run go on."""
     whose = "The run" if purse.scope == RUN else f"The agent {purse.scope}"
     if limit == "unknown_prices":
-        return (
-            f"The price of {planned.model} is not known, and {whose[0].lower()}{whose[1:]} has a limit in "
-            f"money ({purse.limits.max_cost_usd} USD). May its calls be made all the same?"
-        )
+        amount = purse.limits.max_cost_usd
+        limit_of = f"{whose[0].lower()}{whose[1:]} has a limit in money ({amount} USD)"
+        if amount is None:
+            limit_of = "there is a limit in money for each day"
+        return f"The price of {planned.model} is not known, and {limit_of}. May its calls be made all the same?"
     if limit == "max_tokens":
         spent, most = purse.share.counted_tokens, purse.limits.max_tokens
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from domain.errors import ConfigurationError
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
 from tests.integration.conftest import Start
@@ -269,3 +271,48 @@ async def test_limits_in_money_are_written_as_people_do(
             budget = {"max_cost_usd": sent, "unknown_prices": "deny"}
             run = await product.finished("Do it", agents=["coder"], budget=budget)
             assert run["budget"]["max_cost_usd"] == run["budget"]["remaining"]["cost_usd"] == shown
+
+
+async def test_a_day_in_money_looks_at_unknown_prices(
+    start: Start, models: FakeModelServer
+) -> None:
+    """A server that is strict about them is so, too, where no run has a limit of its own."""
+    models.add(*routes(("coder", "Do it")), worker("Do it", said("It is done.")))
+    day = {"max_cost_usd": "5"}
+    for policy in ("allow", "ask", "deny"):
+        rules = json.dumps({"unknown_prices": policy, "per_day": day})
+        async with start(models=models, budgets=rules) as product:
+            before = len(models.requests)
+            run_id = await start_run(product, agents=["coder"])
+            if policy == "ask":
+                approval = await asked(product, run_id)
+                assert "limit in money for each day" in approval["description"]
+                edit = {"name": "raise_budget", "args": ALLOW}
+                await decided(product, approval, type="edit", edited_action=edit)
+            run = await product.ended(run_id)
+            assert run["status"] == ("failed" if policy == "deny" else "completed")
+            assert (len(models.requests) == before) is (policy == "deny")
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        (
+            {"default": {"max_tokens": 9}, "most": {"max_tokens": 8}},
+            "default.max_tokens: 9 is more than this server allows",
+        ),
+        (
+            {"default": {"unknown_prices": "allow"}, "unknown_prices": "deny"},
+            "default.unknown_prices: 'allow' is less strict",
+        ),
+        ({"most": {"per_agent": {"coder": {"max_tokens": 8}}}}, "most has per_agent"),
+        ({"most": {"unknown_prices": "deny"}}, "most has unknown_prices"),
+    ],
+)
+async def test_rules_that_do_not_agree_stop_the_start(
+    start: Start, rules: dict[str, Any], told: str
+) -> None:
+    """Or every run that says nothing would have more than any run may."""
+    with pytest.raises(ConfigurationError, match=re.escape(told)):
+        async with start(budgets=json.dumps(rules)):
+            pass
