@@ -97,6 +97,9 @@ class NoGuard:
 def budget_ask(error: BudgetReachedError, run_id: str) -> Ask:
     """Return the question whether more may be spent: the same one for all that reach the same limits."""
     call = f"{error.scope}:{json.dumps(error.limits, sort_keys=True, separators=(',', ':'))}"
+    if error.raised:
+        # What was answered is done with: as the answer to this one it would lead here for ever.
+        call += f"~{error.raised}"
     return Ask(
         id=ask_id(run_id, 0, BUDGET, call),
         type="budget",
@@ -106,20 +109,25 @@ def budget_ask(error: BudgetReachedError, run_id: str) -> Ask:
         round=0,
         call=call,
         tool=RAISE,
-        args=_as_args(error.scope, error.limits),
+        args=as_args(error.scope, error.limits),
         description=error.detail,
         response_schema=raise_schema(),
         by="any",
+        # Whatever a server does where others are silent: a no that keeps what there is.
+        on_expiry="reject",
     )
 
 
-def _as_args(scope: str, limits: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(limits) if scope == RUN else {"per_agent": {scope: dict(limits)}}
+def as_args(scope: str, limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the question about limits that were reached."""
+    # What becomes of unknown prices is said for the whole run, whoever's limit in money it is.
+    whole = scope == RUN or "unknown_prices" in limits
+    return dict(limits) if whole else {"per_agent": {scope: dict(limits)}}
 
 
 def raise_schema() -> dict[str, Any]:
     """Return the schema of a decision about a budget."""
-    amount = {"type": "string", "pattern": r"^[0-9]{1,7}(\\.[0-9]{1,12})?$"}
+    amount = {"type": "string", "pattern": r"^[0-9]{1,7}(\.[0-9]{1,12})?$"}
     own = {
         "max_cost_usd": amount,
         "max_tokens": {"type": "integer", "minimum": 1},

@@ -90,7 +90,9 @@ class BudgetReachedError(RunFailedError):
 
     code = "budget-exhausted"
 
-    def __init__(self, detail: str, *, scope: str, limits: dict[str, object], asks: bool) -> None:
+    def __init__(
+        self, detail: str, *, scope: str, limits: dict[str, object], asks: bool, raised: int = 0
+    ) -> None:
         super().__init__(detail)
         self.scope = scope
         """`run`, or the agent whose own limit it is."""
@@ -98,6 +100,8 @@ class BudgetReachedError(RunFailedError):
         """Those that were reached and can be raised, as they stand."""
         self.asks = asks
         """Whether a person may let it go on."""
+        self.raised = raised
+        """How often somebody has raised the same limits before, and they were lowered to this again."""
 
 
 class TurnLimitError(RunFailedError):

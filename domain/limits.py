@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from domain.agent import TIERS, Tier
+from domain.usage import Usd
 
 RAISE: Final = "raise_budget"
 """The name of the action by which a budget is raised."""
@@ -32,7 +41,7 @@ class AgentLimits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_cost_usd: Decimal | None = Field(
+    max_cost_usd: Usd | None = Field(
         default=None, gt=0, le=MOST_USD, max_digits=18, decimal_places=12
     )
     max_tokens: StrictInt | None = Field(default=None, gt=0, le=MOST_TOKENS)
@@ -88,6 +97,22 @@ class BudgetRules(BaseModel):
     """What the runs of one API key may spend together on one day (UTC)."""
     unknown_prices: UnknownPrices = "allow"
 
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        # What has no effect there would look as if it had one.
+        idle = self.most.model_fields_set & {"per_agent", "unknown_prices"}
+        if idle:
+            msg = (
+                f"most has {min(idle)}, which is no limit that all runs have; leave it out of most"
+            )
+            raise ValueError(msg)
+        faults = self.above(self.default)
+        if faults:
+            where, why = faults[0]
+            msg = f"default{where.replace('/', '.')}: {why}"
+            raise ValueError(msg)
+        return self
+
     def limits_of(self, asked: Limits) -> Limits:
         """Return the limits of a run that asks for some; `above` says whether it may have them."""
         limits = self.default.changed_by(asked)
@@ -134,7 +159,7 @@ class Spent(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    cost_usd: Decimal = Decimal(0)
+    cost_usd: Usd = Decimal(0)
     """Of the calls whose price is known; where the provider has not told what a call used, the most it can
     have been."""
     cost_known: bool = True
@@ -146,12 +171,21 @@ class Spent(BaseModel):
 NOTHING_SPENT: Final = Spent()
 
 
+class DaySpent(NamedTuple):
+    """What the runs of a caller have spent on a day, and what is set aside for their calls under way."""
+
+    tokens: int
+    cost_usd: Decimal
+    open_tokens: int
+    open_cost_usd: Decimal
+
+
 class Remaining(BaseModel):
     """What is left; null where there is no limit."""
 
     model_config = ConfigDict(frozen=True)
 
-    cost_usd: Decimal | None = None
+    cost_usd: Usd | None = None
     tokens: int | None = None
     seconds: float | None = None
     rounds: int | None = None

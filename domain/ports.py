@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Literal, NamedTuple, Protocol
 
 from domain.approval import ActionRecord, Approval, Decision
 from domain.artifact import Artifact
 from domain.events import Event, EventDraft
-from domain.limits import Limits
+from domain.limits import DaySpent, Limits
 from domain.run import Ending, MultitaskStrategy, Run, RunStatus
 from domain.usage import ModelCall
 
@@ -224,10 +223,12 @@ class RunStore(Protocol):
         """Return what a run may spend as it stands now."""
         ...
 
-    async def spent_since(
-        self, tenant_id: str, caller_id: str, since: datetime
-    ) -> tuple[int, Decimal]:
-        """Return the tokens and the money of a caller's runs since a time, calls under way included."""
+    async def raised(self, ref: RunRef, agent: str, args: Mapping[str, Any]) -> int:
+        """Return how often an agent's question about these limits was answered by raising them."""
+        ...
+
+    async def spent_since(self, tenant_id: str, caller_id: str, since: datetime) -> DaySpent:
+        """Return what a caller's runs have spent since a time, and what their calls under way may."""
         ...
 
     async def events(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Annotated, Literal, TypeVar
+from decimal import Context, Decimal
+from functools import reduce
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from domain.agent import Tier
+
+EXACT: Final = Context(prec=60)
+"""With more digits than any sum of money has: the usual 28 round where a price has many."""
 
 CallStatus = Literal["completed", "failed", "cancelled", "lost", "cached"]
 """What became of a model call: `completed` its answer was used · `failed` it gave none that could be ·
@@ -85,7 +89,7 @@ def cached_call(key: str, agent: str, model: str, tier: Tier, cost: Decimal | No
 
 
 def is_free(call: ModelCall) -> bool:
-    """Return whether a call costs nothing whatever it comes to: nobody has to remember that it is made."""
+    """Return whether a call costs nothing whatever it comes to."""
     return call.most_cost_usd == 0
 
 
@@ -152,7 +156,7 @@ def add_call(share: Share, call: ModelCall) -> Share:
             "calls": share.calls + 1,
             "unmetered_calls": share.unmetered_calls + (not call.metered),
             "counted_tokens": share.counted_tokens + call.counted_tokens,
-            "counted_cost_usd": share.counted_cost_usd + call.counted_cost_usd,
+            "counted_cost_usd": EXACT.add(share.counted_cost_usd, call.counted_cost_usd),
         }
     )
 
@@ -160,7 +164,7 @@ def add_call(share: Share, call: ModelCall) -> Share:
 def add_known(*amounts: Decimal | None) -> Decimal | None:
     """Return the sum of amounts of money; it is unknown where one of them is."""
     known = [amount for amount in amounts if amount is not None]
-    return sum(known, Decimal(0)) if len(known) == len(amounts) else None
+    return reduce(EXACT.add, known, Decimal(0)) if len(known) == len(amounts) else None
 
 
 def add_shares(shares: Iterable[UsageShare]) -> UsageShare:

@@ -13,6 +13,7 @@ from pydantic.json_schema import JsonSchemaValue
 from agents._kit.outcomes import failed_outcome
 from domain.agent import AgentOutcome, AgentSpec
 from domain.approval import Ask, Decision, PausedWork
+from domain.events import SUPERVISOR
 from domain.run import RunContext
 from graph.deadline import Deadline
 from graph.spending import ASK, Node, after_spending, finish, refused
@@ -86,7 +87,7 @@ class Asking:
             "decisions": dict.fromkeys(decisions),
         }
         broke = {w["assignment"]["path"]: ask for w in there if (ask := _denied(w, decisions))}
-        ends = next((ask for ask in broke.values() if ask["args"].keys() != {"per_agent"}), None)
+        ends = next((ask for ask in broke.values() if ask["agent"] == SUPERVISOR), None)
         if ends:
             # Nobody of the run may spend anything more: what waits for other reasons ends as well.
             outcomes += [

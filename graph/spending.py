@@ -49,6 +49,9 @@ def after_spending(question: SpendingQuestion, state: State) -> Command[Any]:
         return Command(goto=[Send(ASK, ask)])
     cleared: State = {"spending": None, "decisions": {ask["id"]: None}}
     if refused(ask, decision):
+        if ask["agent"] != SUPERVISOR:
+            # About its own limit: the node is to do without, and has to find the no.
+            return Command(goto=question["node"], update={"spending": None})
         return finish(ask["description"], cleared)
     return Command(goto=question["node"], update=cleared)
 

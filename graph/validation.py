@@ -16,6 +16,7 @@ from agents._kit.models import ModelGateway
 from agents._kit.prompts import write_prompt, write_results
 from agents._kit.verdict import Judgement, judgement_schema, read_judgement
 from domain.agent import AgentOutcome, AgentSpec
+from domain.budget import budget_ask
 from domain.errors import BudgetReachedError, RunFailedError
 from domain.run import RunContext
 from domain.validation import VALIDATOR, CheckRecord, PlacedFault, Verdict
@@ -79,8 +80,11 @@ class ValidatorNode:
         if self._gateway.engine == "model" and not found.faults and not found.settled.open:
             try:
                 judgement = await self._judge(state, runtime, outcomes)
-            except BudgetReachedError:
-                raise
+            except BudgetReachedError as error:
+                if not _is_denied(error, state, context):
+                    raise
+                reason = f"the results were checked by rule alone: {error.detail}"
+                found.missing.append(Missing(agent=VALIDATOR, reason=reason))
             except RunFailedError as error:
                 reason = f"the results were checked by rule alone: {error.detail}"
                 found.missing.append(Missing(agent=VALIDATOR, reason=reason))
@@ -162,6 +166,13 @@ def _look(state: State, outcomes: Sequence[AgentOutcome], context: RunContext) -
 
 def _number(state: State) -> int:
     return len(state.get("checks", [])) + 1
+
+
+def _is_denied(error: BudgetReachedError, state: State, context: RunContext) -> bool:
+    """Return whether the validator alone may spend no more: nobody is asked, or somebody has said no."""
+    if error.scope != VALIDATOR:
+        return False
+    return not error.asks or budget_ask(error, context.run_id)["id"] in state.get("decisions", {})
 
 
 def _record(

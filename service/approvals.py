@@ -220,9 +220,12 @@ class ApprovalService:
             return
         limits = read_raise(edited, prefix)
         names = [spec.name for spec in self._team.specs]
-        where = f"{prefix}/edited_action/args"
-        if "unknown_prices" not in (approval.action.args if approval.action else {}):
-            check_limits(limits, self._budgets, names, prefix=where)
+        asked = approval.action.args if approval.action else {}
+        rules = self._budgets
+        if "unknown_prices" in asked:
+            # That is what the server wants to be asked about; its other limits hold all the same.
+            rules = rules.model_copy(update={"unknown_prices": "allow"})
+        check_limits(limits, rules, names, prefix=f"{prefix}/edited_action/args")
         check_raise(approval, limits, prefix)
 
     def _check_call(

@@ -109,5 +109,5 @@ class People:
         )
         if waiting.answers is None:
             await self._checkpoints.pass_by(run.id, since)
-            self._hub.publish(run.id, [Notice(e, run=waiting.run) for e in waiting.events])
+        self._hub.publish(run.id, [Notice(e, run=waiting.run) for e in waiting.events])
         return waiting

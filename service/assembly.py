@@ -90,7 +90,7 @@ def make_guard(opened: Opened, day: DayBudget) -> BudgetGuard:
     """Return what keeps runs within their limits."""
     store, _, _, checkpoints, parts = opened
     return BudgetGuard(
-        read_limits=store.limits,
+        store=store,
         checkpoints=checkpoints,
         cost=cost_with(parts.gateway),
         shares={spec.name: Decimal(str(spec.budget)) for spec in parts.team.routable},

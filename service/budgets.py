@@ -7,23 +7,25 @@ committed before the call, so that a call which a crash has cut off is not forgo
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
-from domain.budget import BUDGET, FLOOR_TOKENS, PlannedCall
+from domain.budget import BUDGET, FLOOR_TOKENS, PlannedCall, as_args
 from domain.errors import BudgetReachedError, RunFailedError
 from domain.events import SUPERVISOR, EventDraft, EventType
 from domain.limits import RUN, AgentLimits, Limits, Spent, budget_of
-from domain.ports import RunRef
+from domain.ports import RunRef, RunStore
 from domain.run import Run
-from domain.usage import ModelCall, Usage, UsageShare, book_call
+from domain.usage import ModelCall, Usage, UsageShare, book_call, is_free
 from service.checkpoints import Checkpoints
 from service.days import DayBudget
+from service.purses import Held, LimitName, Purse, sentence
 
 WARN_AT: Final = Decimal("0.8")
 """The part of a limit at which a warning is given."""
@@ -34,42 +36,14 @@ LOOK_SECONDS: Final = 5.0
 _TRY: Final = re.compile(r"~\d+$")
 """What a later try adds to the key of its call."""
 
+PAUSE_SECONDS: Final = (0.05, 0.4)
+"""How long a call waits for those of other runs, before it looks again whether the day has room."""
+
 MOMENT: Final = 0.05
 """Seconds that nothing can be done in any more."""
 
 Cost = Callable[[str, int, int], Decimal | None]
 """Returns what a call of a model costs with so many tokens in and out; `None` where nobody knows."""
-
-LimitName = Literal["max_cost_usd", "max_tokens", "unknown_prices"]
-
-
-class _Held(NamedTuple):
-    """What is set aside for a call."""
-
-    agent: str
-    tokens: int
-    cost_usd: Decimal
-
-
-class _Purse(NamedTuple):
-    """Limits, and what has been taken of them."""
-
-    scope: str
-    limits: AgentLimits
-    share: UsageShare
-    held: list[_Held]
-
-    def room_tokens(self) -> int | None:
-        if self.limits.max_tokens is None:
-            return None
-        held = sum(each.tokens for each in self.held)
-        return self.limits.max_tokens - self.share.counted_tokens - held
-
-    def room_usd(self) -> Decimal | None:
-        if self.limits.max_cost_usd is None:
-            return None
-        held = sum((each.cost_usd for each in self.held), Decimal(0))
-        return self.limits.max_cost_usd - self.share.counted_cost_usd - held
 
 
 @dataclass(kw_only=True)
@@ -86,7 +60,7 @@ class Account:
     """When the segment began, on the event loop's clock."""
     ran_before: float
     looked: float = 0.0
-    open: dict[str, _Held] = field(default_factory=dict)
+    open: dict[str, Held] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     tried: Counter[str] = field(default_factory=Counter)
     """Tries that were let through, by the key that they have in common."""
@@ -95,13 +69,13 @@ class Account:
         """Return how long the run has been running."""
         return self.ran_before + asyncio.get_running_loop().time() - self.began
 
-    def purses(self, agent: str) -> list[_Purse]:
+    def purses(self, agent: str) -> list[Purse]:
         """Return what a call of an agent is paid from: all of them have to have room for it."""
         own = [each for each in self.open.values() if each.agent == agent]
         share = self.usage.by_agent.get(agent, UsageShare())
         return [
-            _Purse(RUN, self.limits, self.usage, list(self.open.values())),
-            _Purse(agent, self._own_limits(agent), share, own),
+            Purse(RUN, self.limits, self.usage, list(self.open.values())),
+            Purse(agent, self._own_limits(agent), share, own),
         ]
 
     def _own_limits(self, agent: str) -> AgentLimits:
@@ -139,13 +113,13 @@ class BudgetGuard:
     def __init__(
         self,
         *,
-        read_limits: Callable[[RunRef], Awaitable[Limits | None]],
+        store: RunStore,
         checkpoints: Checkpoints,
         cost: Cost,
         shares: dict[str, Decimal],
         day: DayBudget,
     ) -> None:
-        self._read_limits = read_limits
+        self._store = store
         self._checkpoints = checkpoints
         self._cost = cost
         self._shares = shares
@@ -190,28 +164,57 @@ class BudgetGuard:
         if account is None:
             return planned.max_tokens
         await self._look(account)
+        granted = await self._find_room(account, planned)
+        while not await self._set_aside(account, planned, granted):
+            await _pause(account)
+            await self._look(account)
+            granted = await self._find_room(account, planned)
+        account.tried[_TRY.sub("", planned.key)] += 1
+        return granted
+
+    async def _find_room(self, account: Account, planned: PlannedCall) -> int:
+        """Return how many tokens a call may answer with, as soon as its run has room for it."""
         while True:
             granted, reached = self._fit(account, planned)
             if reached is None:
-                break
+                return granted
             if reached[0].held:
                 await self._wait(account)
-            elif not await self._look(account, again=True):
-                await self._refuse(account, planned, *reached)
+                continue
+            error = await self._reached(account, planned, *reached)
+            # Last, so that a raise which the error counts as done with has been seen.
+            if not await self._look(account, again=True):
+                await self._refuse(account, error, *reached)
+
+    async def _set_aside(self, account: Account, planned: PlannedCall, granted: int) -> bool:
+        """Set aside the most that a call can come to, or return that calls of other runs have to end first."""
         most = self._most(planned, granted)
-        account.tried[_TRY.sub("", planned.key)] += 1
-        account.open[planned.key] = _Held(
+        run = account.run
+        account.open[planned.key] = Held(
             planned.agent, most.most_tokens, most.most_cost_usd or Decimal(0)
         )
         try:
-            await self._checkpoints.open(planned.run_id, most)
-            await self._check_day(account)
+            kept = self._is_to_be_kept(account, most)
+            await self._checkpoints.open(planned.run_id, most if kept else None)
+            refusal = await self._day.refuse(run.tenant_id, run.caller_id, most)
+            if refusal and not refusal.passing:
+                raise BudgetReachedError(refusal.why, scope=RUN, limits={}, asks=False)  # noqa: TRY301 - what is set aside is freed in one place
         except BaseException:
-            account.open.pop(planned.key, None)
-            account.changed.set()
-            await self._checkpoints.close(planned.run_id, planned.key)
+            await self._free(account, planned.key)
             raise
-        return granted
+        if refusal:
+            await self._free(account, planned.key)
+        return refusal is None
+
+    def _is_to_be_kept(self, account: Account, most: ModelCall) -> bool:
+        """Return whether anybody has to know of a call after a crash, or in another run."""
+        limited = any(purse.limits.max_tokens is not None for purse in account.purses(most.agent))
+        return limited or self._day.counts_tokens or not is_free(most)
+
+    async def _free(self, account: Account, key: str) -> None:
+        account.open.pop(key, None)
+        account.changed.set()
+        await self._checkpoints.close(account.run.id, key)
 
     async def settle(self, planned: PlannedCall, call: ModelCall | None) -> None:
         """Put what a reserved call came to in the place of the reservation."""
@@ -238,12 +241,6 @@ class BudgetGuard:
         account = self._accounts.get(run_id)
         return account.tried[key] if account else 0
 
-    async def _check_day(self, account: Account) -> None:
-        run = account.run
-        why = await self._day.refuse(run.tenant_id, run.caller_id, under_way=True)
-        if why:
-            raise BudgetReachedError(why, scope=RUN, limits={}, asks=False)
-
     def _most(self, planned: PlannedCall, granted: int) -> ModelCall:
         """Return the most that a call can come to."""
         return ModelCall(
@@ -263,21 +260,22 @@ class BudgetGuard:
 
     def _fit(
         self, account: Account, planned: PlannedCall
-    ) -> tuple[int, tuple[_Purse, LimitName] | None]:
+    ) -> tuple[int, tuple[Purse, LimitName] | None]:
         """Return how many tokens a call may answer with, or what stands against it."""
         granted = planned.max_tokens
         enough = min(FLOOR_TOKENS, planned.max_tokens)
+        strict = (account.limits.unknown_prices or "allow") != "allow"
         for purse in account.purses(planned.agent):
             tokens, money = purse.room_tokens(), purse.room_usd()
             if tokens is not None:
                 granted = min(granted, tokens - planned.input_tokens)
                 if granted < enough:
                     return 0, (purse, "max_tokens")
-            if money is None:
+            if money is None and not (strict and self._day.counts_money):
                 continue
             payable = self._payable(planned, granted, money)
             if payable is None:
-                if (account.limits.unknown_prices or "allow") != "allow":
+                if strict:
                     return 0, (purse, "unknown_prices")
                 continue
             granted = min(granted, payable)
@@ -285,10 +283,10 @@ class BudgetGuard:
                 return 0, (purse, "max_cost_usd")
         return granted, None
 
-    def _payable(self, planned: PlannedCall, wanted: int, money: Decimal) -> int | None:
+    def _payable(self, planned: PlannedCall, wanted: int, money: Decimal | None) -> int | None:
         """Return how many of the wanted tokens an amount pays for; `None` where the price is unknown."""
         whole = self._cost(planned.model, planned.input_tokens, wanted)
-        if whole is None or whole <= money:
+        if whole is None or money is None or whole <= money:
             return None if whole is None else wanted
         prompt = self._cost(planned.model, planned.input_tokens, 0) or Decimal(0)
         if prompt > money or whole <= prompt:
@@ -313,7 +311,7 @@ class BudgetGuard:
         left = self.seconds_left(account.run.id)
         now = asyncio.get_running_loop().time()
         if again or left == 0 or now - account.looked > LOOK_SECONDS:
-            limits = await self._read_limits(RunRef(account.run.tenant_id, account.run.id))
+            limits = await self._store.limits(RunRef(account.run.tenant_id, account.run.id))
             account.looked = now
             if limits is not None and limits != account.limits:
                 account.limits = limits
@@ -322,10 +320,10 @@ class BudgetGuard:
             raise out_of_time(account.limits)
         return False
 
-    async def _refuse(
-        self, account: Account, planned: PlannedCall, purse: _Purse, limit: LimitName
-    ) -> None:
-        """Tell that a limit is reached, and raise it."""
+    async def _reached(
+        self, account: Account, planned: PlannedCall, purse: Purse, limit: LimitName
+    ) -> BudgetReachedError:
+        """Return what is to be said of a limit that a call does not fit."""
         asks = account.run.approval_mode != "never" and (
             limit != "unknown_prices" or account.limits.unknown_prices == "ask"
         )
@@ -333,9 +331,24 @@ class BudgetGuard:
         if limit != "unknown_prices":
             stored = purse.limits.model_dump(mode="json", include={"max_cost_usd", "max_tokens"})
             limits = {name: value for name, value in stored.items() if value is not None}
-        detail = _sentence(account, planned, purse, limit)
-        await self._tell(account, "budget.reached", purse, limit, detail)
-        raise BudgetReachedError(detail, scope=purse.scope, limits=limits, asks=asks)
+        args = as_args(purse.scope, limits)
+        agent = SUPERVISOR if purse.scope == RUN else purse.scope
+        ref = RunRef(account.run.tenant_id, account.run.id)
+        raised = await self._store.raised(ref, agent, args) if asks else 0
+        return BudgetReachedError(
+            sentence(planned, purse, limit),
+            scope=purse.scope,
+            limits=limits,
+            asks=asks,
+            raised=raised,
+        )
+
+    async def _refuse(
+        self, account: Account, error: BudgetReachedError, purse: Purse, limit: LimitName
+    ) -> None:
+        """Tell that a limit is reached, and raise it."""
+        await self._tell(account, "budget.reached", purse, limit, error)
+        raise error
 
     async def _warn(self, account: Account, before: Usage, agent: str) -> None:
         for purse in account.purses(agent):
@@ -354,41 +367,30 @@ class BudgetGuard:
         self,
         account: Account,
         type_: EventType,
-        purse: _Purse,
+        purse: Purse,
         limit: LimitName,
-        detail: str | None = None,
+        error: BudgetReachedError | None = None,
     ) -> None:
         agent = SUPERVISOR if purse.scope == RUN else purse.scope
         value = getattr(purse.limits, limit, "unknown")
         data: dict[str, Any] = {"scope": purse.scope, "limit": limit, "budget": account.describe()}
-        if detail:
-            data["detail"] = detail
         call = f"{purse.scope}.{limit}.{value}"
+        if error:
+            data["detail"] = error.detail
+            call += f"~{error.raised}" if error.raised else ""
         await account.emit(EventDraft(type=type_, agent=agent, path=BUDGET, call=call, data=data))
+
+
+async def _pause(account: Account) -> None:
+    """Return when a call of the run has been settled, or after a moment: those of others tell nobody."""
+    account.changed.clear()
+    with suppress(TimeoutError):
+        # Not the same for all, so that those who wait do not stand in each other's way again.
+        async with asyncio.timeout(random.uniform(*PAUSE_SECONDS)):  # noqa: S311 - no secret
+            await account.changed.wait()
 
 
 def out_of_time(limits: Limits) -> RunFailedError:
     """Return why a run goes no further whose time is over."""
     msg = f"The run's time is over (max_seconds {limits.max_seconds:g})."
     return RunFailedError(msg, code="deadline-exceeded")
-
-
-def _sentence(account: Account, planned: PlannedCall, purse: _Purse, limit: LimitName) -> str:
-    """Return what a person reads who may let the run go on."""
-    whose = "The run" if purse.scope == RUN else f"The agent {purse.scope}"
-    if limit == "unknown_prices":
-        return (
-            f"The price of {planned.model} is not known, and the run has a limit in money "
-            f"({account.limits.max_cost_usd} USD). May its calls be made all the same?"
-        )
-    if limit == "max_tokens":
-        spent, most = purse.share.counted_tokens, purse.limits.max_tokens
-        return (
-            f"{whose} has used {spent:,} of {most:,} tokens, and the next call of {planned.agent} may "
-            f"need up to {planned.input_tokens + min(FLOOR_TOKENS, planned.max_tokens):,}."
-        )
-    money, cap = purse.share.counted_cost_usd, purse.limits.max_cost_usd
-    return (
-        f"{whose} has spent {money.normalize():f} of {cap} USD, and the next call of {planned.agent} "
-        f"({planned.model}) may cost more than is left."
-    )

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from agents._kit.cleaning import clean_text
 from domain.approval import Approval, ToolAction
 from domain.errors import CallerError
 from domain.limits import AMOUNTS, RAISE, BudgetRules, Limits, raises
@@ -80,5 +81,10 @@ def _flat(asked: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def _refused(faults: Sequence[Pointer]) -> CallerError:
     code: Code = "validation-error"
+    # Half a surrogate pair can stand in a name that was sent, and cannot be sent back.
+    faults = [
+        Pointer(pointer=clean_text(fault["pointer"]), detail=clean_text(fault["detail"]))
+        for fault in faults
+    ]
     told = "; ".join(f"{fault['pointer'].lstrip('/')}: {fault['detail']}" for fault in faults)
-    return CallerError(code, f"{told}.", errors=list(faults))
+    return CallerError(code, f"{told}.", errors=faults)

@@ -302,9 +302,9 @@ class RunService:
                 )
 
     async def _check_day(self, tenant_id: str, caller_id: str) -> None:
-        why = await self._day.refuse(tenant_id, caller_id)
-        if why:
-            raise CallerError("budget-exhausted", why)
+        refusal = await self._day.refuse(tenant_id, caller_id)
+        if refusal:
+            raise CallerError("budget-exhausted", refusal.why)
 
     def _check_rounds(self, rounds: int | None) -> None:
         if rounds is not None and rounds > self._rules.max_rounds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,6 +11,10 @@ import openai
 from langchain.chat_models import init_chat_model
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGenerationChunk
+from langchain_openai import ChatOpenAI
 
 from agents._kit.chains import Candidate
 from domain.agent import Tier
@@ -26,6 +31,31 @@ _EXTRAS: Final = {
     "google_genai": "signalbox[google]",
     "ollama": "signalbox[ollama]",
 }
+
+
+class _ChatOpenAI(ChatOpenAI):
+    """OpenAI's protocol, also from servers that say with each part of a stream what was used until then:
+    LangChain would add that up. What was said last holds, where the stream has come to its end."""
+
+    async def _astream(
+        self,
+        *args: Any,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        used: UsageMetadata | None = None
+        finished = apart = False
+        async for chunk in super()._astream(*args, **kwargs):
+            message = chunk.message
+            if isinstance(message, AIMessageChunk) and message.usage_metadata:
+                used, message.usage_metadata = message.usage_metadata, None
+                apart = not (message.content or message.tool_call_chunks)
+            else:
+                apart = False
+            finished = finished or bool((chunk.generation_info or {}).get("finish_reason"))
+            yield chunk
+        # Some give no reason for the end, and tell what was used apart from all parts of the answer.
+        if used and (finished or apart):
+            yield ChatGenerationChunk(message=AIMessageChunk(content="", usage_metadata=used))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +111,11 @@ class Clients:
         if candidate.temperature is not None:
             options["temperature"] = candidate.temperature
         try:
-            model: BaseChatModel = init_chat_model(candidate.model, **options)
+            model: BaseChatModel = (
+                _ChatOpenAI(model=candidate.model.partition(":")[2], **options)
+                if provider == "openai"
+                else init_chat_model(candidate.model, **options)
+            )
         except ImportError as error:
             package = _EXTRAS.get(provider, f"langchain-{provider.replace('_', '-')}")
             msg = f"{variable} needs a package that is not installed: pip install {package!r}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final, NotRequired
@@ -54,8 +55,8 @@ def model_of(message: BaseMessage) -> str | None:
 
 def booked(planned: PlannedCall, status: CallStatus, message: AIMessage | None) -> ModelCall:
     """Return what a call came to, without its price; zeros where the provider has not told what it used."""
-    metered = message is not None and message.usage_metadata is not None
-    told = count_tokens(message, fallback_model=planned.model) if message else None
+    metered = message is not None and is_told(message)
+    told = count_tokens(message, fallback_model=planned.model) if message and metered else None
     return ModelCall(
         key=planned.key,
         agent=planned.agent,
@@ -64,7 +65,7 @@ def booked(planned: PlannedCall, status: CallStatus, message: AIMessage | None) 
         input_tokens=told["input_tokens"] if told else 0,
         output_tokens=told["output_tokens"] if told else 0,
         cached_tokens=told["cached_tokens"] if told else 0,
-        reasoning_tokens=reasoning_tokens(message) if message else 0,
+        reasoning_tokens=reasoning_tokens(message) if message and metered else 0,
         cost_usd=None,
         round=planned.round,
         status=status,
@@ -76,7 +77,7 @@ def booked_outside(
     message: AIMessage, *, key: str, agent: str, tier: Tier, round_: int
 ) -> ModelCall:
     """Return what a call came to that somebody else has made, without its price."""
-    told = count_tokens(message, fallback_model="unknown")
+    told, heard = count_tokens(message, fallback_model="unknown"), is_told(message)
     provider = message.response_metadata.get("model_provider")
     model = f"{provider}:{told['model']}" if provider else told["model"]
     return ModelCall(
@@ -84,14 +85,25 @@ def booked_outside(
         agent=agent,
         model=OFFLINE if provider == "offline" else model,
         tier=tier,
-        input_tokens=told["input_tokens"],
-        output_tokens=told["output_tokens"],
-        cached_tokens=told["cached_tokens"],
-        reasoning_tokens=reasoning_tokens(message),
+        input_tokens=told["input_tokens"] if heard else 0,
+        output_tokens=told["output_tokens"] if heard else 0,
+        cached_tokens=told["cached_tokens"] if heard else 0,
+        reasoning_tokens=reasoning_tokens(message) if heard else 0,
         cost_usd=None,
         round=round_,
-        metered=message.usage_metadata is not None,
+        metered=heard,
+        most_tokens=told["input_tokens"] + told["output_tokens"],
     )
+
+
+def is_told(message: AIMessage) -> bool:
+    """Return whether a provider has told what a call used. No prompt is empty, and no word takes no token: a
+    server that says so does not count, and what it does is not for nothing."""
+    usage = message.usage_metadata
+    if usage is None or _count(usage["input_tokens"]) == 0:
+        return False
+    said = bool(message.text or message.tool_calls or message.invalid_tool_calls)
+    return _count(usage["output_tokens"]) > 0 or not said
 
 
 def told_calls(messages: Sequence[BaseMessage]) -> list[AIMessage]:
@@ -115,10 +127,11 @@ def count_tokens(message: AIMessage, *, fallback_model: str) -> TokenCount:
     usage = message.usage_metadata
     details: dict[str, Any] = dict((usage.get("input_token_details") if usage else None) or {})
     named = model_of(message) or message.response_metadata.get("model_name")
+    read = _count(usage["input_tokens"] if usage else 0)
     return TokenCount(
-        input_tokens=_count(usage["input_tokens"] if usage else 0),
+        input_tokens=read,
         output_tokens=_count(usage["output_tokens"] if usage else 0),
-        cached_tokens=_count(details.get("cache_read")),
+        cached_tokens=min(_count(details.get("cache_read")), read),
         calls=1,
         model=str(named or fallback_model),
     )
@@ -143,6 +156,7 @@ def reasoning_tokens(message: AIMessage) -> int:
     return _count(details.get("reasoning"))
 
 
-def _count(told: int | None) -> int:
+def _count(told: float | None) -> int:
     """Return a count as a provider told it, within what a count can be."""
-    return min(max(int(told or 0), 0), MOST_TOKENS)
+    number = told or 0
+    return int(min(max(number, 0), MOST_TOKENS)) if math.isfinite(number) else 0

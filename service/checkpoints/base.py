@@ -61,9 +61,10 @@ class Checkpoints(Protocol):
         answer led to must not be saved without it. The event log books it too; once counts."""
         ...
 
-    async def open(self, run_id: str, call: ModelCall) -> None:
+    async def open(self, run_id: str, call: ModelCall | None) -> None:
         """Return when it is committed that a call is being made, with all that the run's segment has saved
-        before it: a crash may undo neither. `call` says the most that it can come to."""
+        before it: a crash may undo neither. `call` says the most that it can come to; `None` where nobody
+        has to remember that it is made."""
         ...
 
     async def close(self, run_id: str, key: str) -> None:

@@ -10,7 +10,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from domain.ports import Clock, RunRef
 from domain.run import Run
-from domain.usage import ModelCall, is_free
+from domain.usage import ModelCall
 from service.checkpoints.base import Saver
 from service.store import Database, usage
 
@@ -41,10 +41,10 @@ class MemoryCheckpoints:
     def book(self, run_id: str, call: ModelCall) -> None:
         """Do nothing: a crash that lost the call would lose the checkpoint too."""
 
-    async def open(self, run_id: str, call: ModelCall) -> None:
+    async def open(self, run_id: str, call: ModelCall | None) -> None:
         """Note that a call is being made: a crash takes all there is along, but a cancellation does not."""
         run = self._segments.get(run_id)
-        if run and not is_free(call):
+        if run and call:
             ref = RunRef(run.tenant_id, run.id)
             await self._database.write(usage.open_call, ref, call, self._clock.now())
 

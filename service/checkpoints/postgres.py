@@ -24,7 +24,7 @@ from psycopg_pool import AsyncConnectionPool
 from domain.errors import OwnershipLostError, StoreUnavailableError
 from domain.ports import Clock
 from domain.run import Run
-from domain.usage import ModelCall, is_free
+from domain.usage import ModelCall
 from service.checkpoints.base import Reached, Saver
 from service.store.conflicts import BOOKING, booking_sql
 from service.store.rows import call_row, money_text
@@ -253,11 +253,11 @@ class PostgresCheckpoints:
         if saver:
             saver.book(call, self._clock.now())
 
-    async def open(self, run_id: str, call: ModelCall) -> None:
+    async def open(self, run_id: str, call: ModelCall | None) -> None:
         """Commit that a call is being made, after what was saved before."""
         await self.flush(run_id)
         saver = self._segments.get(run_id)
-        if saver and not is_free(call):
+        if saver and call:
             await saver.open(call, self._clock.now())
 
     async def close(self, run_id: str, key: str) -> None:

@@ -23,7 +23,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from domain.ports import Clock
 from domain.run import Run
-from domain.usage import ModelCall, is_free
+from domain.usage import ModelCall
 from service.checkpoints.base import Reached, Saver
 from service.store import SqliteDatabase
 from service.store.conflicts import BOOKING, booking_sql
@@ -210,10 +210,10 @@ class SqliteCheckpoints:
         if run:
             self._database.defer(_BOOK, [booking(run, call, self._clock.now())])
 
-    async def open(self, run_id: str, call: ModelCall) -> None:
+    async def open(self, run_id: str, call: ModelCall | None) -> None:
         """Commit that a call is being made, with the rows that were handed over before."""
         run = self._segments.get(run_id)
-        if run and not is_free(call):
+        if run and call:
             row = booking(run, call, self._clock.now(), status="open")
             self._database.defer(_BOOK, [row])
         await self._database.settle()

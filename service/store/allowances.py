@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
-from domain.limits import Limits
+from domain.limits import DaySpent, Limits
 from domain.ports import RunRef
+from service.store import actions
 from service.store.columns import utc
 from service.store.rows import limits_of, seconds_of
 from service.store.tables import events, runs, usage
@@ -32,6 +34,7 @@ _OF_DAY: Final = (
         usage.c.output_tokens,
         usage.c.cost_usd,
         usage.c.metered,
+        usage.c.status,
         usage.c.most_tokens,
         usage.c.most_cost_usd,
     )
@@ -44,13 +47,6 @@ _OF_DAY: Final = (
 )
 
 
-class DaySpent(NamedTuple):
-    """What the runs of a caller have spent on a day, with what is set aside for calls under way."""
-
-    tokens: int
-    cost_usd: Decimal
-
-
 def _name(ref: RunRef) -> dict[str, Any]:
     return {"run": ref.run_id, "tenant": ref.tenant_id}
 
@@ -59,6 +55,15 @@ def limits(connection: Connection, ref: RunRef) -> Limits | None:
     """Return the limits of a run; `None` where it is not there."""
     row = connection.execute(_LIMITS, _name(ref)).mappings().one_or_none()
     return None if row is None else limits_of(row)
+
+
+def raised(connection: Connection, ref: RunRef, agent: str, args: Mapping[str, Any]) -> int:
+    """Return how often the same question about a budget was answered by raising it."""
+    return sum(
+        row["args"] == args and row["decision"]["type"] == "edit"
+        for row in actions.of_run(connection, ref)
+        if row["type"] == "budget" and row["agent"] == agent and row["approval"] == "resolved"
+    )
 
 
 def change_limits(connection: Connection, ref: RunRef, changes: Limits) -> Limits:
@@ -95,11 +100,12 @@ def lose_calls(connection: Connection, ref: RunRef) -> None:
 
 
 def of_day(connection: Connection, tenant_id: str, caller_id: str, since: datetime) -> DaySpent:
-    """Return what the runs of a caller have spent since a time."""
-    tokens, cost = 0, Decimal(0)
+    """Return what the runs of a caller have spent since a time, and what is set aside."""
+    tokens, costs = {True: 0, False: 0}, {True: Decimal(0), False: Decimal(0)}
     values = {"tenant": tenant_id, "caller": caller_id, "since": since}
     for row in connection.execute(_OF_DAY, values):
         used = row.input_tokens + row.output_tokens
-        tokens += used if row.metered else row.most_tokens
-        cost += (row.cost_usd if row.metered else row.most_cost_usd) or Decimal(0)
-    return DaySpent(tokens, cost)
+        open_ = row.status == "open"
+        tokens[open_] += used if row.metered else row.most_tokens
+        costs[open_] += (row.cost_usd if row.metered else row.most_cost_usd) or Decimal(0)
+    return DaySpent(tokens[False], costs[False], tokens[True], costs[True])

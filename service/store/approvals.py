@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, select, tuple_
 from domain.approval import ActionRecord, Approval
 from domain.ports import ApprovalQuery, Decided, IdempotencyKey, RunRef, Verdict, Waiting
 from domain.run import Run
-from service.store import actions, decisions, expiry, waiting
+from service.store import actions, decisions, expiry, patching
 from service.store.database import Database
 from service.store.tables import actions as rows
 from service.store.threads import Turns
@@ -43,7 +43,7 @@ class SqlApprovalStore:
     ) -> Waiting:
         """Make the run wait, unless all of the approvals have been decided meanwhile."""
         return await self._database.write(
-            waiting.wait_for, ref, attempt, approval_ids, since, now, self._turns
+            patching.wait_for, ref, attempt, approval_ids, since, now, self._turns
         )
 
     async def decide(

@@ -12,9 +12,9 @@ from domain.approval import Decision, ToolAction
 from domain.errors import CallerError
 from domain.events import Event, EventDraft
 from domain.limits import RAISE, Limits, raises
-from domain.ports import Patched, RunPatch, RunRef, Verdict
+from domain.ports import Patched, RunPatch, RunRef, Verdict, Waiting
 from domain.run import ACTIVE
-from service.store import actions, allowances, decisions, queries
+from service.store import actions, allowances, decisions, queries, threads, waiting
 from service.store.actions import Row, hold
 from service.store.tables import runs
 from service.store.threads import Turns
@@ -57,6 +57,35 @@ def patch(
             _, told = go_on(connection, held, drafts, now, turns)
     run = queries.get(connection, ref)
     return None if run is None else Patched(run, tuple(told))
+
+
+def wait_for(
+    connection: Connection,
+    ref: RunRef,
+    attempt: int,
+    approval_ids: Sequence[str],
+    since: str | None,
+    now: datetime,
+    turns: Turns,
+) -> Waiting:
+    """Make a run wait, unless everything it waits for has been decided, or was raised before it was asked."""
+    threads.hold_caller(connection, ref, turns)
+    actions.own(connection, ref, attempt)
+    asked = actions.by_ids(connection, ref.tenant_id, approval_ids)
+    limits, held = allowances.limits(connection, ref), hold(connection, ref)
+    told: Sequence[Event] = ()
+    if limits is not None and held is not None:
+        drafts = [
+            _raise(connection, row, limits, held.caller_id, now)
+            for row in asked.values()
+            if row["type"] == "budget"
+            and row["approval"] == "pending"
+            and raises(row["args"], limits)
+        ]
+        if drafts:
+            _, told = waiting.change(connection, ref, drafts, now)
+    found = waiting.wait_for(connection, ref, attempt, approval_ids, since, now, turns)
+    return found._replace(events=(*told, *found.events))
 
 
 def _raise(connection: Connection, row: Row, limits: Limits, by: str, now: datetime) -> EventDraft:

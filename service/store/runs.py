@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, false, update
 
 from domain.events import Event, EventDraft
-from domain.limits import Limits
+from domain.limits import DaySpent, Limits
 from domain.ports import (
     Claim,
     Created,
@@ -153,9 +152,11 @@ class SqlRunStore:
         """Return what a run may spend as it stands now."""
         return await self._database.read(allowances.limits, ref)
 
-    async def spent_since(
-        self, tenant_id: str, caller_id: str, since: datetime
-    ) -> tuple[int, Decimal]:
+    async def raised(self, ref: RunRef, agent: str, args: Mapping[str, Any]) -> int:
+        """Return how often an agent's question about these limits was answered by raising them."""
+        return await self._database.read(allowances.raised, ref, agent, args)
+
+    async def spent_since(self, tenant_id: str, caller_id: str, since: datetime) -> DaySpent:
         """Return what the runs of a caller have used since a time."""
         return await self._database.read(allowances.of_day, tenant_id, caller_id, since)
 

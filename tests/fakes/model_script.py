@@ -169,6 +169,8 @@ class Reply:
     """Counted from the texts, the same way every time, where not given."""
     metered: bool = True
     """Whether the answer says what it used; some servers never do."""
+    recounted: bool = False
+    """Whether each part of a stream says what was used until then, as some servers do."""
     fault: Fault | None = None
     status: int = 200
     retry_after: str | None = None

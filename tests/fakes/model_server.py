@@ -405,6 +405,8 @@ class _Answer:
         head = b"data: " + _dump(self._head("chat.completion.chunk"))[:-1]
         start = head + b',"choices":[{"index":0,"delta":'
         no_usage = b',"usage":null}\n\n' if wants_usage else b"}\n\n"
+        if self._reply.recounted:
+            no_usage = b',"usage":' + _dump(_usage(self._reply.count(self._request))) + b"}\n\n"
         end = b',"logprobs":null,"finish_reason":null}]' + no_usage
         yield start + b'{"role":"assistant","content":"","refusal":null}' + end
         for part in self._reply.parts():
