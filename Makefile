@@ -29,6 +29,10 @@ export PIP_NO_INPUT := 1
 # At most four: more processes start slower than they test.
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
 
+# What is the same on every database: requests that are refused, tools and models by themselves.
+ANYWHERE := bad_input exfiltration agents_alone emulation sandbox_robust tables research context told_usage hostile about
+OVER := tests/integration -m "not slow" $(ANYWHERE:%=--ignore tests/integration/test_%.py)
+
 .PHONY: help install dev run serve test test-slow test-all lint format lock env-example check bench chaos
 
 help: ## show this list
@@ -49,8 +53,8 @@ test: dev ## all tests but the slow ones
 
 test-slow: dev ## the slow tests: real processes, kills, restarts; then all of HTTP over Postgres
 	@$(PYTEST) -m slow
-	@$(PYTEST) tests/integration -m "not slow" --over postgres-local
-	@$(PYTEST) tests/integration -m "not slow" --over postgres-queue
+	@$(PYTEST) $(OVER) --over postgres-local
+	@$(PYTEST) $(OVER) --over postgres-queue
 
 test-all: dev ## every test
 	@$(PYTEST)

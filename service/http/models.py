@@ -19,6 +19,10 @@ class ModelOptions(BaseModel):
     """Null where it is left to the provider."""
     max_tokens: int
     """The most it may answer with."""
+    context: int
+    """Tokens that prompt and answer may have together."""
+    context_known: bool
+    """Whether somebody says so; else it is assumed."""
     json_schema: bool
     """Whether it answers by a JSON schema; where not, the schema is put in words for it."""
     tools: bool
@@ -89,6 +93,8 @@ def _describe(gateway: ModelGateway, candidate: OpenCandidate) -> dict[str, Any]
         "options": {
             "temperature": candidate.candidate.temperature,
             "max_tokens": candidate.max_tokens,
+            "context": candidate.window.tokens,
+            "context_known": candidate.window.known,
             "json_schema": candidate.can_schema,
             "tools": candidate.can_tools,
             "parallel": gateway.limiter.bound(candidate.provider),
