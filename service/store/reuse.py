@@ -10,6 +10,7 @@ Creates, endings and pauses of runs with the same task follow one another: they 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterable, Sequence
@@ -29,6 +30,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.util import await_only
 
 from domain.agent import Tier
 from domain.events import Event, EventDraft
@@ -38,7 +40,7 @@ from domain.usage import ModelCall, add_known, cached_call, cost_of, plain
 from service.store import events, usage
 from service.store.rows import run_from
 from service.store.tables import artifacts, runs
-from service.store.threads import Turns, has_many_writers, lock_on
+from service.store.threads import Share, Turns, has_many_writers, lock_on
 
 MOST_FOLLOWERS: Final = 100
 """Runs that wait for one answer: they all end in one transaction. Whoever comes after works itself."""
@@ -204,7 +206,7 @@ def give(
     whose = RunRef(ref.tenant_id, origin["id"])
     try:
         if turns.share and (origin["artifacts"] or origin["result"]):
-            turns.share(whose, ref)
+            _share(connection, turns.share, whose, ref)
     except OSError:
         fields = {"action": "answer_not_shared", "run_id": ref.run_id}
         _log.warning("An answer could not be shared.", extra=fields, exc_info=True)
@@ -238,6 +240,14 @@ def give(
     new = events.number(drafts, run_id=run.id, last_seq=run.last_seq, attempt=0, now=now)
     events.add(connection, run.tenant_id, new)
     return run, new
+
+
+def _share(connection: Connection, share: Share, whose: RunRef, ref: RunRef) -> None:
+    """Share files without holding up the loop, in which the transactions of Postgres run."""
+    if has_many_writers(connection):
+        await_only(asyncio.to_thread(share, whose, ref))
+    else:
+        share(whose, ref)
 
 
 def settle(connection: Connection, leader: Run, now: datetime, turns: Turns) -> Shared:

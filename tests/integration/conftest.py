@@ -81,7 +81,7 @@ def on_postgres(request: pytest.FixtureRequest, over: str) -> dict[str, Any]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give `modelled` and the like every database in turn, or the one the tests run over."""
-    for name in {"modelled", "acting", "outside"} & set(metafunc.fixturenames):
+    for name in {"modelled", "acting", "outside", "place"} & set(metafunc.fixturenames):
         over = metafunc.config.getoption("--over")
         metafunc.parametrize(name, [over] if over else ["memory", "sqlite"], indirect=True)
 

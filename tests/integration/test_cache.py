@@ -22,14 +22,9 @@ PRICES: Final = 'openai:*: {input: "2", output: "10", cached: "0.5"}\n'
 HOUR: Final = 3600
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
-    """Return the settings of each database, but where the tests run over another one."""
-    over = request.config.getoption("--over")
-    if over and request.param == "memory":
-        return {}
-    if over:
-        pytest.skip("one database is enough")
+    """Return the settings of each database in turn."""
     return database(request, tmp_path)
 
 
