@@ -157,3 +157,5 @@ class AgentOutcome(TypedDict):
     """It is of a graph from outside that shows no tool calls: nobody can tell what it rests on."""
     fleeting: NotRequired[bool]
     """It is another run's result, and rests on the web."""
+    reused: NotRequired[Whence]
+    """Whose result it is; not there where it is the run's own."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
@@ -71,6 +71,10 @@ class WorkCache(Protocol):
         """
         ...
 
+    async def forget(self, tenant_id: str, run_ids: Collection[str]) -> None:
+        """Let nobody have what agents came to in these runs: it did not hold."""
+        ...
+
 
 class NoCache:
     """Does every piece of work anew."""
@@ -81,6 +85,10 @@ class NoCache:
         """Compute it."""
         del context, piece
         return Had((await compute()).value)
+
+    async def forget(self, tenant_id: str, run_ids: Collection[str]) -> None:
+        """Forget nothing: nothing is kept."""
+        del tenant_id, run_ids
 
 
 NO_CACHE: Final = NoCache()

@@ -12,7 +12,7 @@ from langgraph.types import StreamWriter
 from agents._kit.faults import LENGTH
 from agents._kit.models import ModelGateway
 from agents._kit.prompts import write_prompt
-from domain.agent import AgentOutcome, AgentSpec, Assignment, TokenCount
+from domain.agent import AgentOutcome, AgentSpec, Assignment, TokenCount, Whence
 from domain.approval import PausedWork
 from domain.caching import Had, Piece, Work, WorkCache
 from domain.events import EventDraft
@@ -183,4 +183,5 @@ class Sharing:
             tier=tier,
             evidence=value["evidence"],
             fleeting=had.web,
+            reused=Whence(run_id=str(had.run_id), age=had.age),
         )

@@ -17,6 +17,7 @@ from agents._kit.prompts import write_prompt, write_results
 from agents._kit.verdict import Judgement, judgement_schema, read_judgement
 from domain.agent import AgentOutcome, AgentSpec
 from domain.budget import budget_ask
+from domain.caching import WorkCache
 from domain.errors import BudgetReachedError, RunFailedError
 from domain.run import RunContext
 from domain.validation import VALIDATOR, CheckRecord, PlacedFault, Verdict
@@ -61,9 +62,10 @@ class _Found(NamedTuple):
 class ValidatorNode:
     """Checks the results when the supervisor is done with them."""
 
-    def __init__(self, spec: AgentSpec, gateway: ModelGateway) -> None:
+    def __init__(self, spec: AgentSpec, gateway: ModelGateway, cache: WorkCache) -> None:
         self._spec = spec
         self._gateway = gateway
+        self._cache = cache
 
     async def __call__(
         self, state: State, runtime: Runtime[RunContext]
@@ -92,6 +94,10 @@ class ValidatorNode:
         # The planner would only do again what it has done.
         again = self._gateway.engine == "model"
         check, update, goto = _go_on(state, context, check, outcomes, again=again)
+        if check["verdict"] != "accept" and context.cache_seconds is not None:
+            # Or the next run with the task would begin with what did not hold in this one.
+            others = {o["reused"]["run_id"] for o in outcomes if "reused" in o}
+            await self._cache.forget(context.tenant_id, {context.run_id, *others})
         return Command(goto=goto, update={**update, "checks": [check], "missing": found.missing})
 
     async def _judge(

@@ -67,7 +67,8 @@ def build_workflow(
     )
     names = [spec.name for spec in team.routable]
     judge = team.get(VALIDATOR)
-    validator = ValidatorNode(judge, gateway) if judge else None
+    cache = cache or NO_CACHE
+    validator = ValidatorNode(judge, gateway, cache) if judge else None
     # defer: the supervisor runs once per round, after every agent, however long each takes.
     deadline = Deadline(gateway.guard.seconds_left)
     supervisor = Supervisor(team, gateway, check=validator)
@@ -80,7 +81,7 @@ def build_workflow(
     )
     graph.add_node(ASK, cast("Any", ask_person))
     graph.add_edge(ASK, "supervisor")
-    sharing = Sharing(cache or NO_CACHE, gateway, toolbox)
+    sharing = Sharing(cache, gateway, toolbox)
     for spec in team.routable:
         loop = AgentLoop(spec, gateway, toolbox, gates=gates, ledger=ledger)
         _add_agent(graph, loop, deadline, gateway, sharing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from typing import Final
 
@@ -107,6 +107,11 @@ class StoredWork:
             )
         except StoreUnavailableError:
             _log.warning("A piece of work could not be kept.", extra={"action": "piece_not_kept"})
+
+    async def forget(self, tenant_id: str, run_ids: Collection[str]) -> None:
+        """Drop what agents came to in these runs."""
+        if self.store is not None:
+            await self.store.forget(tenant_id, run_ids)
 
     async def expire(self) -> None:
         """Drop what has been kept for long enough."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -38,6 +39,13 @@ _CROWD_OUT: Final = delete(cache).where(
 )
 _EXPIRE: Final = delete(cache).where(
     cache.c.created_at <= bindparam("before", type_=cache.c.created_at.type)
+)
+
+
+_FORGET: Final = delete(cache).where(
+    cache.c.tenant_id == bindparam("tenant"),
+    cache.c.run_id.in_(bindparam("runs", expanding=True)),
+    cache.c.kind == "assignment",
 )
 
 
@@ -82,6 +90,10 @@ class SqlPieceStore:
         }
         await self._database.write(_put, row)
 
+    async def forget(self, tenant_id: str, run_ids: Collection[str]) -> None:
+        """Drop the assignments of runs."""
+        await self._database.write(_forget, {"tenant": tenant_id, "runs": sorted(run_ids)})
+
     async def expire(self, *, before: datetime) -> None:
         """Drop what is older."""
         await self._database.write(_expire, before)
@@ -95,6 +107,10 @@ def _find(connection: Connection, values: dict[str, Any]) -> Kept | None:
 def _put(connection: Connection, row: dict[str, Any]) -> None:
     put_piece(connection, row)
     connection.execute(_CROWD_OUT, {"tenant": row["tenant_id"]})
+
+
+def _forget(connection: Connection, values: dict[str, Any]) -> None:
+    connection.execute(_FORGET, values)
 
 
 def _expire(connection: Connection, before: datetime) -> None:

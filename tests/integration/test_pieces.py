@@ -11,7 +11,7 @@ from tests.fakes.model_script import ModelRequest, Reply, Rule, When, message_te
 from tests.fakes.model_server import ALL, FakeModelServer
 from tests.fakes.running import Event, Product
 from tests.fakes.search_server import FakeWeb, html, result
-from tests.integration.checking import judge
+from tests.integration.checking import judge, works
 from tests.integration.conftest import Start
 from tests.integration.people import turns
 from tests.integration.team_script import composer, decisions, worker
@@ -90,6 +90,22 @@ async def test_a_retry_pays_only_for_what_failed(product: Product, models: FakeM
     assert (coder["calls"], coder["cost_usd"], coder["cache_savings_usd"]) == (0, "0", spent)
     types = [e["type"] for e in await product.events(second["id"]) if e["agent"] == "coder"]
     assert types == ["agent.started", "cache.hit", "agent.completed", "usage.updated"]
+
+
+async def test_work_that_did_not_hold_is_given_to_nobody(
+    product: Product, models: FakeModelServer
+) -> None:
+    """A figure that nothing yields is sent back in this run, and is not where the next one begins."""
+    models.add(
+        judge({}),
+        *decisions(("coder", "One")),
+        works("One", "It is 48710.", "It is unknown.", reads=False),
+    )
+    first = await product.finished(TASK, validation="on", cache={"max_age": 600})
+    assert (first["status"], first["rounds"]) == ("completed", 2), first
+    other = await product.finished(TASK, validation="on", agents=["coder"], cache={"max_age": 600})
+    assert (other["rounds"], other["result"]["output"]) == (1, "It is unknown.")
+    assert await hits(product, other) == []
 
 
 async def test_work_that_left_a_file_is_done_anew(
