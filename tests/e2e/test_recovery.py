@@ -332,6 +332,30 @@ def test_unfinished_and_queued_runs_all_go_on_after_a_kill(
 
 
 @pytest.mark.slow
+def test_runs_that_wait_for_one_answer_get_it_after_a_kill(
+    serve: StartService, models: Models
+) -> None:
+    """One run works and four with the same task follow it; the next process finds that in the rows."""
+    open_gate = models.gate("agents")
+    models.add(Rule(when=When(schema=False), reply=Reply(text="Done."), gate="agents"))
+    service = serve(models=models, SIGNALBOX_CACHE_SECONDS="3600")
+    ids = [service.create(TASK) for _ in range(5)]
+    service.follow_until(ids[0], seen_type("agent.started", 3))
+    assert [service.run(run_id)["status"] for run_id in ids] == ["running"] + ["queued"] * 4
+    service.process.kill()
+    open_gate()
+
+    service = serve(models=models, SIGNALBOX_CACHE_SECONDS="3600")
+    leader, *followers = [service.ended(run_id) for run_id in ids]
+    assert (leader["status"], leader["attempt"], leader["cache"]) == ("completed", 2, None)
+    for run in followers:
+        assert (run["status"], run["attempt"]) == ("completed", 0)
+        assert run["cache"] == {"run_id": leader["id"], "age": 0}
+        assert run["result"] == leader["result"]
+    assert models.asked(schema=True) == 2, "one run's decisions"
+
+
+@pytest.mark.slow
 def test_a_finished_run_is_left_alone_by_a_restart(serve: StartService, models: Models) -> None:
     """Neither the run nor its events change, and no model is asked."""
     service = serve(models=models)
