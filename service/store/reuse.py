@@ -23,6 +23,7 @@ from sqlalchemy import (
     RowMapping,
     String,
     bindparam,
+    exists,
     func,
     insert,
     null,
@@ -39,7 +40,7 @@ from domain.run import Ending, Run
 from domain.usage import ModelCall, add_known, cached_call, cost_of, plain
 from service.store import events, usage
 from service.store.rows import run_from
-from service.store.tables import artifacts, runs
+from service.store.tables import actions, artifacts, runs
 from service.store.threads import Share, Turns, has_many_writers, lock_on
 
 MOST_FOLLOWERS: Final = 100
@@ -136,6 +137,10 @@ _KEEP_TO_ITSELF: Final = (
     .where(runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
     .values(cache_key=null(), reusable=null())
 )
+# Not `runs.actions`, which does not show what the user was asked.
+_OWN: Final = select(
+    exists().where(actions.c.run_id == bindparam("run"), actions.c.tenant_id == bindparam("tenant"))
+)
 _ARTIFACTS: Final = select(artifacts).where(
     artifacts.c.run_id == bindparam("run"), artifacts.c.tenant_id == bindparam("tenant")
 )
@@ -193,7 +198,7 @@ def find_leader(connection: Connection, run: Run) -> str | None:
 
 def reusable(ending: Ending) -> str | None:
     """Return who may have a run's answer: `any` one with the same task, one that has `asked` for what is
-    old, or nobody. Actions count against it too, but only the row knows them."""
+    old, or nobody. Actions and questions count against it too, but only their rows know them."""
     if ending.status != "completed" or ending.degraded:
         return None
     return "asked" if ending.fleeting else "any"
@@ -256,7 +261,7 @@ def settle(connection: Connection, leader: Run, now: datetime, turns: Turns) -> 
         return Shared()
     ref = RunRef(leader.tenant_id, leader.id)
     row = connection.execute(_ROW, _name(ref)).mappings().one()
-    if leader.actions:
+    if connection.execute(_OWN, _name(ref)).scalar_one():
         # What was done to the world, or decided by a person, holds for the run that it was done for.
         connection.execute(_KEEP_TO_ITSELF, _name(ref))
     elif row["reusable"]:

@@ -9,12 +9,14 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import update
 
+from domain.approval import Ask, Decision, open_approval
 from domain.events import EventDraft
-from domain.ports import Created, RunRef
+from domain.ports import Created, RunRef, Verdict
 from domain.run import Degraded, Run, RunStatus
 from service.store import SqlRunStore, open_store
 from service.store.reuse import MOST_FOLLOWERS
 from service.store.tables import runs
+from service.store.waiting import approval_draft
 from tests.contract.factories import (
     LATER,
     NOW,
@@ -130,6 +132,30 @@ async def test_an_ending_that_cannot_be_shared_passes_the_place_on(store: SqlRun
     assert [event.type for event in told] == ["cache.hit", "run.completed"]
     assert [event.seq for event in told] == [2, 3]
     assert last == await store.get(ref_of(last))
+
+
+async def test_what_a_person_has_answered_before_the_run_waits_is_its_own(
+    store: SqlRunStore,
+) -> None:
+    """The run never waits then, and is shared all the same with nobody."""
+    ref = await add_running(store, 1, **SAME)
+    follower = await create(store, 2)
+    asked = Ask(
+        id="apr_1", type="input", agent="coder", path="coder", round=1, call="0.0", tool=None, args={},
+        description="Which coast?", response_schema={}, by="any",
+    )  # fmt: skip
+    approval = open_approval(asked, run=make_run(), now=NOW, seconds=None, on_expiry="reject")
+    draft = replace(approval_draft("approval.requested", approval), approval=approval)
+    await store.append(ref, attempt=1, drafts=[draft], calls=[], now=NOW)
+    answer = Verdict(approval_id="apr_1", decision=Decision(type="respond", message="The north."))
+    await store.approvals.decide("ada", [answer], by="default", now=NOW)
+    waiting = await store.approvals.wait_for(
+        ref, attempt=1, approval_ids=["apr_1"], since=None, now=LATER
+    )
+    assert waiting.answers
+    await finish(store, ref)
+    assert await store.get(ref_of(follower)) == follower.model_copy(update={"leader_id": None})
+    assert (await create(store, 3)).leader_id == follower.id
 
 
 async def test_only_so_many_follow_one(store: SqlRunStore) -> None:
