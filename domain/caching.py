@@ -35,6 +35,8 @@ class Work(NamedTuple):
     """Whether others may have it."""
     web: bool = False
     """Whether it rests on the web, so that others have it only where they say how old it may be."""
+    age: int = 0
+    """Seconds since when what it rests on is known."""
 
 
 class Had(NamedTuple):
@@ -44,7 +46,7 @@ class Had(NamedTuple):
     run_id: str | None = None
     """The run that it was done for; `None` where it was done just now."""
     age: int = 0
-    """Seconds since then."""
+    """Seconds since what it rests on is known."""
     web: bool = False
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from math import ceil
 from typing import Any, Final
 
 from langgraph.types import StreamWriter
@@ -59,8 +60,10 @@ class Sharing:
         if before is None:
             return await work()
         done: list[AgentOutcome | PausedWork] = []
+        clock = asyncio.get_running_loop().time
 
         async def compute() -> Work:
+            began = clock()
             outcome = await work()
             done.append(outcome)
             if "asks" in outcome:
@@ -68,7 +71,10 @@ class Sharing:
             answer = outcome
             keep = self._may_be_kept(answer)
             keep = keep and await asyncio.to_thread(fingerprint, context.workspace) == before
-            return Work(self._kept(answer), keep=keep, web=self._used_web(answer))
+            web = self._used_web(answer)
+            # A page may have been read at the beginning, and may have been as old then.
+            age = _oldest(answer) + ceil(clock() - began) if web else 0
+            return Work(self._kept(answer), keep=keep, web=web, age=age)
 
         piece = self._piece(spec, state, context, before)
         had = await self._cache.cached(context, piece, compute)
@@ -185,3 +191,9 @@ class Sharing:
             fleeting=had.web,
             reused=Whence(run_id=str(had.run_id), age=had.age),
         )
+
+
+def _oldest(outcome: AgentOutcome) -> int:
+    """Return how many seconds old the oldest is that the tools had from others."""
+    calls = [call for turn in outcome["turns"] for call in turn["calls"]]
+    return max((call["reused"]["age"] + 1 for call in calls if "reused" in call), default=0)

@@ -101,10 +101,9 @@ class StoredWork:
         if self.store is None or len(json.dumps(work.value).encode()) > MOST_BYTES:
             return
         ref = RunRef(context.tenant_id, context.run_id)
+        known = self._clock.now() - timedelta(seconds=work.age)
         try:
-            await self.store.put(
-                ref, key, piece.kind, work.value, web=work.web, now=self._clock.now()
-            )
+            await self.store.put(ref, key, piece.kind, work.value, web=work.web, now=known)
         except StoreUnavailableError:
             _log.warning("A piece of work could not be kept.", extra={"action": "piece_not_kept"})
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     Connection,
+    Row,
     RowMapping,
     String,
     bindparam,
@@ -41,6 +42,7 @@ from domain.usage import ModelCall, add_known, cached_call, cost_of, plain
 from service.store import events, usage
 from service.store.rows import run_from
 from service.store.tables import actions, artifacts, runs
+from service.store.tables import events as log
 from service.store.threads import Share, Turns, has_many_writers, lock_on
 
 MOST_FOLLOWERS: Final = 100
@@ -65,6 +67,7 @@ _ANSWER: Final = (
     .where(
         *_OF_KEY,
         runs.c.ended_at >= bindparam("since", type_=runs.c.ended_at.type),
+        or_(runs.c.as_of.is_(None), runs.c.as_of >= bindparam("since", type_=runs.c.as_of.type)),
         or_(runs.c.reusable == "any", runs.c.reusable == bindparam("also", type_=String)),
     )
     .order_by(runs.c.ended_at.desc(), runs.c.id.desc())
@@ -77,6 +80,11 @@ _LEADER: Final = (
         *_OF_KEY,
         or_(runs.c.status == "queued", runs.c.status == "running"),
         runs.c.leader_id.is_(None),
+        # What it has read since it began may be as old as that.
+        or_(
+            runs.c.started_at.is_(None),
+            runs.c.started_at >= bindparam("since", type_=runs.c.started_at.type),
+        ),
         select(func.count())
         .where(_FOLLOWER.c.leader_id == runs.c.id, _FOLLOWER.c.status == "queued")
         .correlate(runs)
@@ -87,7 +95,7 @@ _LEADER: Final = (
     .limit(1)
 )
 _FOLLOWERS: Final = (
-    select(runs.c.id)
+    select(runs.c.id, runs.c.created_at, runs.c.cache_seconds, runs.c.cache_web)
     .where(
         runs.c.leader_id == bindparam("run"),
         runs.c.tenant_id == bindparam("tenant"),
@@ -136,6 +144,16 @@ _KEEP_TO_ITSELF: Final = (
     update(runs)
     .where(runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
     .values(cache_key=null(), reusable=null())
+)
+_DATE: Final = (
+    update(runs)
+    .where(runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
+    .values(as_of=bindparam("known", type_=runs.c.as_of.type))
+)
+_HITS: Final = select(log.c.ts, log.c.data).where(
+    log.c.run_id == bindparam("run"),
+    log.c.tenant_id == bindparam("tenant"),
+    log.c.type == "cache.hit",
 )
 # Not `runs.actions`, which does not show what the user was asked.
 _OWN: Final = select(
@@ -192,7 +210,11 @@ def find_leader(connection: Connection, run: Run) -> str | None:
     """
     if run.cache_key is None or not run.cache_seconds:
         return None
-    values = {"tenant": run.tenant_id, "key": run.cache_key}
+    values = {
+        "tenant": run.tenant_id,
+        "key": run.cache_key,
+        "since": run.created_at - timedelta(seconds=run.cache_seconds),
+    }
     return connection.execute(_LEADER, values).scalar_one_or_none()
 
 
@@ -205,7 +227,7 @@ def reusable(ending: Ending) -> str | None:
 
 
 def give(
-    connection: Connection, origin: RowMapping, ref: RunRef, now: datetime, turns: Turns
+    connection: Connection, origin: Mapping[str, Any], ref: RunRef, now: datetime, turns: Turns
 ) -> tuple[Run, list[Event]] | None:
     """End a queued run with the answer of another; `None` where it is not queued, or its files are gone."""
     whose = RunRef(ref.tenant_id, origin["id"])
@@ -216,7 +238,8 @@ def give(
         fields = {"action": "answer_not_shared", "run_id": ref.run_id}
         _log.warning("An answer could not be shared.", extra=fields, exc_info=True)
         return None
-    age = max(int((now - origin["ended_at"]).total_seconds()), 0)
+    known = origin["as_of"] or origin["ended_at"]
+    age = max(int((now - known).total_seconds()), 0)
     calls = _saved_calls(connection, whose)
     values = {
         **_name(ref),
@@ -265,13 +288,52 @@ def settle(connection: Connection, leader: Run, now: datetime, turns: Turns) -> 
         # What was done to the world, or decided by a person, holds for the run that it was done for.
         connection.execute(_KEEP_TO_ITSELF, _name(ref))
     elif row["reusable"]:
-        followers = connection.execute(_FOLLOWERS, _name(ref)).scalars().all()
-        given = [
-            give(connection, row, RunRef(ref.tenant_id, each), now, turns) for each in followers
-        ]
-        ended = tuple(each for each in given if each)
+        ended = _give_all(connection, row, ref, now, turns)
         return Shared(ended, release(connection, ref))
     return Shared(claimable=release(connection, ref))
+
+
+def _give_all(
+    connection: Connection, row: RowMapping, ref: RunRef, now: datetime, turns: Turns
+) -> tuple[tuple[Run, list[Event]], ...]:
+    """Give an answer to all followers that may have it, and note how old what it rests on is."""
+    oldest = _oldest_hit(connection, ref)
+    # A page may have been read when the run began.
+    known = oldest or (row["started_at"] if row["reusable"] == "asked" else None)
+    if known is not None:
+        connection.execute(_DATE, {**_name(ref), "known": known})
+    origin = {**row, "as_of": oldest}
+    given = [
+        give(connection, origin, RunRef(ref.tenant_id, each.id), now, turns)
+        for each in connection.execute(_FOLLOWERS, _name(ref)).all()
+        if _may_have(each, origin)
+    ]
+    return tuple(each for each in given if each)
+
+
+def _oldest_hit(connection: Connection, ref: RunRef) -> datetime | None:
+    """Return since when the oldest is known that a run has from others."""
+    return min(
+        (
+            # Its age is in whole seconds.
+            hit.ts - timedelta(seconds=hit.data["age"] + 1)
+            for hit in connection.execute(_HITS, _name(ref))
+            if hit.data["run_id"] != ref.run_id
+        ),
+        default=None,
+    )
+
+
+def _may_have(follower: Row[Any], origin: Mapping[str, Any]) -> bool:
+    """Return whether a follower may have an answer that rests on what its leader had from others.
+
+    What was worked out while it waited it may have in any case; what is older, as if it had found it.
+    """
+    oldest = origin["as_of"]
+    if oldest is None or oldest >= follower.created_at:
+        return True
+    young = oldest >= follower.created_at - timedelta(seconds=follower.cache_seconds)
+    return young and (origin["reusable"] == "any" or follower.cache_web)
 
 
 def keep_to_itself(connection: Connection, ref: RunRef) -> frozenset[RunRef]:

@@ -84,6 +84,8 @@ runs: Final = Table(
     Column("leader_id", String),
     # Whether others may have its answer: see `service.store.reuse`.
     Column("reusable", String),
+    # Since when what its answer rests on is known, where that is not since its end.
+    Column("as_of", UtcDateTime),
     # How far housekeeping has come with it; see `service.store.housekeeping`.
     Column("tidied", Integer, nullable=False, server_default="0"),
 )

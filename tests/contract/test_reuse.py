@@ -12,7 +12,7 @@ from sqlalchemy import update
 from domain.approval import Ask, Decision, open_approval
 from domain.events import EventDraft
 from domain.ports import Created, RunRef, Verdict
-from domain.run import Degraded, Run, RunStatus
+from domain.run import Degraded, Reused, Run, RunStatus
 from service.store import SqlRunStore, open_store
 from service.store.reuse import MOST_FOLLOWERS
 from service.store.tables import runs
@@ -156,6 +156,46 @@ async def test_what_a_person_has_answered_before_the_run_waits_is_its_own(
     await finish(store, ref)
     assert await store.get(ref_of(follower)) == follower.model_copy(update={"leader_id": None})
     assert (await create(store, 3)).leader_id == follower.id
+
+
+async def test_an_answer_is_as_old_as_what_it_rests_on(store: SqlRunStore) -> None:
+    """Who follows has what is older than its wait only as far as it might have found it itself."""
+    ref = await add_running(store, 1, **SAME)
+    anybody = ref_of(await create(store, 2))
+    patient = ref_of(await create(store, 3, cache_web=True))
+    strict = ref_of(await create(store, 4, cache_web=True, cache_seconds=600))
+    hit = {"kind": "tool", "run_id": "run_other", "age": 1200, "saved_cost_usd": None}
+    await store.append(
+        ref, attempt=1, drafts=[EventDraft(type="cache.hit", data=hit)], calls=[], now=LATER
+    )
+    ended = await store.finish(
+        ref,
+        attempt=1,
+        ending=replace(make_ending(), fleeting=True),
+        drafts=[last_draft("completed")],
+        now=LATER,
+    )
+    assert ended is not None
+    assert [run.id for run, _ in ended.followers] == [patient.run_id]
+    assert ended.followers[0][0].cache == Reused(run_id=ref.run_id, age=1201)
+    assert await store.runnable(limit=9, exclude=[]) == [anybody]
+    left = await store.get(strict)
+    assert left is not None
+    assert (left.status, left.leader_id) == ("queued", anybody.run_id)
+    for each in (anybody, strict):
+        await cancel(store, each)
+    assert (await create(store, 5, cache_web=True, cache_seconds=1200)).cache is None
+    await cancel(store, ref_of(make_run(5)))
+    assert (await create(store, 6, cache_web=True, cache_seconds=1201)).cache is not None
+
+
+async def test_nobody_follows_a_run_that_began_before_it_would_take_an_answer(
+    store: SqlRunStore,
+) -> None:
+    ref = await add_running(store, 1, **SAME)
+    late = await create(store, 2, created_at=LATER, cache_seconds=30)
+    assert late.leader_id is None
+    assert (await create(store, 3, created_at=LATER, cache_seconds=60)).leader_id == ref.run_id
 
 
 async def test_only_so_many_follow_one(store: SqlRunStore) -> None:
