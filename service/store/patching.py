@@ -14,7 +14,7 @@ from domain.events import Event, EventDraft
 from domain.limits import RAISE, Limits, raises
 from domain.ports import Patched, RunPatch, RunRef, Verdict, Waiting
 from domain.run import ACTIVE
-from service.store import actions, allowances, decisions, queries, threads, waiting
+from service.store import actions, allowances, decisions, queries, reuse, threads, waiting
 from service.store.actions import Row, hold
 from service.store.tables import runs
 from service.store.threads import Turns
@@ -69,6 +69,7 @@ def wait_for(
     turns: Turns,
 ) -> Waiting:
     """Make a run wait, unless everything it waits for has been decided, or was raised before it was asked."""
+    reuse.hold_runs(connection, ref.tenant_id, [ref.run_id])
     threads.hold_caller(connection, ref, turns)
     actions.own(connection, ref, attempt)
     asked = actions.by_ids(connection, ref.tenant_id, approval_ids)

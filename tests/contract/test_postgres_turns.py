@@ -215,3 +215,19 @@ async def test_claims_of_many_threads_do_not_wait_for_one_another(
     async with gate.holding(store, claim(store, first)) as meeting:
         for work in (claim(store, other), append(store, third, "a"), finish(store, third)):
             assert (await meeting.begin(work)).done()
+
+
+async def test_who_is_about_to_wait_for_a_person_holds_no_row_before_the_key(
+    store: SqlRunStore, gate: Gate
+) -> None:
+    """Whoever has the key may want the row: each would wait for the other."""
+    same = {"cache_key": "k", "cache_seconds": 60}
+    ref = await add_running(store, 1, **same)
+    async with gate.holding(store, add_run(store, 2, **same)) as meeting:
+        waiting = store.approvals.wait_for(ref, attempt=1, approval_ids=[], since=None, now=LATER)
+        await meeting.begin(waiting)
+        await store.database.write(
+            lambda connection: connection.execute(
+                text("SELECT id FROM runs WHERE id = :run FOR UPDATE NOWAIT"), {"run": ref.run_id}
+            ).all()
+        )
