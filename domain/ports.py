@@ -105,6 +105,8 @@ class Patched(NamedTuple):
 
     run: Run
     events: tuple[Event, ...] = ()
+    claimable: frozenset[RunRef] = frozenset()
+    """Runs that wait for nobody's answer any more, since it does not share its own."""
 
 
 class EarlierTurn(NamedTuple):

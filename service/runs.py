@@ -273,6 +273,8 @@ class RunService:
         self._hub.publish(run_id, [Notice(event, run=done.run) for event in done.events])
         if done.events and done.run.status == "queued":
             self._dispatcher.submit(ref, alone=True)
+        for each in done.claimable:
+            self._dispatcher.submit(each, alone=False)
         return done.run
 
     async def events(self, tenant_id: str, run_id: str, *, after: int, limit: int) -> list[Event]:

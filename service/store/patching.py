@@ -29,6 +29,9 @@ def patch(
     turns: Turns,
 ) -> Patched | None:
     """Change a run; what waits for nothing but a higher budget goes on."""
+    tier = change.limits is not None and "max_tier" in change.limits.model_fields_set
+    if tier:
+        reuse.hold_runs(connection, ref.tenant_id, [ref.run_id])
     held = hold(connection, ref)
     if held is None:
         return None
@@ -44,8 +47,13 @@ def patch(
         raise CallerError("run-terminal", msg, run_id=ref.run_id)
     if values:
         connection.execute(update(runs).where(runs.c.id == ref.run_id).values(**values))
+    claimable: frozenset[RunRef] = frozenset()
     if change.limits is not None:
         allowances.change_limits(connection, ref, change.limits)
+        if tier:
+            # Other models may work on it now than on what it shares an answer with.
+            claimable = reuse.leave(connection, ref)
+            threads.enqueue(connection, claimable, turns)
         drafts = [
             _raise(connection, row, change.limits, change.by, now)
             for row in actions.of_run(connection, ref)
@@ -56,7 +64,7 @@ def patch(
         if drafts:
             _, told = go_on(connection, held, drafts, now, turns)
     run = queries.get(connection, ref)
-    return None if run is None else Patched(run, tuple(told))
+    return None if run is None else Patched(run, tuple(told), claimable)
 
 
 def wait_for(

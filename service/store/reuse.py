@@ -130,6 +130,7 @@ _GIVE: Final = (
     .returning(*runs.c)
 )
 _LEAD: Final = update(runs).where(*_THE_QUEUED).values(leader_id=null())
+_LEAD_AFTER_ALL: Final = _LEAD.where(runs.c.leader_id.is_not(None))
 _FOLLOW_ANOTHER: Final = (
     update(runs)
     .where(
@@ -340,6 +341,13 @@ def keep_to_itself(connection: Connection, ref: RunRef) -> frozenset[RunRef]:
     """Take a run that asks a person out of all sharing; return who takes its place."""
     connection.execute(_KEEP_TO_ITSELF, _name(ref))
     return release(connection, ref)
+
+
+def leave(connection: Connection, ref: RunRef) -> frozenset[RunRef]:
+    """Take a run out of all sharing that may be a follower itself; return who may be claimed then."""
+    freed = keep_to_itself(connection, ref)
+    followed = connection.execute(_LEAD_AFTER_ALL, _name(ref)).rowcount
+    return freed | {ref} if followed else freed
 
 
 def release(connection: Connection, ref: RunRef) -> frozenset[RunRef]:

@@ -11,7 +11,8 @@ from sqlalchemy import update
 
 from domain.approval import Ask, Decision, open_approval
 from domain.events import EventDraft
-from domain.ports import Created, RunRef, Verdict
+from domain.limits import Limits
+from domain.ports import Created, RunPatch, RunRef, Verdict
 from domain.run import Degraded, Reused, Run, RunStatus
 from service.store import SqlRunStore, open_store
 from service.store.reuse import MOST_FOLLOWERS
@@ -196,6 +197,25 @@ async def test_nobody_follows_a_run_that_began_before_it_would_take_an_answer(
     late = await create(store, 2, created_at=LATER, cache_seconds=30)
     assert late.leader_id is None
     assert (await create(store, 3, created_at=LATER, cache_seconds=60)).leader_id == ref.run_id
+
+
+async def test_who_gets_another_tier_shares_nothing_any_more(store: SqlRunStore) -> None:
+    """Other models may work on it than on what it follows, or what follows it."""
+    ref = await add_running(store, 1, **SAME)
+    second, third, fourth = [ref_of(await create(store, number)) for number in (2, 3, 4)]
+    patch = RunPatch(by="ada", limits=Limits(max_tier="fast"))
+    done = await store.patch(ref, patch, now=NOW)
+    assert done is not None
+    assert done.claimable == {second}
+    done = await store.patch(third, patch, now=NOW)
+    assert done is not None
+    assert done.claimable == {third}
+    assert await store.runnable(limit=9, exclude=[]) == [second, third]
+    await finish(store, ref)
+    last = await store.get(fourth)
+    assert last is not None
+    assert (last.status, last.leader_id) == ("queued", second.run_id)
+    assert (await create(store, 5)).leader_id == second.run_id
 
 
 async def test_only_so_many_follow_one(store: SqlRunStore) -> None:
