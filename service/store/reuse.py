@@ -100,6 +100,8 @@ _FOLLOWERS: Final = (
         runs.c.leader_id == bindparam("run"),
         runs.c.tenant_id == bindparam("tenant"),
         runs.c.status == "queued",
+        # A version that knows nothing of followers may have begun it, and had it wait for a person.
+        runs.c.attempt == 0,
     )
     .order_by(runs.c.id)
 )

@@ -80,6 +80,7 @@ _IN_THE_WAY: Final = and_(
 )
 _LEADER: Final = runs.alias("leader")
 _FOLLOWS: Final = and_(
+    runs.c.attempt == 0,
     _LEADER.c.id == runs.c.leader_id,
     _LEADER.c.tenant_id == runs.c.tenant_id,
     or_(_LEADER.c.status == "queued", _LEADER.c.status == "running"),

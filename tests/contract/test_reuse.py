@@ -241,6 +241,20 @@ async def test_a_follower_whose_leader_ended_unseen_may_be_claimed(store: SqlRun
     assert claimed.run.leader_id is None
 
 
+async def test_a_follower_that_was_begun_unseen_goes_on_by_itself(store: SqlRunStore) -> None:
+    """A version that knows nothing of followers has claimed it, and had it wait for a person."""
+    leader = await add_running(store, 1, **SAME)
+    follower = ref_of(await create(store, 2))
+    await store.database.write(
+        lambda connection: connection.execute(
+            update(runs).where(runs.c.id == follower.run_id).values(attempt=1)
+        )
+    )
+    assert await store.runnable(limit=9, exclude=[]) == [follower]
+    await finish(store, leader)
+    assert await store.runnable(limit=9, exclude=[]) == [follower]
+
+
 async def test_tenants_share_nothing(store: SqlRunStore) -> None:
     ref = await add_running(store, 1, **SAME)
     other = await create(store, 2, tenant_id="bob")
