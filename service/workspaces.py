@@ -65,12 +65,15 @@ def share_kept(folders: RunFolders, whose: RunRef, ref: RunRef) -> None:
     Raises `OSError`, and may leave a part of them then; to do it again is fine.
     """
     for kept, own in zip(folders.of(whose)[1:], folders.of(ref)[1:], strict=True):
-        with suppress(FileNotFoundError), os.scandir(kept) as entries:
-            names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
-            own.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for name in names:
-                share_file(kept / name, own / name)
-            sync_folder(own)
+        try:
+            with os.scandir(kept) as entries:
+                names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+        except FileNotFoundError:
+            continue  # it has kept none
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in names:
+            share_file(kept / name, own / name)
+        sync_folder(own)
 
 
 def share_file(kept: Path, own: Path) -> None:

@@ -72,6 +72,8 @@ _ANSWER: Final = (
     )
     .order_by(runs.c.ended_at.desc(), runs.c.id.desc())
     .limit(1)
+    # Housekeeping passes it by until its files have their second names.
+    .with_for_update(read=True, key_share=True)
 )
 _FOLLOWER: Final = runs.alias("follower")
 _LEADER: Final = (

@@ -18,6 +18,7 @@ from domain.events import EventDraft
 from domain.ports import Claim, RunRef
 from domain.run import MultitaskStrategy
 from service.store import SqlRunStore, open_store
+from service.store.housekeeping import SqlRunKeeper
 from tests.contract.factories import (
     LATER,
     NOW,
@@ -231,3 +232,17 @@ async def test_who_is_about_to_wait_for_a_person_holds_no_row_before_the_key(
                 text("SELECT id FROM runs WHERE id = :run FOR UPDATE NOWAIT"), {"run": ref.run_id}
             ).all()
         )
+
+
+async def test_an_answer_is_not_deleted_while_it_is_given(store: SqlRunStore, gate: Gate) -> None:
+    """Its files are being given second names."""
+    same = {"cache_key": "k", "cache_seconds": 60, "created_at": LATER}
+    ref = await add_running(store, 1, **same)
+    await finish(store, ref)
+    keeper = SqlRunKeeper(store.database)
+    async with gate.holding(store, add_run(store, 2, **same)):
+        assert await keeper.delete(before=LATER, limit=9) == []
+    given = await store.get(RunRef("ada", make_run(2).id))
+    assert given is not None
+    assert given.cache is not None
+    assert ref in await keeper.delete(before=LATER, limit=9)
