@@ -62,7 +62,8 @@ class AnswerNode:
                 "missing": [*missing, *more, *flaws],
                 "validation": validation,
                 "agents": share_by_agent(outcomes),
-                "fleeting": any(is_fleeting(outcome, self._toolbox) for outcome in accepted),
+                # Of those too that stand no longer: others have worked on with them.
+                "fleeting": any(is_fleeting(o, self._toolbox) for o in state.get("outcomes", [])),
             }
         }
 

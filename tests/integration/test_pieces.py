@@ -108,6 +108,25 @@ async def test_work_that_did_not_hold_is_given_to_nobody(
     assert await hits(product, other) == []
 
 
+async def test_what_was_sent_back_is_what_the_answer_rests_on_too(
+    product: Product, models: FakeModelServer, web: FakeWeb
+) -> None:
+    """The agent has mended it with what it had read on the web."""
+    web.found(result("Fastnet", "https://example.com/fastnet", "A lighthouse of granite."))
+    search = Reply.calls(("web_search", {"query": "Fastnet"}))
+    steps = [search, Reply(text="It is 48710."), Reply(text="It is unknown.")]
+    when = When(schema=False, user="<assignment>\nOne")
+    models.add(
+        judge({}),
+        *decisions(("researcher", "One")),
+        Rule(when=when, reply=lambda _: steps.pop(0) if steps[1:] else steps[0]),
+    )
+    first = await product.finished(TASK, validation="on")
+    assert (first["status"], first["rounds"]) == ("completed", 2), first
+    assert (await product.finished(TASK, validation="on"))["cache"] is None
+    assert (await product.finished(TASK, validation="on", cache={"max_age": 600}))["cache"]
+
+
 async def test_work_that_left_a_file_is_done_anew(
     product: Product, models: FakeModelServer
 ) -> None:
