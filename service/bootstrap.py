@@ -98,7 +98,8 @@ async def open_services(
         queue = _make_queue(settings, gateway.engine) if uses_queue(settings) else None
         store = await stack.enter_async_context(_open_store(settings, queue))
         hub = EventHub()
-        cache.store, cache.version = SqlPieceStore(store.database), work_version(parts, settings)
+        cache.store = SqlPieceStore(store.database)
+        cache.version = work_version(parts, settings, product_version())
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
         day = DayBudget(store, clock, settings.budgets.per_day)
         opened = Opened(store, hub, clock, checkpoints, parts)

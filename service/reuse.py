@@ -75,8 +75,9 @@ def same_text(text: str) -> str:
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
 
 
-def work_version(parts: Parts, settings: Settings) -> str:
+def work_version(parts: Parts, settings: Settings, product: str) -> str:
     """Return a hash of what may change an answer besides the task: prompts, models, tools and their settings."""
+    tools = parts.toolbox.select(parts.toolbox.names)
     specs = [
         {name: value for name, value in vars(spec).items() if name != "graph"}
         for spec in parts.team.specs
@@ -91,7 +92,9 @@ def work_version(parts: Parts, settings: Settings) -> str:
             "base_url": settings.openai_base_url,
             "rounds": settings.max_rounds,
             "gates": [str(rule) for rule in parts.gates.rules],
-            "off": {name: parts.toolbox.get(name).off_reason for name in parts.toolbox.names},
+            "tools": {each.name: [each.tool.description, each.off_reason] for each in tools},
+            "hosts": sorted(settings.http_allow),
+            "product": product,
             "knowledge": str(settings.knowledge_dir),
         }
     )

@@ -180,6 +180,26 @@ async def test_an_answer_grows_old(
         assert ended + timedelta(seconds=limit) < datetime.now(UTC)
 
 
+async def test_an_answer_is_for_servers_with_the_same_tools(
+    start: Start, models: FakeModelServer, tmp_path: Path
+) -> None:
+    """Another start knows it again; one that may search the web, or reach another host, works anew."""
+    models.add(*solo(Reply(text="There are 3.")))
+    given: dict[str, Any] = {
+        "models": models,
+        "cache_seconds": HOUR,
+        "database_url": f"sqlite:///{tmp_path}/kept.db",
+    }
+    async with start(**given) as product:
+        first = await product.finished(TASK)
+    async with start(**given) as product:
+        assert (await product.finished(TASK))["cache"]["run_id"] == first["id"]
+    others: list[dict[str, Any]] = [{"search_keyless": True}, {"http_allow": "127.0.0.1:9"}]
+    for other in others:
+        async with start(**given, **other) as product:
+            assert (await product.finished(TASK))["cache"] is None
+
+
 async def test_what_was_not_worked_out_is_not_given(
     product: Product, models: FakeModelServer
 ) -> None:
