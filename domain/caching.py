@@ -24,6 +24,8 @@ class Piece:
     kind: Kind
     about: Mapping[str, Any]
     """All that its outcome depends on, but for the tenant and what the server was started with. JSON."""
+    web: bool = False
+    """Whether it is known beforehand to rest on the web."""
 
 
 class Work(NamedTuple):

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from domain.caching import Had, Piece, Work
 from domain.errors import StoreUnavailableError
@@ -29,6 +29,13 @@ _log = logging.getLogger("signalbox.cache")
 _Key = tuple[str, str]
 
 
+class _UnderWay(NamedTuple):
+    """A piece that is being computed."""
+
+    run_id: str
+    over: asyncio.Future[None]
+
+
 class StoredWork:
     """Keeps pieces of work for the runs of their tenant."""
 
@@ -38,7 +45,7 @@ class StoredWork:
         """Where pieces are kept; until it is there each is computed."""
         self.version = ""
         """A hash of what may change a piece from one start of the server to the next."""
-        self._under_way: dict[_Key, asyncio.Future[None]] = {}
+        self._under_way: dict[_Key, _UnderWay] = {}
 
     async def cached(
         self, context: RunContext, piece: Piece, compute: Callable[[], Awaitable[Work]]
@@ -50,9 +57,9 @@ class StoredWork:
         place = (context.tenant_id, key)
         kept = await self._find(context, key)
         before = self._under_way.get(place)
-        if kept is None and before is not None and context.cache_seconds:
+        if kept is None and before is not None and _may_get(context, piece, before):
             # Afterwards it is in the store; or it may not be shared, and nobody waits a second time.
-            await asyncio.wait([before])
+            await asyncio.wait([before.over])
             kept = await self._find(context, key)
         if kept is not None:
             return kept
@@ -66,8 +73,8 @@ class StoredWork:
         compute: Callable[[], Awaitable[Work]],
     ) -> Work:
         """Compute a piece, and let those who wait for it go on when it is kept, or will not be."""
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        first = self._under_way.setdefault(place, over) is over
+        own = _UnderWay(context.run_id, asyncio.get_running_loop().create_future())
+        first = self._under_way.setdefault(place, own) is own
         try:
             work = await compute()
             if work.keep:
@@ -75,7 +82,7 @@ class StoredWork:
         finally:
             if first:
                 del self._under_way[place]
-            over.set_result(None)
+            own.over.set_result(None)
         return work
 
     async def _find(self, context: RunContext, key: str) -> Had | None:
@@ -116,3 +123,9 @@ class StoredWork:
         """Drop what has been kept for long enough."""
         if self.store is not None:
             await self.store.expire(before=self._clock.now() - KEPT)
+
+
+def _may_get(context: RunContext, piece: Piece, before: _UnderWay) -> bool:
+    """Return whether a run may have what is being computed: to wait for it takes of its own time."""
+    own = before.run_id == context.run_id
+    return bool(context.cache_seconds) and (own or context.cache_web or not piece.web)

@@ -77,7 +77,7 @@ def make_fetch_url(client: SafeClient, reader: PageReader, cache: WorkCache = NO
             return Work({"url": fetched.url, "page": page.model_dump()}, web=True)
 
         about = {"tool": "fetch_url", "url": str(target.url)}
-        had = await cache.cached(context, Piece(kind="tool", about=about), read)
+        had = await cache.cached(context, Piece(kind="tool", about=about, web=True), read)
         page = Page.model_validate(had.value["page"])
         kept = await asyncio.to_thread(_keep, context.sources, had.value["url"], page)
         return _shown(kept, page, start), {"citations": [kept.citation], **reused(had)}

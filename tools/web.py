@@ -107,9 +107,8 @@ def make_web_search(search: WebSearch, cache: WorkCache = NO_CACHE) -> BaseTool:
             # What was found in the place of the web is there again at once, and may be better next time.
             return Work(found._asdict(), keep=not found.notes, web=True)
 
-        piece = Piece(
-            kind="tool", about={"tool": "web_search", "query": query, "most": max_results}
-        )
+        about = {"tool": "web_search", "query": query, "most": max_results}
+        piece = Piece(kind="tool", about=about, web=True)
         had = await cache.cached(runtime.context, piece, find)
         found = _Found(**had.value)
         citations = await keep_cited(runtime.context.sources, found.citations)

@@ -194,6 +194,23 @@ async def test_the_same_page_is_read_once_in_a_run(
         assert "It stands on a rock." in kept.text
 
 
+async def test_nobody_waits_for_a_page_that_it_may_not_have(
+    product: Product, models: FakeModelServer, web: FakeWeb
+) -> None:
+    """Two runs that do not say how old it may be read it at the same time."""
+    held = web.hold("/fastnet")
+    fetch = Reply.calls(("fetch_url", {"url": web.url("/fastnet")}))
+    steps = (lambda _: fetch, lambda _: Reply(text="Read."))
+    when = When(schema=False, user="<assignment>\nRead it\n")
+    models.add(*decisions(("researcher", "Read it")), Rule(when=when, reply=reading(*steps)))
+    tasks = [f"{word} {web.url('/fastnet')}" for word in ("Read", "Open")]
+    begun = [await product.client.post("/v1/runs", json={"task": task}) for task in tasks]
+    await web.arrived("/fastnet", 2)
+    held.open()
+    for created in begun:
+        assert (await product.ended(created.json()["id"]))["status"] == "completed"
+
+
 async def test_the_same_search_is_made_once(
     product: Product, models: FakeModelServer, web: FakeWeb
 ) -> None:
