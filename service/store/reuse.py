@@ -195,7 +195,7 @@ def hold_runs(connection: Connection, tenant_id: str, run_ids: Iterable[str]) ->
             connection.execute(_LOCK_KEY, {"tenant": tenant_id, "name": key})
 
 
-def find_answer(connection: Connection, run: Run) -> RowMapping | None:
+def find_answer(connection: Connection, run: Run) -> Mapping[str, Any] | None:
     """Return the newest run that has ended with an answer which a new one may have."""
     if run.cache_key is None or not run.cache_seconds:
         return None
@@ -205,7 +205,8 @@ def find_answer(connection: Connection, run: Run) -> RowMapping | None:
         "since": run.created_at - timedelta(seconds=run.cache_seconds),
         "also": "asked" if run.cache_web else "any",
     }
-    return connection.execute(_ANSWER, values).mappings().one_or_none()
+    row = connection.execute(_ANSWER, values).mappings().one_or_none()
+    return None if row is None else dict(row)
 
 
 def find_leader(connection: Connection, run: Run) -> str | None:
@@ -307,7 +308,7 @@ def _give_all(
     known = oldest or (row["started_at"] if row["reusable"] == "asked" else None)
     if known is not None:
         connection.execute(_DATE, {**_name(ref), "known": known})
-    origin = {**row, "as_of": oldest}
+    origin: dict[str, Any] = {**dict(row), "as_of": oldest}
     given = [
         give(connection, origin, RunRef(ref.tenant_id, each.id), now, turns)
         for each in connection.execute(_FOLLOWERS, _name(ref)).all()
@@ -337,8 +338,8 @@ def _may_have(follower: Row[Any], origin: Mapping[str, Any]) -> bool:
     oldest = origin["as_of"]
     if oldest is None or oldest >= follower.created_at:
         return True
-    young = oldest >= follower.created_at - timedelta(seconds=follower.cache_seconds)
-    return young and (origin["reusable"] == "any" or follower.cache_web)
+    young: bool = oldest >= follower.created_at - timedelta(seconds=follower.cache_seconds)
+    return young and bool(origin["reusable"] == "any" or follower.cache_web)
 
 
 def keep_to_itself(connection: Connection, ref: RunRef) -> frozenset[RunRef]:
