@@ -90,7 +90,7 @@ class BudgetRules(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     default: Limits = NO_LIMITS
-    """Of a run that says nothing else."""
+    """Each holds where a run does not say otherwise."""
     most: Limits = NO_LIMITS
     """No run may have more, nor may it be raised above."""
     per_day: AgentLimits = AgentLimits()

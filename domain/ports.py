@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from domain.approval import ActionRecord, Approval, Decision
 from domain.artifact import Artifact
+from domain.errors import CallerError
 from domain.events import Event, EventDraft
 from domain.limits import DaySpent, Limits
 from domain.run import Ending, MultitaskStrategy, Run, RunStatus
@@ -127,6 +128,7 @@ class RunStore(Protocol):
         *,
         idempotency: IdempotencyKey | None = None,
         strategy: MultitaskStrategy = "enqueue",
+        refusal: CallerError | None = None,
     ) -> Created:
         """Commit the run (`queued`), its first event and the idempotency record together.
 
@@ -139,7 +141,8 @@ class RunStore(Protocol):
         the one before it has left.
 
         A run with a `cache_key` that another has answered, not longer ago than it says, is `completed` when
-        this returns; where another works on that, it waits for its answer (`leader_id`).
+        this returns; where another works on that, it waits for its answer (`leader_id`). `refusal` is
+        raised where it would have to be worked on, and nothing is created then.
         """
         ...
 

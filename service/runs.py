@@ -112,7 +112,7 @@ class RunService:
         self._check_rounds(new.max_rounds)
         limits = self._rules.budgets.limits_of(new.limits)
         check_limits(new.limits, self._rules.budgets, [s.name for s in self._team.specs])
-        await self._check_day(tenant_id, new.caller_id)
+        refusal = await self._day.refuse(tenant_id, new.caller_id)
         if new.thread_id is not None:
             await self._prepare_thread(tenant_id, new.thread_id, new.strategy)
         run_id = self._ids.new("run")
@@ -141,7 +141,9 @@ class RunService:
             files=tuple(InputFile(name=f.name, size=len(f.content)) for f in new.files),
         )
         run = await self._with_key(run, new)
-        created = await self._commit(run, new, idempotency)
+        # What was created before, or has an answer already, costs nothing more.
+        error = CallerError("budget-exhausted", refusal.why) if refusal else None
+        created = await self._commit(run, new, idempotency, error)
         for ended, events in created.interrupted:
             self._tell_cancelled(ended, events)
         if not (created.replayed or created.run.terminal):
@@ -161,14 +163,20 @@ class RunService:
             more["cache_key"] = await key
         return run.model_copy(update=more)
 
-    async def _commit(self, run: Run, new: NewRun, idempotency: IdempotencyKey | None) -> Created:
+    async def _commit(
+        self,
+        run: Run,
+        new: NewRun,
+        idempotency: IdempotencyKey | None,
+        refusal: CallerError | None,
+    ) -> Created:
         """Store a run, or find the one its key has made; its files are on the disk before its row is."""
         ref = RunRef(run.tenant_id, run.id)
         draft = EventDraft(type="run.created", data={"task": run.task, "thread_id": run.thread_id})
         await self._keep_files(ref, new.files)
         try:
             created = await self._store.create(
-                run, draft, idempotency=idempotency, strategy=new.strategy
+                run, draft, idempotency=idempotency, strategy=new.strategy, refusal=refusal
             )
         except Exception:
             # The answer to a commit may be lost: files are removed only where no run has them.
@@ -302,11 +310,6 @@ class RunService:
                     f"agents/{index}: {detail}.",
                     errors=[{"pointer": f"/agents/{index}", "detail": detail}],
                 )
-
-    async def _check_day(self, tenant_id: str, caller_id: str) -> None:
-        refusal = await self._day.refuse(tenant_id, caller_id)
-        if refusal:
-            raise CallerError("budget-exhausted", refusal.why)
 
     def _check_rounds(self, rounds: int | None) -> None:
         if rounds is not None and rounds > self._rules.max_rounds:

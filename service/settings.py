@@ -67,15 +67,18 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     """Port the server listens on; 0 picks a free one."""
     model_fast: str | None = None
-    """Model of the tier `fast`, as `provider:model`; after commas those that take its place when it fails."""
+    """Model of the tier `fast`, as `provider:model`, its options behind a `?` (docs/models.md); after commas those
+    that take its place when it fails."""
     model_standard: str | None = None
-    """Model of the tier `standard`, as `provider:model`; after commas those that take its place when it fails."""
+    """Model of the tier `standard`, as `provider:model`, its options behind a `?` (docs/models.md); after commas those
+    that take its place when it fails."""
     model_deep: str | None = None
-    """Model of the tier `deep`, as `provider:model`; after commas those that take its place when it fails."""
+    """Model of the tier `deep`, as `provider:model`, its options behind a `?` (docs/models.md); after commas those
+    that take its place when it fails."""
     model_timeout: float = Field(default=60.0, gt=0, le=3600)
-    """Seconds one model call may take."""
+    """Seconds that a model may be silent. All tries of one call together may take twice as many, and 30 more."""
     model_max_output: int = Field(default=4096, ge=16, le=1_000_000)
-    """Tokens one model call may produce."""
+    """Tokens one model call may produce; the option `max_tokens` of a model wins."""
     prices: Path | None = None
     """YAML file of what models cost, which wins over the built-in table; docs/costs.md shows it. With an
     `OPENAI_BASE_URL` that is not OpenAI's, the models of that server cost what this file says or are of
@@ -116,9 +119,9 @@ class Settings(BaseSettings):
     """Folder that `publish_file` copies files to, each below the id of its run; where not set it refuses.
     Workers on several machines share it."""
     budgets: Annotated[BudgetRules, NoDecode] = BudgetRules()
-    """What runs may spend: a TOML file, or a JSON object, with the tables `default` (of a run that says
-    nothing), `most` (no run may have more), `per_day` (all runs of one API key) and `unknown_prices` (`allow`,
-    `ask` or `deny`); docs/budgets.md shows them."""
+    """What runs may spend: a TOML file, or a JSON object, with the tables `default` (where a run does not say
+    otherwise), `most` (no run may have more) and `per_day` (all runs of one API key), and with `unknown_prices`
+    (`allow`, `ask` or `deny`); docs/budgets.md shows them. Unset means no limits."""
     cache_seconds: int = Field(default=3600, ge=0, le=366 * 86_400)
     """Seconds for which an answer, or a piece of work, is given to others who ask the same; 0 reuses only where
     a run asks for it. What rests on the web is reused only where a run says how old it may be."""

@@ -28,7 +28,6 @@ _LIMITS: Final = ("max_tokens", "num_predict", "max_output_tokens")
 
 _EXTRAS: Final = {
     "anthropic": "signalbox[anthropic]",
-    "google_genai": "signalbox[google]",
     "ollama": "signalbox[ollama]",
 }
 

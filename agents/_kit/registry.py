@@ -184,12 +184,18 @@ def _check(spec: AgentSpec, place: str, tools: Sequence[str]) -> None:
         fault = "prompt: write a system prompt, or give a compiled graph"
     elif spec.graph is not None and not hasattr(spec.graph, "ainvoke"):
         fault = "graph: pass a compiled LangGraph graph, as StateGraph(…).compile() returns"
-    elif min(spec.max_turns, spec.max_assignments) < 1 or spec.timeout_seconds <= 0:
-        fault = "max_turns, max_assignments and timeout_seconds: use positive numbers"
-    fault = fault or _bad_hint(spec)
+    fault = fault or _bad_number(spec) or _bad_hint(spec)
     if fault:
         msg = f"The agent {spec.name!r} of {place} cannot be used: {fault}."
         raise ConfigurationError(msg)
+
+
+def _bad_number(spec: AgentSpec) -> str:
+    if min(spec.max_turns, spec.max_assignments) < 1 or spec.timeout_seconds <= 0:
+        return "max_turns, max_assignments and timeout_seconds: use positive numbers"
+    if not 0 < spec.budget <= 1:
+        return f"budget {spec.budget:g}: give a part of the run's, from above 0 to 1"
+    return ""
 
 
 def _bad_hint(spec: AgentSpec) -> str:

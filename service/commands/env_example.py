@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import click
+from pydantic import BaseModel
 
 from domain.agent import Tier
 from service.settings import DEFAULT_MODELS, Settings
@@ -68,6 +69,9 @@ def _value(default: object) -> str:
             return ",".join(default)
         case Path():
             return default.as_posix()
+        case BaseModel():
+            # A table that has nothing in it is the same as none.
+            return default.model_dump_json(exclude_defaults=True).removeprefix("{}")
         case _:
             return str(default)
 

@@ -161,6 +161,7 @@ async def get_info(parts: Parts) -> Response:
                 "usage",
                 "models",
                 "budgets",
+                "reuse",
             ],
         }
     )

@@ -46,7 +46,7 @@ Wait = Annotated[
     status_code=202,
     responses={
         200: {"model": Run, "description": "The run has ended"},
-        **problems(400, 403, 404, 406, 409, 413, 415, 422, 500, 502, 503, 504),
+        **problems(400, 402, 403, 404, 406, 409, 413, 415, 422, 500, 502, 503, 504),
     },
 )
 async def create_run(

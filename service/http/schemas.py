@@ -112,8 +112,10 @@ class Strict(BaseModel):
 
 
 class BudgetIn(Limits):
-    """Limits of a run: `max_cost_usd` and `max_tokens` ask a person when they are reached, `max_seconds` of
-    running and `max_rounds` end the run with the best there is."""
+    """Limits of a run: `max_cost_usd` and `max_tokens` ask a person when they are reached, of the run or
+    `per_agent`; `max_seconds` of running and `max_rounds` end the run with the best there is. `max_tier` is the
+    dearest tier that an assignment may be raised to, `unknown_prices` says what becomes of calls without a
+    known price under a limit in money. Null lifts a limit, unless the server has a highest one."""
 
     max_rounds: StrictInt | None = Field(default=None, ge=1, le=50)
 
@@ -222,8 +224,8 @@ class RunPatchIn(Strict):
     )
     budget: BudgetIn | None = Field(
         default=None,
-        description="The limits to change; those that are not given stay. A run that waits for a higher "
-        "budget goes on. `max_rounds` counts from the next time that the run goes on.",
+        description="The limits to change; those that are not given stay, null lifts one. A run that waits "
+        "for a higher budget goes on. `max_rounds` counts from the next time that the run goes on.",
     )
 
 

@@ -31,7 +31,7 @@ router: Final = APIRouter(prefix="/api/workflow", tags=["short form"], route_cla
     response_model=Run,
     responses={
         202: {"model": Run, "description": "Still running"},
-        **problems(400, 409, 413, 415, 422, 500, 502, 504),
+        **problems(400, 402, 409, 413, 415, 422, 500, 502, 503, 504),
     },
 )
 async def run_workflow(body: TaskIn, request: Request, parts: Parts, caller: Caller) -> Response:
@@ -47,7 +47,7 @@ async def run_workflow(body: TaskIn, request: Request, parts: Parts, caller: Cal
     summary="Run a task and follow it",
     responses={
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
-        **problems(400, 413, 415, 422, 500),
+        **problems(400, 402, 413, 415, 422, 500, 503),
     },
 )
 async def stream_workflow(body: TaskIn, request: Request, parts: Parts, caller: Caller) -> Response:

@@ -131,6 +131,7 @@ def create(
     key: IdempotencyKey | None,
     strategy: MultitaskStrategy,
     turns: Turns,
+    refusal: CallerError | None = None,
 ) -> Created:
     """Insert a run with its first event, or find the one its key has made."""
     run = run.model_copy(
@@ -155,6 +156,8 @@ def create(
     _insert(connection, run, draft)
     ref = RunRef(run.tenant_id, run.id)
     given = reuse.give(connection, answer, ref, run.created_at, turns) if answer else None
+    if refusal and given is None:
+        raise refusal  # and all of it is undone
     claimable |= threads.unblocked(connection, (ended for ended, _ in interrupted), turns)
     if turns.enqueue and not (given or waits or run.leader_id):
         claimable.add(ref)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, false, update
 
+from domain.errors import CallerError
 from domain.events import Event, EventDraft
 from domain.limits import DaySpent, Limits
 from domain.ports import (
@@ -79,10 +80,11 @@ class SqlRunStore:
         *,
         idempotency: IdempotencyKey | None = None,
         strategy: MultitaskStrategy = "enqueue",
+        refusal: CallerError | None = None,
     ) -> Created:
         """Commit the run, its first event and the idempotency record together."""
         return await self._database.write(
-            changes.create, run, draft, idempotency, strategy, self._turns
+            changes.create, run, draft, idempotency, strategy, self._turns, refusal
         )
 
     async def get(self, ref: RunRef) -> Run | None:

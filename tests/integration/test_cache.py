@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from tests.fakes.model_script import Reply, Rule, TokenUsage
+from tests.fakes.model_script import Reply, Rule, TokenUsage, When
 from tests.fakes.model_server import ALL, FakeModelServer
 from tests.fakes.running import Product
 from tests.integration.conftest import Start, database
@@ -306,3 +307,30 @@ async def test_followers_hold_no_place(
         held.set()
         for run in begun:
             assert (await product.ended(run["id"]))["status"] == "completed"
+
+
+async def test_what_costs_nothing_is_given_at_a_days_limit(
+    start: Start, models: FakeModelServer, place: dict[str, Any]
+) -> None:
+    """An answer that is there, and a request that was made before; only work is refused."""
+    dear = replace(Reply.route(), usage=TokenUsage(40_000, 10))
+    models.add(
+        Rule(when=When(schema=True, user="<results>"), reply=dear, optional=True),
+        *solo(Reply(text="There are 3.")),
+    )
+    budgets = '{"per_day": {"max_tokens": 40000}}'
+    async with start(models=models, budgets=budgets, cache_seconds=HOUR, **place) as product:
+        key = {"idempotency-key": "one"}
+        body = {"task": TASK}
+        made = await product.client.post("/v1/runs?wait=10", json=body, headers=key)
+        assert made.json()["status"] == "completed", made.text
+        refused = await product.client.post("/v1/runs", json={"task": "Something else"})
+        assert (refused.status_code, refused.json()["code"]) == (402, "budget-exhausted")
+        again = await product.client.post("/v1/runs", json=body, headers=key)
+        assert again.json()["id"] == made.json()["id"]
+        given = await product.client.post("/v1/runs", json=body)
+        assert given.json()["cache"]["run_id"] == made.json()["id"]
+        anew = await product.client.post("/v1/runs", json={**body, "cache": False})
+        assert anew.status_code == 402
+        listed = (await product.client.get("/v1/runs")).json()["data"]
+        assert [run["id"] for run in listed] == [given.json()["id"], made.json()["id"]]
