@@ -124,19 +124,23 @@ class Sharing:
         }
 
     def _cost(self, outcome: AgentOutcome) -> Decimal | None:
+        """Return what an outcome cost; `None` where nobody knows."""
         used = outcome["usage"]
-        return self._gateway.price(
+        metered = used["input_tokens"] > 0
+        price = self._gateway.price(
             ModelCall(
                 key="",
                 agent=outcome["agent"],
                 model=outcome["model"],
                 tier=outcome["tier"],
-                input_tokens=used["input_tokens"],
+                # What nobody has metered is known to cost nothing only where the model is free.
+                input_tokens=used["input_tokens"] if metered else 1_000_000,
                 output_tokens=used["output_tokens"],
                 cached_tokens=used["cached_tokens"],
                 cost_usd=None,
             )
         )
+        return price if metered or price == 0 else None
 
     async def _adopt(
         self,
