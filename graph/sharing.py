@@ -18,7 +18,7 @@ from domain.approval import PausedWork
 from domain.caching import Had, Piece, Work, WorkCache
 from domain.events import EventDraft
 from domain.run import RunContext
-from domain.usage import ModelCall, cached_call, plain
+from domain.usage import cached_call, plain
 from graph.state import AgentInput
 from tools.fingerprint import fingerprint
 from tools.openable import note_urls
@@ -68,13 +68,12 @@ class Sharing:
             done.append(outcome)
             if "asks" in outcome:
                 return Work({}, keep=False)
-            answer = outcome
-            keep = self._may_be_kept(answer)
+            keep = self._may_be_kept(outcome)
             keep = keep and await asyncio.to_thread(fingerprint, context.workspace) == before
-            web = self._used_web(answer)
+            web = self._used_web(outcome)
             # A page may have been read at the beginning, and may have been as old then.
-            age = _oldest(answer) + ceil(clock() - began) if web else 0
-            return Work(self._kept(answer), keep=keep, web=web, age=age)
+            age = _oldest(outcome) + ceil(clock() - began) if web else 0
+            return Work(self._kept(outcome), keep=keep, web=web, age=age)
 
         piece = self._piece(spec, state, context, before)
         had = await self._cache.cached(context, piece, compute)
@@ -127,18 +126,10 @@ class Sharing:
         """Return what an outcome cost; `None` where nobody knows."""
         used = outcome["usage"]
         metered = used["input_tokens"] > 0
-        price = self._gateway.price(
-            ModelCall(
-                key="",
-                agent=outcome["agent"],
-                model=outcome["model"],
-                tier=outcome["tier"],
-                # What nobody has metered is known to cost nothing only where the model is free.
-                input_tokens=used["input_tokens"] if metered else 1_000_000,
-                output_tokens=used["output_tokens"],
-                cached_tokens=used["cached_tokens"],
-                cost_usd=None,
-            )
+        # What nobody has metered is known to cost nothing only where the model is free.
+        read = used["input_tokens"] if metered else 1_000_000
+        price = self._gateway.cost(
+            outcome["model"], read, used["output_tokens"], used["cached_tokens"]
         )
         return price if metered or price == 0 else None
 

@@ -18,7 +18,7 @@ from service.executor import Executor
 from service.hub import EventHub
 from service.ids import UuidIds
 from service.ledger import SqlActionLedger
-from service.parts import Parts, cost_with
+from service.parts import Parts
 from service.runs import RunRules, RunService
 from service.settings import Settings
 from service.store import SqlRunStore
@@ -92,7 +92,7 @@ def make_guard(opened: Opened, day: DayBudget) -> BudgetGuard:
     return BudgetGuard(
         store=store,
         checkpoints=checkpoints,
-        cost=cost_with(parts.gateway),
+        cost=parts.gateway.cost,
         shares={spec.name: Decimal(str(spec.budget)) for spec in parts.team.routable},
         day=day,
     )

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from domain.caching import Had, Piece, Work
 from domain.errors import StoreUnavailableError
@@ -105,7 +105,8 @@ class StoredWork:
 
     async def _keep(self, context: RunContext, key: str, piece: Piece, work: Work) -> None:
         """Keep a piece; where that fails it is only not there for others."""
-        if self.store is None or len(json.dumps(work.value).encode()) > MOST_BYTES:
+        # A page may be megabytes, and writing it as JSON holds up whoever does it.
+        if self.store is None or await asyncio.to_thread(_size, work.value) > MOST_BYTES:
             return
         ref = RunRef(context.tenant_id, context.run_id)
         known = self._clock.now() - timedelta(seconds=work.age)
@@ -123,6 +124,10 @@ class StoredWork:
         """Drop what has been kept for long enough."""
         if self.store is not None:
             await self.store.expire(before=self._clock.now() - KEPT)
+
+
+def _size(value: dict[str, Any]) -> int:
+    return len(json.dumps(value).encode())
 
 
 def _may_get(context: RunContext, piece: Piece, before: _UnderWay) -> bool:

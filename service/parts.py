@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AsyncExitStack
-from decimal import Decimal
 from typing import NamedTuple
 
 from agents._kit.models import ModelGateway, ModelSettings
 from agents._kit.registry import Team, find_team
 from domain.caching import WorkCache
 from domain.sandbox import Sandbox
-from domain.usage import ModelCall
 from monitoring.costs import PriceTable
 from monitoring.price_file import read_prices
 from service.settings import Settings
@@ -108,23 +105,3 @@ def open_prices(settings: Settings) -> PriceTable:
     """Return what models cost; raises `ConfigurationError` where the file of prices cannot be used."""
     own = read_prices(settings.prices) if settings.prices else None
     return PriceTable(own, openai_base_url=settings.openai_base_url)
-
-
-def cost_with(gateway: ModelGateway) -> Callable[[str, int, int], Decimal | None]:
-    """Return what tells the price of a call: by model, tokens of the prompt and of the answer."""
-
-    def cost(model: str, input_tokens: int, output_tokens: int) -> Decimal | None:
-        return gateway.price(
-            ModelCall(
-                key="",
-                agent="",
-                model=model,
-                tier="standard",
-                input_tokens=input_tokens,
-                output_tokens=output_tokens,
-                cached_tokens=0,
-                cost_usd=None,
-            )
-        )
-
-    return cost

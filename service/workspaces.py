@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from domain.ports import RunRef
-from tools.beneath import FOLDER, sync_folder
+from tools.beneath import FOLDER, add_name, sync_folder
 from tools.workspace import write_bytes
 
 
@@ -72,14 +72,8 @@ def share_kept(folders: RunFolders, whose: RunRef, ref: RunRef) -> None:
             continue  # it has kept none
         own.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in names:
-            share_file(kept / name, own / name)
+            add_name(kept / name, own / name)
         sync_folder(own)
-
-
-def share_file(kept: Path, own: Path) -> None:
-    """Give a file that nobody changes a second name; raises `OSError`."""
-    with suppress(FileExistsError):
-        os.link(kept, own, follow_symlinks=False)
 
 
 def list_workspaces(root: Path, *, after: RunRef, limit: int) -> list[RunRef]:

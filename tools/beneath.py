@@ -99,6 +99,12 @@ def open_beneath(root: Path, *, walk: bool = False) -> Iterator[Beneath]:
         os.close(fd)
 
 
+def add_name(file: Path, name: Path) -> None:
+    """Give a file that nobody changes a second name, unless it has it; raises `OSError`."""
+    with suppress(FileExistsError):
+        os.link(file, name, follow_symlinks=False)
+
+
 def sync_folder(folder: Path) -> None:
     """Have the names in a folder survive a power cut; raises `OSError`."""
     fd = os.open(folder, FOLDER)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from domain.errors import ToolFailedError
-from tools.beneath import FILE
+from tools.beneath import FILE, add_name
 from tools.workspace import write_bytes
 
 MAX_TEXT_BYTES: Final = 2 * 1024**2
@@ -57,8 +57,7 @@ def take_texts(folder: Path, of: Path, hashes: Iterable[str]) -> bool:
         for sha256 in hashes:
             if not _SHA256.fullmatch(sha256):
                 return False
-            with suppress(FileExistsError):
-                os.link(of / sha256, folder / sha256, follow_symlinks=False)
+            add_name(of / sha256, folder / sha256)
     except OSError:
         return False
     return True

@@ -119,6 +119,23 @@ class ModelGateway:
             self.on_booked(run_id, call)
         return call
 
+    def cost(
+        self, model: str, input_tokens: int, output_tokens: int, cached_tokens: int = 0
+    ) -> Decimal | None:
+        """Return what so many tokens of a model (`provider:model`) cost; `None` where nobody knows."""
+        return self.price(
+            ModelCall(
+                key="",
+                agent="",
+                model=model,
+                tier="standard",
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                cached_tokens=cached_tokens,
+                cost_usd=None,
+            )
+        )
+
     def priced(self, call: ModelCall, planned: PlannedCall | None = None) -> ModelCall:
         """Return a call with what it cost and, where it was planned, with the most that it could."""
         call = replace(call, cost_usd=self.price(call))

@@ -197,14 +197,10 @@ def hold_runs(connection: Connection, tenant_id: str, run_ids: Iterable[str]) ->
 
 def find_answer(connection: Connection, run: Run) -> Mapping[str, Any] | None:
     """Return the newest run that has ended with an answer which a new one may have."""
-    if run.cache_key is None or not run.cache_seconds:
+    wanted = _wanted(run)
+    if wanted is None:
         return None
-    values = {
-        "tenant": run.tenant_id,
-        "key": run.cache_key,
-        "since": run.created_at - timedelta(seconds=run.cache_seconds),
-        "also": "asked" if run.cache_web else "any",
-    }
+    values = {**wanted, "also": "asked" if run.cache_web else "any"}
     row = connection.execute(_ANSWER, values).mappings().one_or_none()
     return None if row is None else dict(row)
 
@@ -214,14 +210,19 @@ def find_leader(connection: Connection, run: Run) -> str | None:
 
     What rests on the web counts for it too: it is read while the new run waits, or was a moment before.
     """
+    wanted = _wanted(run)
+    return connection.execute(_LEADER, wanted).scalar_one_or_none() if wanted else None
+
+
+def _wanted(run: Run) -> dict[str, Any] | None:
+    """Return what a run may have from others, and how old; `None` where it wants nothing."""
     if run.cache_key is None or not run.cache_seconds:
         return None
-    values = {
+    return {
         "tenant": run.tenant_id,
         "key": run.cache_key,
         "since": run.created_at - timedelta(seconds=run.cache_seconds),
     }
-    return connection.execute(_LEADER, values).scalar_one_or_none()
 
 
 def reusable(ending: Ending) -> str | None:

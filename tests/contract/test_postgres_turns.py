@@ -227,11 +227,12 @@ async def test_who_is_about_to_wait_for_a_person_holds_no_row_before_the_key(
     async with gate.holding(store, add_run(store, 2, **same)) as meeting:
         waiting = store.approvals.wait_for(ref, attempt=1, approval_ids=[], since=None, now=LATER)
         await meeting.begin(waiting)
-        await store.database.write(
+        free = await store.database.write(
             lambda connection: connection.execute(
                 text("SELECT id FROM runs WHERE id = :run FOR UPDATE NOWAIT"), {"run": ref.run_id}
-            ).all()
+            ).scalar_one()
         )
+        assert free == ref.run_id
 
 
 async def test_an_answer_is_not_deleted_while_it_is_given(store: SqlRunStore, gate: Gate) -> None:

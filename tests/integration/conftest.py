@@ -14,6 +14,7 @@ from tests.fakes.http_target import CountingTarget
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.postgres import PostgresServer, postgres, postgres_url  # noqa: F401 - fixtures
 from tests.fakes.running import Product, running
+from tests.fakes.search_server import FakeWeb
 
 Start = Callable[..., AbstractAsyncContextManager[Product]]
 
@@ -113,6 +114,13 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """Return the settings of the database a fixture is to have."""
     urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/runs.db"}
     return {"database_url": urls[request.param]} if request.param in urls else {}
+
+
+@pytest.fixture
+async def web() -> AsyncIterator[FakeWeb]:
+    """Run a search service and a site."""
+    async with FakeWeb() as server:
+        yield server
 
 
 @pytest.fixture

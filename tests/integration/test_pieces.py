@@ -23,13 +23,6 @@ TOKENS: Final = "openai:*: {input: '2', output: '10'}\n"
 
 
 @pytest.fixture
-async def web() -> AsyncIterator[FakeWeb]:
-    """Run a search service and some pages."""
-    async with FakeWeb() as server:
-        yield server
-
-
-@pytest.fixture
 async def product(
     start: Start, models: FakeModelServer, web: FakeWeb, tmp_path: Any
 ) -> AsyncIterator[Product]:

@@ -23,13 +23,6 @@ ASSIGNMENT: Final = "Find out when the tower was built"
 
 
 @pytest.fixture
-async def web() -> AsyncIterator[FakeWeb]:
-    """Run a search service and a site."""
-    async with FakeWeb() as server:
-        yield server
-
-
-@pytest.fixture
 async def product(start: Start, models: FakeModelServer, web: FakeWeb) -> AsyncIterator[Product]:
     """Run the product with this search service; the operator vouches for the site, so it may be on loopback."""
     given: dict[str, Any] = {
