@@ -15,6 +15,11 @@ def _known_tier(said: object) -> Tier | None:
     return next((tier for tier in TIERS if tier == said), None)
 
 
+def _said_so(said: object) -> bool:
+    """Return whether a model has said yes; anything else it says there is a no."""
+    return said is True
+
+
 class RouteAssignment(BaseModel):
     """One agent and the instruction it gets."""
 
@@ -33,6 +38,8 @@ class Route(BaseModel):
 
     reason: str
     assignments: list[RouteAssignment]
+    last: Annotated[bool, BeforeValidator(_said_so)] = False
+    """Whether nothing is left to decide once all of it has a result."""
 
 
 class RouteRecord(TypedDict):
@@ -43,3 +50,5 @@ class RouteRecord(TypedDict):
     assignments: list[Assignment]
     check: NotRequired[int]
     """The number of the check it was made after: a round that a check prolongs is decided about again."""
+    last: NotRequired[bool]
+    """It was to be the last one: where all of it succeeds, the run ends without another decision."""

@@ -77,7 +77,10 @@ def weigh(proposal: Proposal, state: State, specs: Sequence[AgentSpec], *, last:
     outcomes, checks = state.get("outcomes", []), state.get("checks", [])
     kept, left_out = keep_within(wanted["assignments"], outcomes, specs)
     reason = f"{wanted['reason']} (Left out: {left_out}.)" if left_out else wanted["reason"]
-    proposal = proposal._replace(route={**wanted, "reason": reason, "assignments": kept})
+    route: RouteRecord = {**wanted, "reason": reason, "assignments": kept}
+    if left_out:
+        route.pop("last", None)  # some of what was to end the run is not done
+    proposal = proposal._replace(route=route)
     if owed(checks, state.get("round", 0)):
         return proposal
     if not kept:

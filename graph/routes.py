@@ -26,7 +26,7 @@ def route_schema(specs: Sequence[AgentSpec], *, most: Tier = "deep") -> dict[str
 
     What its fields mean, the supervisor's prompt says: both are sent with every decision.
 
-    `tier` may be left out. OpenAI's strict mode would want every property named in `required`, but it is
+    `tier` and `last` may be left out. OpenAI's strict mode would want every property named in `required`, but it is
     not asked for: a schema goes out with `strict: false`, and what comes back is checked here.
     """
     assignment = {
@@ -41,11 +41,11 @@ def route_schema(specs: Sequence[AgentSpec], *, most: Tier = "deep") -> dict[str
     }
     return {
         "title": "Route",
-        "description": "Who works next.",
         "type": "object",
         "properties": {
             "reason": {"type": "string", "description": "Why, in one sentence."},
             "assignments": {"type": "array", "items": assignment},
+            "last": {"type": "boolean"},
         },
         "required": ["reason", "assignments"],
         "additionalProperties": False,

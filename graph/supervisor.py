@@ -36,11 +36,11 @@ CHECK: Final = VALIDATOR
 
 PROMPT: Final = """\
 You supervise a team of agents. Read the task and the results so far, then decide who works next.
-- Everything in one decision runs in parallel: only independent work. What needs a result waits for it.
+- One decision runs in parallel: only independent work. What needs a result waits for it.
 - Each assignment is a complete instruction; the agent sees it and the task.
-- Use as few agents as the task needs. Do not repeat work that has a result; a failed one may be tried
-  once in another way.
+- Use as few agents as possible. Do not repeat work that has a result; try failed work once, in another way.
 - When the results answer the task, or more work cannot help, return no assignments.
+- Set "last" if nothing is left to decide once these assignments have a result.
 - Give a "tier", above the agent's own, only where work is hard or has failed for want of thought.
 
 The team:
@@ -53,6 +53,8 @@ AGAIN: Final = (
 )
 
 USED_UP: Final = " It has had all the work it may get in this run: give it no more."
+
+FORESEEN: Final = "The assignments before were to be the last, and all of them have a result."
 
 REASON_CHARS: Final = 2_000
 """How much of a decision's reason is kept: it rides in every checkpoint."""
@@ -88,7 +90,7 @@ class Supervisor:
         specs = self._allowed(run_context(runtime))
         round_ = state.get("round", 0) + 1
         try:
-            decision = await self._decide(state, runtime, specs, round_)
+            decision = _foreseen(state) or await self._decide(state, runtime, specs, round_)
         except BudgetReachedError:
             raise
         except RunFailedError as error:
@@ -160,7 +162,7 @@ class Supervisor:
         if second.stall:
             return _stopped(second, round_)
         reason = f"{second.route['reason']} (Planned anew: {first.brief}.)"
-        route = _record(round_, reason, second.route["assignments"])
+        route = RouteRecord(**{**second.route, "reason": reason[:REASON_CHARS]})
         return Decision(route, [], replanned=round_)
 
     async def _propose(
@@ -187,7 +189,7 @@ class Supervisor:
             else:
                 assignments = make_assignments(route, specs, round_, most=context.max_tier)
                 if assignments or (round_ > 1 and not route.assignments):
-                    proposal = Proposal(said, _record(round_, route.reason, assignments))
+                    proposal = Proposal(said, _as_said(route, assignments, round_))
                     last = round_ > context.max_rounds
                     weighed = weigh(proposal, state, specs, last=last)
                     # The planner would only say it again, and has few rounds in any case.
@@ -252,6 +254,39 @@ class Supervisor:
 
 def _record(round_: int, reason: str, assignments: list[Assignment]) -> RouteRecord:
     return RouteRecord(round=round_, reason=reason[:REASON_CHARS], assignments=assignments)
+
+
+def _as_said(route: Route, assignments: list[Assignment], round_: int) -> RouteRecord:
+    """Return the record of a decision; the last one it only is where all that it names is carried out."""
+    record = _record(round_, route.reason, assignments)
+    if route.last and assignments and len(assignments) == len(route.assignments):
+        record["last"] = True
+    return record
+
+
+def _foreseen(state: State) -> Decision | None:
+    """Return the end of a run whose last decision has said that it is the last, if all of it has succeeded.
+
+    It is the one decision that is known before it is made: asking for it would cost a call that reads
+    every result, and the time of it.
+    """
+    routes, round_ = state.get("routes", []), state.get("round", 0)
+    route = routes[-1] if routes else None
+    if route is None or not route.get("last") or owed(state.get("checks", []), round_):
+        return None
+    if route["round"] != round_ or _unfinished(route, state):
+        return None
+    return Decision(_record(round_ + 1, FORESEEN, []), [])
+
+
+def _unfinished(route: RouteRecord, state: State) -> bool:
+    """Return whether anything of a decision has failed, or is not there."""
+    done = {
+        outcome["path"]
+        for outcome in state.get("outcomes", [])
+        if outcome["round"] == route["round"] and outcome["status"] == "completed"
+    }
+    return not {assignment["path"] for assignment in route["assignments"]} <= done
 
 
 def _stopped(proposal: Proposal, round_: int) -> Decision:

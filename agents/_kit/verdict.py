@@ -59,7 +59,6 @@ def judgement_schema(agents: Sequence[str]) -> dict[str, Any]:
     agent = {"type": "string", "enum": list(agents)}
     return {
         "title": "Judgement",
-        "description": "Whether the results answer the task, and what is to be mended.",
         **_object(
             criteria=_list(_object(criterion=text, met={"type": "boolean"}, why=text)),
             disagreements=_list(_object(agents=_list(agent), about=text, statements=_list(text))),

@@ -64,6 +64,13 @@ def tokens(share: dict[str, Any]) -> int:
     return int(share["input_tokens"] + share["output_tokens"])
 
 
+def directing(measured: Sequence[Measured]) -> Decimal:
+    """Return the part of the tokens of all runs together that supervisor, validator and answer have."""
+    all_ = [tokens(each.usage) for each in measured]
+    theirs = [each.directing * of for each, of in zip(measured, all_, strict=True)]
+    return sum(theirs, Decimal(0)) / sum(all_)
+
+
 async def measure(folder: Path) -> list[Measured]:
     """Carry out all typical runs."""
     found = []
@@ -87,6 +94,7 @@ def write_tables(measured: Sequence[Measured]) -> str:
             *(usage["output_tokens"], f"{each.directing:.0%}"),
         )
         lines.append(f"| {each.run.name} | {' | '.join(map(str, figures))} |")
+    lines.append(f"| together | | | | | | {directing(measured):.0%} |")
     names = [f"`{model}`" for model in MODELS]
     lines += ["", f"| Run | {' | '.join(names)} |", "|---" * (len(MODELS) + 1) + "|"]
     for each in measured:

@@ -160,10 +160,12 @@ def script(run: TypicalRun, meter: Meter) -> list[Rule]:
         for number, assignments in enumerate(run.rounds):
             if done == results:
                 reason = f"Step {number + 1} needs what the steps before it have found, and nothing else."
-                return meter.bill(request, Reply.json(make_route(assignments, reason)))
+                last = number == len(run.rounds) - 1
+                route = {**make_route(assignments, reason), **({"last": True} if last else {})}
+                return meter.bill(request, Reply.json(route))
             done += len(assignments)
-        reason = "The results have all that the task asks for."
-        return meter.bill(request, Reply.json(make_route((), reason)))
+        msg = "nothing is left to decide"
+        raise AssertionError(msg)
 
     def judge(request: ModelRequest) -> Reply:
         criteria = [

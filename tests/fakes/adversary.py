@@ -37,7 +37,6 @@ TASKS: Final = ("Find it", "find  it", "Check it", "CHECK it", "Write it", "Mend
 
 GARBAGE: Final = (
     *(
-        "",
         "no",
         "{}",
         "[]",
@@ -52,6 +51,7 @@ GARBAGE: Final = (
     "```json\n{broken\n```",
     '{"reason": "' + "x" * 40_000 + '", "assignments": []}',
 )
+"""What is no decision. An empty answer is not among it: that is a failed call, which is made again."""
 
 MARK: Final = re.compile(r"run-(\d+)")
 
@@ -71,6 +71,8 @@ class Said(NamedTuple):
     wanted: tuple[Wanted, ...] = ()
     text: str = ""
     """What it says where that cannot be read."""
+    last: object = None
+    """What it says to whether these assignments are the last, if anything."""
 
     def reply(self) -> Reply:
         """Return it as the provider sends it."""
@@ -80,6 +82,7 @@ class Said(NamedTuple):
                 {"agent": w.agent, "task": w.task, **({"tier": w.tier} if w.tier else {})}
                 for w in self.wanted
             ],
+            **({} if self.last is None else {"last": self.last}),
         }
         match self.shape:
             case "json":
@@ -91,7 +94,7 @@ class Said(NamedTuple):
             case "compact":
                 return Reply(text=f"parallel:{', '.join(w.agent for w in self.wanted)}")
             case "unreadable":
-                return Reply(text=self.text or " ")
+                return Reply(text=self.text)
             case "refused":
                 return Reply.error(401)
 
@@ -265,7 +268,7 @@ def _route(chance: random.Random, names: tuple[str, ...]) -> Said:
         )
         for _ in range(chance.randint(1, 3))
     ]
-    return Said(shape, tuple(wanted))
+    return Said(shape, tuple(wanted), last=chance.choice((None, None, None, False, True, "no")))
 
 
 def _noise(chance: random.Random) -> Said:

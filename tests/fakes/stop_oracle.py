@@ -48,6 +48,8 @@ class Oracle:
         self._heard: set[tuple[str, tuple[str, ...]]] = set()
         self._news = 0
         self._good = False
+        self._over = False
+        """Whether the model has said that what was given is all, and all of it has succeeded."""
 
     def play(self) -> Expected:
         """Return what the run comes to."""
@@ -62,7 +64,7 @@ class Oracle:
 
     def _play(self) -> str:
         anew = False
-        while True:
+        while not self._over:
             first = self._ask()
             if first is None:
                 if self._given:
@@ -83,7 +85,13 @@ class Oracle:
                 kept = self._affordable(second or [])
                 if self._is_stale(kept):
                     return "no_progress"
-            self._carry_out(kept)
+            self._carry_out(kept, last=self._says_last(kept))
+        return "done"
+
+    def _says_last(self, kept: list[tuple[str, str, str | None]]) -> bool:
+        said = self._script.said(self._questions - 1)
+        readable = said.shape in {"json", "fenced", "call"}
+        return readable and said.last is True and len(kept) == len(said.wanted)
 
     def _ask(self) -> list[tuple[str, str, str | None]] | None:
         for _ in range(2):
@@ -145,16 +153,18 @@ class Oracle:
             return False
         return self._news <= last
 
-    def _carry_out(self, kept: list[tuple[str, str, str | None]]) -> None:
+    def _carry_out(self, kept: list[tuple[str, str, str | None]], *, last: bool) -> None:
         self._given.append(kept)
         round_ = len(self._given)
         worked: defaultdict[_Work, bool] = defaultdict(bool)
+        self._over = last
         for agent, task, _ in kept:
             self._had[agent] += 1
             self._times[agent, task] += 1
             text = answer_of(agent, task, self._script.habits[agent], self._times[agent, task])
             worked[_Work(agent, _words(task))] |= text is not None
             if text is None:
+                self._over = False
                 continue
             self._good = True
             if (agent, _words(text)) not in self._heard:

@@ -11,6 +11,7 @@ import pytest
 from tests.fakes.model_script import ModelRequest, Reply, Rule, When, make_route
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
+from tests.integration.checking import judge
 from tests.integration.conftest import Start
 from tests.integration.team_script import composer, worker
 
@@ -25,13 +26,17 @@ async def product(modelled: Product) -> Product:
     return modelled
 
 
-def supervisor(*plans: Plan) -> Rule:
-    """Return the rule of a supervisor that answers with these plans, one a question, the last for ever."""
+def supervisor(*plans: Plan, last: bool = False) -> Rule:
+    """Return the rule of a supervisor that answers with these plans, one a question, the last for ever.
+
+    `last`: it says of each plan that it is the last one.
+    """
     left = list(plans)
 
     def reply(request: ModelRequest) -> Reply:
         del request
-        return Reply.route(*(left.pop(0) if left[1:] else left[0]))
+        route = make_route(left.pop(0) if left[1:] else left[0], "As planned.")
+        return Reply.json({**route, "last": True} if last else route)
 
     return Rule(when=When(system="^You supervise"), reply=reply)
 
@@ -66,6 +71,70 @@ async def test_a_repeated_decision_is_planned_anew_once(
     _, second, _ = await decisions_of(product, run)
     assert "Planned anew: coder was to do 'Do it' again" in second["reason"]
     models.assert_all_used()
+
+
+async def test_a_decision_that_is_the_last_needs_none_after_it(
+    product: Product, models: FakeModelServer
+) -> None:
+    """Nobody asks whether it is done when all of it is; the events show an end as ever."""
+    models.add(
+        supervisor([("coder", "Do it"), ("analyst", "Weigh it")], last=True),
+        worker("Do it", Reply(text="It is 4711."), times=1),
+        worker("Weigh it", Reply(text="Heavy."), times=1),
+        composer(Reply(text="4711, heavy.")),
+    )
+    run = await product.finished("Do it and weigh it")
+    assert (run["status"], run["stop_reason"], run["rounds"]) == ("completed", "done", 1)
+    assert len(decided(models)) == 1
+    _, end = await decisions_of(product, run)
+    assert end["assignments"] == []
+    assert "were to be the last" in end["reason"]
+    models.assert_all_used()
+
+
+async def test_what_was_to_be_the_last_is_decided_about_when_part_of_it_fails(
+    product: Product, models: FakeModelServer
+) -> None:
+    models.add(
+        supervisor(
+            [("coder", "Do it"), ("analyst", "Weigh it")], [("coder", "Weigh it")], last=True
+        ),
+        worker("Do it", Reply(text="It is 4711."), times=1),
+        worker("Weigh it", Reply.error(401), times=1),
+        worker("Weigh it", Reply(text="Heavy."), times=1),
+        composer(Reply(text="4711, heavy.")),
+    )
+    run = await product.finished("Do it and weigh it")
+    assert (run["status"], run["rounds"], len(decided(models))) == ("completed", 2, 2)
+    assert "failed (model-error)" in decided(models)[1].user
+    models.assert_all_used()
+
+
+async def test_what_was_to_be_the_last_is_decided_about_when_part_of_it_was_left_out(
+    product: Product, models: FakeModelServer
+) -> None:
+    """Work for an agent that is not there is not done: the supervisor has to know."""
+    models.add(
+        supervisor([("coder", "Do it"), ("wizard", "Cast it")], [], last=True),
+        worker("Do it", Reply(text="It is 4711."), times=1),
+    )
+    run = await product.finished("Do it")
+    assert (run["status"], run["rounds"], len(decided(models))) == ("completed", 1, 2)
+
+
+async def test_a_check_that_sends_back_the_last_work_is_decided_about(
+    product: Product, models: FakeModelServer
+) -> None:
+    fixes = [{"agent": "coder", "fix": "Say which number."}]
+    models.add(
+        supervisor([("coder", "Do it")], [("coder", "Do it again")], last=True),
+        judge({"verdict": "revise", "fixes": fixes}, {}),
+        worker("Do it", Reply(text="It is a number."), times=1),
+        worker("Do it again", Reply(text="It is the number you asked for."), times=1),
+    )
+    run = await product.finished("Do it", validation="on")
+    assert (run["status"], run["rounds"], len(decided(models))) == ("completed", 2, 2)
+    assert run["result"]["output"].startswith("It is the number you asked for.")
 
 
 async def test_a_supervisor_that_repeats_itself_again_is_stopped(

@@ -298,7 +298,7 @@ async def test_a_route_comes_with_the_raw_message() -> None:
 def test_a_route_without_the_raw_message_is_a_dict() -> None:
     answer = model().with_structured_output(SCHEMA).invoke(prompt("What is 3 * 4?"))
     assert isinstance(answer, dict)
-    assert set(answer) == {"reason", "assignments"}
+    assert set(answer) == {"reason", "assignments", "last"}
 
 
 def test_a_schema_may_be_bound_by_hand() -> None:

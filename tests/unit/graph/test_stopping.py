@@ -13,7 +13,7 @@ from agents._kit.models import ModelGateway, ModelSettings
 from agents._kit.registry import Team
 from agents.validator import AGENT as VALIDATOR
 from domain.run import RunContext
-from graph import progress
+from graph import progress, supervisor
 from graph.projection import decision_draft
 from graph.state import FinalAnswer, Workflow
 from graph.workflow import build_workflow, recursion_limit
@@ -152,22 +152,24 @@ async def test_with_checks_they_stop_within_their_caps(arena: Arena) -> None:
         assert ended.final["output"] or ended.final["failure"]
 
 
-MUTATIONS: dict[str, tuple[str, Any]] = {
-    "nothing is a repetition": ("_find_repeats", lambda *_: []),
-    "a repetition is found too late": ("MAX_TIMES", 4),
-    "whatever was given is a repetition": ("_is_settled", lambda *_: True),
-    "news are not seen": ("_last_news", lambda *_: 0),
-    "wording is taken for work": ("_plain", lambda text: text),
+MUTATIONS: dict[str, tuple[Any, str, Any]] = {
+    "nothing is a repetition": (progress, "_find_repeats", lambda *_: []),
+    "a repetition is found too late": (progress, "MAX_TIMES", 4),
+    "whatever was given is a repetition": (progress, "_is_settled", lambda *_: True),
+    "news are not seen": (progress, "_last_news", lambda *_: 0),
+    "wording is taken for work": (progress, "_plain", lambda text: text),
+    "the last decision is not believed": (supervisor, "_foreseen", lambda _: None),
+    "a decision is the last whatever became of it": (supervisor, "_unfinished", lambda *_: False),
 }
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(("name", "broken"), MUTATIONS.values(), ids=MUTATIONS)
+@pytest.mark.parametrize(("module", "name", "broken"), MUTATIONS.values(), ids=MUTATIONS)
 async def test_the_oracle_sees_a_detection_that_is_wrong(
-    arena: Arena, monkeypatch: pytest.MonkeyPatch, name: str, broken: Any
+    arena: Arena, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, broken: Any
 ) -> None:
     """A property that nothing can break would prove nothing: each of these faults shows in some run."""
-    monkeypatch.setattr(progress, name, broken)
+    monkeypatch.setattr(module, name, broken)
 
     async def check_all() -> None:
         for seed in range(QUICK):
