@@ -87,10 +87,14 @@ class Clients:
             timeout=settings.timeout_seconds,
             follow_redirects=True,
         )
+        self._ollama: Final[list[Any]] = []
+        """The models whose package opens connections for each of them."""
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close the connections, but for those that a provider's package shares in the whole process."""
         await self._http.aclose()
+        for model in self._ollama:
+            await model._async_client.close()  # noqa: SLF001 - it has no other way to be closed
 
     def talking(self, candidate: Candidate, variable: str) -> BaseChatModel:
         """Return a model whose tokens reach the client; `variable` names its setting in errors."""
@@ -125,6 +129,8 @@ class Clients:
                 "write it as provider:model, such as openai:gpt-4o-mini, and set that provider's API key."
             )
             raise ConfigurationError(msg) from error
+        if provider == "ollama":
+            self._ollama.append(model)
         return model
 
     def _options(self, candidate: Candidate) -> dict[str, Any]:

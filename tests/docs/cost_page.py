@@ -23,7 +23,7 @@ MODELS: Final = (
     "openai:gpt-4o-mini",
     "openai:gpt-4.1",
     "openai:gpt-5",
-    "anthropic:claude-sonnet-4-5",
+    "anthropic:claude-sonnet-4-6",
     "google_genai:gemini-2.5-flash",
 )
 CACHING: Final = frozenset({"openai", "google_genai"})
