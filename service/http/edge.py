@@ -1,4 +1,6 @@
-"""What every request passes: a request id, the body's type and its size. Plain ASGI, so streams stay streams."""
+"""What every request passes: a request id, the body's type and its size, and what browsers are told.
+
+Plain ASGI, so streams stay streams."""
 
 from __future__ import annotations
 
@@ -18,6 +20,18 @@ MAX_BODY_BYTES: Final = 1_048_576
 
 MAX_CREATE_BYTES: Final = 16 * 1_048_576
 """The largest body that creates a run: its files have up to 10 MiB, and base64 makes 14 of them."""
+
+_FRAMES: Final = b"frame-ancestors 'none'"
+_NOTHING: Final = b"default-src 'none'; " + _FRAMES
+
+_FOR_BROWSERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+"""No page of another site embeds an answer, frames it or learns its address. There is no CORS: a browser
+keeps what it reads here from every other site."""
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -39,11 +53,12 @@ class Edge:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                extra = [
+                own = list(message.get("headers", []))
+                message["headers"] = [
+                    *own,
                     (b"x-request-id", request_id.encode()),
-                    (b"x-content-type-options", b"nosniff"),
+                    *_for_browsers(own),
                 ]
-                message["headers"] = [*message.get("headers", []), *extra]
             await send(message)
 
         refused = _refuse(scope, headers)
@@ -51,6 +66,14 @@ class Edge:
             await _answer(scope, receive, send_with_id, *refused)
             return
         await self._app(scope, _Bounded(receive, _limit(scope)), send_with_id)
+
+
+def _for_browsers(own: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return what an answer does not say itself; a page that says nothing of scripts keeps its own."""
+    said = {name.lower(): value for name, value in own}
+    page = said.get(b"content-type", b"").startswith(b"text/html")
+    policy = (b"content-security-policy", _FRAMES if page else _NOTHING)
+    return [each for each in (*_FOR_BROWSERS, policy) if each[0] not in said]
 
 
 def _limit(scope: Scope) -> int:
