@@ -57,6 +57,8 @@ class Created(NamedTuple):
     replayed: bool
     interrupted: tuple[tuple[Run, list[Event]], ...] = ()
     """The runs whose place it took, each with the events that ended it."""
+    webhook_secret: str | None = None
+    """What the webhook's messages are signed with, for the first who names its endpoint."""
 
 
 class Ended(NamedTuple):

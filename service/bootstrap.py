@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from domain.errors import ConfigurationError
 from domain.ports import Clock
@@ -19,7 +19,9 @@ from service.cache import EXPIRE_SECONDS as EXPIRE_PIECES
 from service.cache import StoredWork
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.days import DayBudget
+from service.deliveries import SEND_SECONDS, DeliveryService, Sender
 from service.dispatch.local import LocalDispatcher
+from service.endpoints import Endpoints, Reach
 from service.executor import Executor
 from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
 from service.hub import EventHub
@@ -42,6 +44,7 @@ from service.store.cache import SqlPieceStore
 from service.store.housekeeping import SqlRunKeeper
 from service.store.spending import SqlSpendingLedger
 from service.store.watch import SqlRunWatch
+from service.store.webhooks import SqlWebhookStore
 from service.workspaces import RunFolders, share_kept
 from tools.sandbox.choice import open_sandbox
 from tools.sandbox.hardening import refuse_inspection
@@ -112,11 +115,16 @@ async def open_services(
             else await _open_local(settings, store, executor, stack)
         )
         versions = executor.graph_version, cache.version
-        runs = make_runs(settings, opened, dispatcher=dispatcher, day=day, versions=versions)
+        webhooks = await _open_webhooks(settings, opened, stack, alone=queue is None)
+        endpoints = webhooks.endpoints
+        runs = make_runs(
+            settings, opened, dispatcher=dispatcher, day=day, endpoints=endpoints, versions=versions
+        )
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
         chores += [
             Chore(name="expire approvals", seconds=EXPIRE_SECONDS, do=approvals.expire),
             Chore(name="expire pieces", seconds=EXPIRE_PIECES, do=cache.expire),
+            Chore(name="send webhooks", seconds=SEND_SECONDS, do=webhooks.sender.send_due),
         ]
         chores += _make_forgetting(settings, store, checkpoints, clock).chores()
         _start_housekeeper(chores, stack)
@@ -127,6 +135,7 @@ async def open_services(
             hub=hub,
             runs=runs,
             approvals=approvals,
+            deliveries=webhooks.deliveries,
             artifacts=ArtifactService(store.artifacts, _folders(settings).shelves),
             sources=SourceService(_folders(settings).sources),
             spending=SpendingService(SqlSpendingLedger(store.database), clock),
@@ -148,6 +157,26 @@ def _folders(settings: Settings) -> RunFolders:
 async def _give_up(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+class _Webhooks(NamedTuple):
+    endpoints: Endpoints
+    sender: Sender
+    deliveries: DeliveryService
+
+
+async def _open_webhooks(
+    settings: Settings, opened: Opened, stack: AsyncExitStack, *, alone: bool
+) -> _Webhooks:
+    """Return what is about webhooks; `alone`: no other process has sent any."""
+    store, clock = SqlWebhookStore(opened.store.database), opened.clock
+    reach = Reach(vouched=settings.http_allow, development=settings.env == "development")
+    sender = Sender(store, clock, reach)
+    if alone:
+        await sender.take_over()
+    opened.hub.on_reported = sender.wake
+    stack.push_async_callback(sender.stop)
+    return _Webhooks(Endpoints(store, clock, reach), sender, DeliveryService(store, clock, sender))
 
 
 def _open_store(

@@ -12,6 +12,7 @@ from domain.ports import Dispatcher, RunStore
 from domain.sandbox import Sandbox
 from service.approvals import ApprovalService
 from service.artifacts import ArtifactService
+from service.deliveries import DeliveryService
 from service.hub import EventHub
 from service.runs import RunService
 from service.settings import Settings
@@ -41,6 +42,7 @@ class Services:
     hub: EventHub
     runs: RunService
     approvals: ApprovalService
+    deliveries: DeliveryService
     artifacts: ArtifactService
     sources: SourceService
     spending: SpendingService
