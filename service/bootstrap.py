@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from domain.errors import ConfigurationError
 from domain.ports import Clock
 from domain.run import Engine
-from service.approvals import EXPIRE_SECONDS
+from service.approvals import EXPIRE_SECONDS, ApprovalService
 from service.artifacts import ArtifactService
 from service.assembly import Opened, make_approvals, make_executor, make_guard, make_runs
 from service.cache import EXPIRE_SECONDS as EXPIRE_PIECES
@@ -116,16 +116,12 @@ async def open_services(
         )
         versions = executor.graph_version, cache.version
         webhooks = await _open_webhooks(settings, opened, stack, alone=queue is None)
-        endpoints = webhooks.endpoints
+        known = webhooks.endpoints
         runs = make_runs(
-            settings, opened, dispatcher=dispatcher, day=day, endpoints=endpoints, versions=versions
+            settings, opened, dispatcher=dispatcher, day=day, endpoints=known, versions=versions
         )
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
-        chores += [
-            Chore(name="expire approvals", seconds=EXPIRE_SECONDS, do=approvals.expire),
-            Chore(name="expire pieces", seconds=EXPIRE_PIECES, do=cache.expire),
-            Chore(name="send webhooks", seconds=SEND_SECONDS, do=webhooks.sender.send_due),
-        ]
+        chores += _own_chores(approvals, cache, webhooks.sender)
         chores += _make_forgetting(settings, store, checkpoints, clock).chores()
         _start_housekeeper(chores, stack)
         yield Services(
@@ -157,6 +153,14 @@ def _folders(settings: Settings) -> RunFolders:
 async def _give_up(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def _own_chores(approvals: ApprovalService, cache: StoredWork, sender: Sender) -> list[Chore]:
+    return [
+        Chore(name="expire approvals", seconds=EXPIRE_SECONDS, do=approvals.expire),
+        Chore(name="expire pieces", seconds=EXPIRE_PIECES, do=cache.expire),
+        Chore(name="send webhooks", seconds=SEND_SECONDS, do=sender.send_due),
+    ]
 
 
 class _Webhooks(NamedTuple):

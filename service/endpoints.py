@@ -41,12 +41,29 @@ class Reach:
             refuse_private(target.host, target.port)
         return Way(target, self._vouched)
 
+    def spelled(self, webhook: Webhook) -> Webhook:
+        """Return a webhook with its url as it is sent to; raises `ToolFailedError` where that may not be."""
+        if len(webhook.url) > MAX_URL_CHARS:
+            raise ToolFailedError(f"The url has more than {MAX_URL_CHARS} characters.")
+        if "#" in webhook.url:
+            raise ToolFailedError("The url has a fragment, which is never sent; leave it out.")
+        return webhook.model_copy(update={"url": str(self.target(webhook.url).target.url)})
+
 
 class Way(NamedTuple):
     """A url that may be sent to, and the addresses that are reached though they are not public."""
 
     target: Target
     vouched: frozenset[str]
+
+
+class Standing(NamedTuple):
+    """How an endpoint stands."""
+
+    untold: bool = False
+    """Nobody was given its secret yet."""
+    refusal: CallerError | None = None
+    """Why a run that is still to be worked on may not name it."""
 
 
 def is_loopback(host: str) -> bool:
@@ -66,29 +83,23 @@ class Endpoints:
 
     def read(self, webhook: Webhook) -> Webhook:
         """Return a webhook with its url as it is sent to; raises `CallerError` where that may not be."""
-        if len(webhook.url) > MAX_URL_CHARS:
-            raise _refused(f"has more than {MAX_URL_CHARS} characters")
-        if "#" in webhook.url:
-            raise _refused("has a fragment, which is never sent; leave it out")
         try:
-            way = self._reach.target(webhook.url)
+            return self._reach.spelled(webhook)
         except ToolFailedError as error:
             raise _refused(error.detail.removesuffix(".")) from None
-        return webhook.model_copy(update={"url": str(way.target.url)})
 
-    async def accept(self, tenant_id: str, webhook: Webhook) -> bool:
-        """Have an endpoint for a webhook; return whether its secret was given to nobody yet.
-
-        Raises `CallerError` where it has said that it wants nothing more."""
+    async def look_at(self, tenant_id: str, webhook: Webhook) -> Standing:
+        """Have an endpoint for a webhook; return how it stands."""
         endpoint = await self._store.ensure(tenant_id, webhook, now=self._clock.now())
+        refusal = None
         if endpoint.disabled_at is not None:
             when = endpoint.disabled_at.isoformat()
             detail = (
                 f"answered 410 Gone at {when}, so nothing is sent there. Once it takes messages again, "
                 "POST one of its deliveries' …/redeliver, or run `signalbox webhooks enable`"
             )
-            raise _refused(detail)
-        return endpoint.shown_at is None
+            refusal = _refused(detail)
+        return Standing(endpoint.shown_at is None, refusal)
 
     async def show(self, tenant_id: str, webhook: Webhook) -> str | None:
         """Return an endpoint's secret, once; `None` where somebody was given it before."""

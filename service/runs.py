@@ -30,7 +30,7 @@ from domain.run import ApprovalMode, Ending, Engine, MultitaskStrategy, Run
 from domain.validation import Validation
 from domain.webhook import Webhook
 from service.days import DayBudget
-from service.endpoints import Endpoints
+from service.endpoints import Endpoints, Standing
 from service.hub import EventHub, Reader
 from service.limits import check_limits
 from service.notices import Notice
@@ -118,7 +118,6 @@ class RunService:
         limits = self._rules.budgets.limits_of(new.limits)
         check_limits(new.limits, self._rules.budgets, [s.name for s in self._team.specs])
         webhook = self._endpoints.read(new.webhook) if new.webhook else None
-        untold = webhook is not None and await self._endpoints.accept(tenant_id, webhook)
         refusal = await self._day.refuse(tenant_id, new.caller_id)
         if new.thread_id is not None:
             await self._prepare_thread(tenant_id, new.thread_id, new.strategy)
@@ -151,6 +150,10 @@ class RunService:
         run = await self._with_key(run, new)
         # What was created before, or has an answer already, costs nothing more.
         error = CallerError("budget-exhausted", refusal.why) if refusal else None
+        endpoint = Standing()
+        if webhook is not None:
+            endpoint = await self._endpoints.look_at(tenant_id, webhook)
+            error = error or endpoint.refusal
         created = await self._commit(run, new, idempotency, error)
         for ended, events in created.interrupted:
             self._tell_cancelled(ended, events)
@@ -159,7 +162,7 @@ class RunService:
             self._dispatcher.submit(RunRef(tenant_id, run_id), alone=alone)
         if created.run.terminal:
             self._hub.report(created.run)  # it had its answer from another, and nobody told of that
-        if webhook is not None and untold:
+        if webhook is not None and endpoint.untold:
             # Only now: an answer that refuses the run would not have shown it.
             secret = await self._endpoints.show(tenant_id, webhook)
             created = created._replace(webhook_secret=secret)

@@ -250,12 +250,14 @@ async def test_an_endless_answer_is_not_read_to_its_end(
 async def test_who_hangs_holds_up_nobody_else(plain: Product, target: CountingTarget) -> None:
     """Only so many attempts are made to one host at a time; another gets its own meanwhile."""
     gate = target.hold("/hook")
-    hanging = [(await create(plain, TASK, **hook(target))).json()["id"] for _ in range(6)]
+    # Where another process executes the runs, it sends too.
+    most = PER_HOST * (2 if plain.services.settings.dispatch == "queue" else 1)
+    hanging = [(await create(plain, TASK, **hook(target))).json()["id"] for _ in range(most + 2)]
     await target.arrived("/hook", PER_HOST)
     async with CountingTarget() as other:
         created = await create(plain, TASK, **hook(other))
         await delivery(plain, created.json()["id"], "delivered")
-    assert len(received(target)) == PER_HOST
+    assert PER_HOST <= len(received(target)) <= most
     gate.open()
     for run_id in hanging:
         await delivery(plain, run_id, "delivered", attempts=1)
