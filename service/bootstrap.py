@@ -26,6 +26,7 @@ from service.executor import Executor
 from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
 from service.hub import EventHub
 from service.ids import SystemClock
+from service.links import LinkService
 from service.parts import open_parts, sandbox_wishes
 from service.reuse import work_version
 from service.services import RunningDispatcher, Services
@@ -42,6 +43,7 @@ from service.store import (
 )
 from service.store.cache import SqlPieceStore
 from service.store.housekeeping import SqlRunKeeper
+from service.store.links import SqlLinkStore
 from service.store.spending import SqlSpendingLedger
 from service.store.watch import SqlRunWatch
 from service.store.webhooks import SqlWebhookStore
@@ -132,6 +134,7 @@ async def open_services(
             runs=runs,
             approvals=approvals,
             deliveries=webhooks.deliveries,
+            links=LinkService(SqlLinkStore(store.database), approvals, clock),
             artifacts=ArtifactService(store.artifacts, _folders(settings).shelves),
             sources=SourceService(_folders(settings).sources),
             spending=SpendingService(SqlSpendingLedger(store.database), clock),
@@ -173,7 +176,8 @@ async def _open_webhooks(
     settings: Settings, opened: Opened, stack: AsyncExitStack, *, alone: bool
 ) -> _Webhooks:
     """Return what is about webhooks; `alone`: no other process has sent any."""
-    store, clock = SqlWebhookStore(opened.store.database), opened.clock
+    store = SqlWebhookStore(opened.store.database, public_url=settings.public_url)
+    clock = opened.clock
     reach = Reach(vouched=settings.http_allow, development=settings.env == "development")
     sender = Sender(store, clock, reach)
     if alone:

@@ -14,6 +14,7 @@ from service.approvals import ApprovalService
 from service.artifacts import ArtifactService
 from service.deliveries import DeliveryService
 from service.hub import EventHub
+from service.links import LinkService
 from service.runs import RunService
 from service.settings import Settings
 from service.sources import SourceService
@@ -43,6 +44,7 @@ class Services:
     runs: RunService
     approvals: ApprovalService
     deliveries: DeliveryService
+    links: LinkService
     artifacts: ArtifactService
     sources: SourceService
     spending: SpendingService

@@ -13,6 +13,7 @@ from service.http import (
     artifacts,
     deliveries,
     events,
+    links,
     runs,
     short,
     sources,
@@ -45,7 +46,7 @@ def make_app(version: str, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI
     )
     for module in (
         *(runs, events, artifacts, sources, approvals, deliveries),
-        *(spending, about, short),
+        *(spending, about, short, links),
     ):
         app.include_router(module.router)
     add_error_handlers(app)

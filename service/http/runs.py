@@ -38,6 +38,15 @@ Wait = Annotated[
 ]
 
 
+_SECRET_ONCE: Final = {
+    "Signalbox-Webhook-Secret": {
+        "description": "What messages to the webhook are signed with: in the first answer to a request that "
+        "names its endpoint, and never again.",
+        "schema": {"type": "string"},
+    }
+}
+
+
 @router.post(
     "",
     operation_id="create_run",
@@ -45,7 +54,8 @@ Wait = Annotated[
     response_model=Run,
     status_code=202,
     responses={
-        200: {"model": Run, "description": "The run has ended"},
+        200: {"model": Run, "description": "The run has ended", "headers": _SECRET_ONCE},
+        202: {"headers": _SECRET_ONCE},
         **problems(400, 402, 403, 404, 406, 409, 413, 415, 422, 500, 502, 503, 504),
     },
 )

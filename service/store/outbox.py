@@ -20,7 +20,7 @@ from domain.ports import IdempotencyKey, RunRef
 from domain.run import Run
 from domain.webhooks import Attempt, AttemptResult, Delivery, Due, Redelivered
 from service.ids import UuidIds
-from service.store import actions, endpoints, keys
+from service.store import actions, endpoints, keys, links
 from service.store.tables import deliveries as rows
 
 GIVE_UP: Final = timedelta(days=1)
@@ -60,6 +60,7 @@ _CLAIM: Final = (
     )
     .returning(*rows.c)
 )
+_KEEP_LINKS: Final = update(rows).where(*_THE_ROW).values(links=bindparam("made"))
 _UNCOUNT: Final = (
     update(rows).where(*_THE_ROW).values(attempts=rows.c.attempts - 1, tries=rows.c.tries - 1)
 )
@@ -74,6 +75,10 @@ _SETTLE: Final = (
         last_error=bindparam("fault"),
         delivered_at=bindparam("delivered", type_=_TIME),
     )
+)
+# Whoever reads a link may decide: it is kept for as long as it has to be sent.
+_FORGET_LINKS: Final = (
+    update(rows).where(*_THE_ROW, rows.c.status != "pending").values(links=null())
 )
 _OF_ATTEMPT: Final = rows.c.attempts == bindparam("number")
 _RELEASE: Final = (
@@ -94,6 +99,7 @@ _DISABLE: Final = (
         next_at=null(),
         claimed_until=null(),
         last_error=bindparam("fault"),
+        links=null(),
     )
 )
 _AGAIN: Final = (
@@ -167,8 +173,10 @@ def due(connection: Connection, now: datetime, busy: Collection[str], limit: int
     return [Due(*row) for row in connection.execute(_DUE, values)]
 
 
-def claim(connection: Connection, one: Due, now: datetime, until: datetime) -> Attempt | None:
-    """Take a delivery to send it."""
+def claim(
+    connection: Connection, one: Due, now: datetime, until: datetime, base_url: str | None
+) -> Attempt | None:
+    """Take a delivery to send it; a question gets the links under which it is decided."""
     values = {**_name(one.tenant_id, one.id), "seen": one.attempts, "now": now, "until": until}
     row = connection.execute(_CLAIM, values).mappings().one_or_none()
     if row is None:
@@ -183,7 +191,7 @@ def claim(connection: Connection, one: Due, now: datetime, until: datetime) -> A
         id=row["id"],
         run_id=row["run_id"],
         url=row["url"],
-        body=body_of(row),
+        body=_body(connection, row, now, base_url),
         secrets=endpoint.secrets(now),
         number=row["attempts"],
         tries=row["tries"],
@@ -191,9 +199,19 @@ def claim(connection: Connection, one: Due, now: datetime, until: datetime) -> A
     )
 
 
-def body_of(row: RowMapping) -> str:
+def _body(connection: Connection, row: RowMapping, now: datetime, base_url: str | None) -> str:
     """Return the body of a delivery: the same at each attempt."""
-    return json.dumps(row["payload"], separators=(",", ":"))
+    payload: dict[str, Any] = row["payload"]
+    if row["type"] == "run.requires_action":
+        made = row["links"]
+        if made is None:
+            made = links.for_delivery(connection, dict(row), base_url, now)
+            keep = {**_name(row["tenant_id"], row["id"]), "made": made}
+            connection.execute(_KEEP_LINKS, keep)
+        data = payload["data"]
+        asked = [{**each, **made[each["id"]]} for each in data["approvals"]]
+        payload = {**payload, "data": {**data, "approvals": asked}}
+    return json.dumps(payload, separators=(",", ":"))
 
 
 def settle(connection: Connection, attempt: Attempt, result: AttemptResult, now: datetime) -> None:
@@ -215,6 +233,7 @@ def settle(connection: Connection, attempt: Attempt, result: AttemptResult, now:
         # Before any delivery: two that are told so at once wait for each other here, and not in a circle.
         endpoints.disable(connection, attempt.tenant_id, endpoint, now)
     connection.execute(statement, values)
+    connection.execute(_FORGET_LINKS, _name(attempt.tenant_id, attempt.id))
     if result.status == "disabled":
         _disable(connection, attempt.tenant_id, endpoint)
 

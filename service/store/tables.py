@@ -316,6 +316,24 @@ deliveries: Final = Table(
 )
 """What is sent to webhooks: an outbox, and the log of what became of it."""
 
+approval_links: Final = Table(
+    "approval_links",
+    metadata,
+    # The SHA-256 of what stands in the url: whoever reads the table has no link.
+    Column("token_hash", String, primary_key=True),
+    Column("tenant_id", String, nullable=False),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("approval_id", ForeignKey("actions.id", ondelete="CASCADE"), nullable=False, index=True),
+    # With which it was sent.
+    Column("delivery_id", String, nullable=False),
+    # Of the call that is shown, and of no other.
+    Column("args_digest", String),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("used_at", UtcDateTime),
+)
+"""Pages on which somebody without a key may decide about one approval, once."""
+
 # What is to be sent next.
 Index(None, deliveries.c.status, deliveries.c.next_at)
 # A run's log.

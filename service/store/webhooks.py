@@ -15,8 +15,10 @@ from service.store.database import Database
 class SqlWebhookStore:
     """Remembers what is sent to webhooks; what each method promises is said at the port."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, public_url: str | None = None) -> None:
         self._database = database
+        self._public_url = public_url
+        """Below it are the pages on which people decide."""
 
     async def ensure(self, tenant_id: str, webhook: Webhook, *, now: datetime) -> Endpoint:
         """Return the endpoint of a webhook; it is made where there is none."""
@@ -45,7 +47,7 @@ class SqlWebhookStore:
 
     async def claim(self, due: Due, *, now: datetime, until: datetime) -> Attempt | None:
         """Take a delivery to send it, or return `None`."""
-        return await self._database.write(outbox.claim, due, now, until)
+        return await self._database.write(outbox.claim, due, now, until, self._public_url)
 
     async def settle(self, attempt: Attempt, result: AttemptResult, *, now: datetime) -> None:
         """Record what an attempt came to."""

@@ -83,3 +83,14 @@ def test_listen_shows_and_verifies_what_comes(signalbox: StartProcess) -> None:
         "REFUSED: No matching signature found",
         "REFUSED: Message timestamp too old",
     ]
+
+
+def test_the_access_log_of_another_server_has_no_links(start_process: StartProcess) -> None:
+    """Whoever reads it may not decide."""
+    process = start_process("-m", "uvicorn", "api:app", "--port", "0")
+    url = process.says(r"Uvicorn running on (http://\S+) ")[1]
+    assert httpx.get(f"{url}/approve/sesame", trust_env=False).status_code == 404
+    process.send(signal.SIGTERM)
+    process.ended()
+    assert '"GET /approve/*** HTTP/1.1" 404' in process.stdout
+    assert "sesame" not in process.stdout + process.stderr

@@ -60,10 +60,35 @@ def upgrade() -> None:
     )
     op.create_index("ix_deliveries_status_next_at", "deliveries", ["status", "next_at"])
     op.create_index("ix_deliveries_run_id_id", "deliveries", ["run_id", "id"])
+    op.create_table(
+        "approval_links",
+        sa.Column("token_hash", sa.String(), nullable=False),
+        sa.Column("tenant_id", sa.String(), nullable=False),
+        sa.Column("run_id", sa.String(), nullable=False),
+        sa.Column("approval_id", sa.String(), nullable=False),
+        sa.Column("delivery_id", sa.String(), nullable=False),
+        sa.Column("args_digest", sa.String()),
+        _time("created_at", nullable=False),
+        _time("expires_at", nullable=False),
+        _time("used_at"),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["runs.id"], "fk_approval_links_run_id_runs", ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["approval_id"],
+            ["actions.id"],
+            "fk_approval_links_approval_id_actions",
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("token_hash", name="pk_approval_links"),
+    )
+    op.create_index("ix_approval_links_run_id", "approval_links", ["run_id"])
+    op.create_index("ix_approval_links_approval_id", "approval_links", ["approval_id"])
 
 
 def downgrade() -> None:
     """Undo."""
+    op.drop_table("approval_links")
     op.drop_table("deliveries")
     op.drop_table("webhook_endpoints")
     with op.batch_alter_table("runs") as table:
