@@ -109,9 +109,9 @@ class Settings(BaseSettings):
     """What becomes of an approval that nobody decided in time: `reject` refuses the call and the run goes
     on, `fail` ends the run."""
     http_allow: Annotated[frozenset[str], NoDecode] = frozenset()
-    """Hosts that you vouch for, each as `host:port`, comma-separated: agents reach them even where they are
-    private or on another port than the web's, and ask nobody to read there. Public hosts are reached in
-    any case."""
+    """Hosts that you vouch for, each as `host:port`, comma-separated: agents and webhooks reach them even where
+    they are private or on another port than the web's, and agents ask nobody to read there. Public hosts are
+    reached in any case."""
     validation: Validation = "auto"
     """Whether answers are checked before they are given: `on` every one · `auto` those that more than one
     agent worked on, and where the task asks for it · `off` none. A run may say otherwise."""

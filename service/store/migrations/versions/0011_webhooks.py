@@ -32,6 +32,11 @@ def upgrade() -> None:
         _time("disabled_at"),
         sa.PrimaryKeyConstraint("tenant_id", "url", name="pk_webhook_endpoints"),
     )
+    _make_deliveries()
+    _make_links()
+
+
+def _make_deliveries() -> None:
     op.create_table(
         "deliveries",
         sa.Column("id", sa.String(), nullable=False),
@@ -60,6 +65,9 @@ def upgrade() -> None:
     )
     op.create_index("ix_deliveries_status_next_at", "deliveries", ["status", "next_at"])
     op.create_index("ix_deliveries_run_id_id", "deliveries", ["run_id", "id"])
+
+
+def _make_links() -> None:
     op.create_table(
         "approval_links",
         sa.Column("token_hash", sa.String(), nullable=False),
