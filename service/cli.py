@@ -217,6 +217,17 @@ def webhooks_enable(url: str, tenant: str) -> None:
     asyncio.run(enable(settings, url, tenant))
 
 
+@webhooks.command(name="forget")
+@click.argument("url")
+@_of_tenant
+def webhooks_forget(url: str, tenant: str) -> None:
+    """Forget URL and its secret: nothing more is sent there until a run names it again."""
+    settings = _settings()
+    from service.commands.webhooks import forget  # noqa: PLC0415 - after the environment is prepared
+
+    asyncio.run(forget(settings, url, tenant))
+
+
 @webhooks.command(name="list")
 @_of_tenant
 def webhooks_list(tenant: str) -> None:

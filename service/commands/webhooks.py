@@ -1,4 +1,4 @@
-"""`signalbox webhooks secret|rotate|enable|list`: those who receive webhooks."""
+"""`signalbox webhooks secret|rotate|enable|forget|list`: those who receive webhooks."""
 
 from __future__ import annotations
 
@@ -45,6 +45,14 @@ async def enable(settings: Settings, url: str, tenant_id: str) -> None:
     webhook = _read(settings, url)
     async with open_beside(settings.database_url) as database:
         if not await database.write(statements.enable, tenant_id, webhook.endpoint):
+            raise _unknown(webhook)
+
+
+async def forget(settings: Settings, url: str, tenant_id: str) -> None:
+    """Forget an endpoint and its secret; nothing more is sent there until a run names it again."""
+    webhook = _read(settings, url)
+    async with open_beside(settings.database_url) as database:
+        if not await database.write(statements.forget, tenant_id, webhook.endpoint):
             raise _unknown(webhook)
 
 

@@ -7,14 +7,19 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
+from domain.errors import CallerError
+from domain.problems import Pointer
 from domain.webhooks import Endpoint
 from service.store.conflicts import add_endpoint
 from service.store.tables import webhook_endpoints as rows
 
 OVERLAP: Final = timedelta(hours=24)
 """How long messages are signed with the secret before as well, after a new one was made."""
+
+MOST_ENDPOINTS: Final = 1_000
+"""Of one tenant: they are kept for good."""
 
 _SECRET_BYTES: Final = 32
 
@@ -24,6 +29,8 @@ _THE_ENDPOINT: Final = (
 )
 _FIND: Final = select(rows).where(*_THE_ENDPOINT)
 _LIST: Final = select(rows).where(rows.c.tenant_id == bindparam("tenant")).order_by(rows.c.url)
+_COUNT: Final = select(func.count()).where(rows.c.tenant_id == bindparam("tenant"))
+_FORGET: Final = delete(rows).where(*_THE_ENDPOINT)
 _SHOW: Final = (
     update(rows)
     .where(*_THE_ENDPOINT, rows.c.shown_at.is_(None))
@@ -61,7 +68,20 @@ def find(connection: Connection, tenant_id: str, endpoint: str) -> Endpoint | No
 
 
 def ensure(connection: Connection, tenant_id: str, endpoint: str, now: datetime) -> Endpoint:
-    """Return an endpoint; it is made where there is none."""
+    """Return an endpoint; it is made where there is none, and room for it."""
+    found = find(connection, tenant_id, endpoint)
+    if found is not None:
+        return found
+    if connection.execute(_COUNT, {"tenant": tenant_id}).scalar_one() >= MOST_ENDPOINTS:
+        detail = (
+            f"is the {MOST_ENDPOINTS + 1}st endpoint, and there may be {MOST_ENDPOINTS}. Take one that was named "
+            "before: what differs from run to run goes into the query. `signalbox webhooks forget` makes room"
+        )
+        raise CallerError(
+            "validation-error",
+            f"webhook/url: {detail}.",
+            errors=[Pointer(pointer="/webhook/url", detail=detail)],
+        )
     row = {"tenant_id": tenant_id, "url": endpoint, "secret": new_secret(), "created_at": now}
     add_endpoint(connection, row)
     return Endpoint(**connection.execute(_FIND, _name(tenant_id, endpoint)).mappings().one())
@@ -92,6 +112,11 @@ def disable(connection: Connection, tenant_id: str, endpoint: str, now: datetime
 def enable(connection: Connection, tenant_id: str, endpoint: str) -> bool:
     """Send to an endpoint again; `False` where there is none."""
     return connection.execute(_ENABLE, _name(tenant_id, endpoint)).rowcount > 0
+
+
+def forget(connection: Connection, tenant_id: str, endpoint: str) -> bool:
+    """Forget an endpoint and its secret; `False` where there is none."""
+    return connection.execute(_FORGET, _name(tenant_id, endpoint)).rowcount > 0
 
 
 def list_all(connection: Connection, tenant_id: str) -> list[Endpoint]:

@@ -128,6 +128,8 @@ WANTS_NOTHING: Final = (
     "of them delivered again."
 )
 
+FORGOTTEN: Final = "The endpoint was forgotten, and its secret with it, so nothing is sent there."
+
 
 def post(connection: Connection, run: Run, told: Sequence[Event]) -> None:
     """Write what a run's webhook is to be sent of these events."""
@@ -181,10 +183,11 @@ def claim(
     row = connection.execute(_CLAIM, values).mappings().one_or_none()
     if row is None:
         return None
-    endpoint = endpoints.ensure(connection, row["tenant_id"], row["endpoint"], now)
-    if endpoint.disabled_at is not None:
+    endpoint = endpoints.find(connection, row["tenant_id"], row["endpoint"])
+    if endpoint is None or endpoint.disabled_at is not None:
         connection.execute(_UNCOUNT, _name(row["tenant_id"], row["id"]))
-        _disable(connection, endpoint.tenant_id, endpoint.url)
+        fault = FORGOTTEN if endpoint is None else WANTS_NOTHING
+        _disable(connection, row["tenant_id"], row["endpoint"], fault)
         return None
     return Attempt(
         tenant_id=row["tenant_id"],
@@ -235,11 +238,11 @@ def settle(connection: Connection, attempt: Attempt, result: AttemptResult, now:
     connection.execute(statement, values)
     connection.execute(_FORGET_LINKS, _name(attempt.tenant_id, attempt.id))
     if result.status == "disabled":
-        _disable(connection, attempt.tenant_id, endpoint)
+        _disable(connection, attempt.tenant_id, endpoint, WANTS_NOTHING)
 
 
-def _disable(connection: Connection, tenant_id: str, endpoint: str) -> None:
-    values = {"tenant": tenant_id, "receiver": endpoint, "fault": WANTS_NOTHING}
+def _disable(connection: Connection, tenant_id: str, endpoint: str, fault: str) -> None:
+    values = {"tenant": tenant_id, "receiver": endpoint, "fault": fault}
     connection.execute(_DISABLE, values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -12,7 +13,13 @@ import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from domain.errors import ConfigurationError
-from service.commands.webhooks import enable, list_endpoints, rotate_secret, show_secret
+from service.commands.webhooks import (
+    enable,
+    forget,
+    list_endpoints,
+    rotate_secret,
+    show_secret,
+)
 from service.ids import SystemClock
 from service.settings import read_settings
 from service.store import endpoints
@@ -24,6 +31,7 @@ from tests.integration.receiving import (
     create,
     delivery,
     hook,
+    pass_time,
     received,
     verify,
 )
@@ -102,11 +110,39 @@ async def test_an_endpoint_that_was_gone_is_enabled(kept: Product, target: Count
     await delivery(kept, back, "delivered")
 
 
+async def test_a_forgotten_endpoint_gets_a_new_secret(
+    kept: Product, target: CountingTarget
+) -> None:
+    settings = kept.services.settings
+    target.reply("/hook", status=503)
+    first = await create(kept, TASK, **hook(target))
+    await delivery(kept, first.json()["id"], "pending", last_status=503)
+    await forget(settings, target.url("/hook"), "default")
+    assert await list_endpoints(settings, "default") == []
+    await pass_time(kept, timedelta(hours=1))
+    found = await delivery(kept, first.json()["id"], "disabled", attempts=1)
+    assert "was forgotten" in found["last_error"]
+    target.forget("/hook")
+    second = await create(kept, TASK, **hook(target))
+    await delivery(kept, second.json()["id"], "delivered")
+    assert second.headers[SECRET_HEADER] != first.headers[SECRET_HEADER]
+    verify(second.headers[SECRET_HEADER], received(target)[1])
+
+
+async def test_of_many_who_name_an_endpoint_at_once_one_is_shown_its_secret(
+    kept: Product, target: CountingTarget
+) -> None:
+    created = await asyncio.gather(*(create(kept, TASK, **hook(target)) for _ in range(20)))
+    [secret] = [each.headers[SECRET_HEADER] for each in created if SECRET_HEADER in each.headers]
+    await target.arrived("/hook", 20)
+    assert all(verify(secret, each) for each in received(target))
+
+
 async def test_what_is_not_there_or_not_kept_is_said(
     kept: Product, target: CountingTarget, tmp_path: Path
 ) -> None:
     settings = kept.services.settings
-    for command in (rotate_secret, enable):
+    for command in (rotate_secret, enable, forget):
         with pytest.raises(ConfigurationError, match="named by no run yet"):
             await command(settings, target.url("/strange"), "default")
     with pytest.raises(ConfigurationError, match="not https"):

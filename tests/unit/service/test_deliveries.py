@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from domain.errors import CallerError
 from domain.ports import RunRef
 from domain.webhook import Webhook
 from domain.webhooks import Delivery
@@ -23,7 +24,7 @@ from service.deliveries import (
     told_delay,
 )
 from service.endpoints import Reach
-from service.store import SqlRunStore, open_store
+from service.store import SqlRunStore, endpoints, open_store
 from service.store.outbox import GIVE_UP
 from service.store.webhooks import SqlWebhookStore
 from tests.contract.factories import add_running, last_draft, make_ending
@@ -57,7 +58,9 @@ async def target() -> AsyncIterator[CountingTarget]:
 
 async def ended(store: SqlRunStore, url: str, number: int = 1) -> RunRef:
     """End a run that reports to a url."""
-    ref = await add_running(store, number, webhook=Webhook(url=url))
+    webhook = Webhook(url=url)
+    ref = await add_running(store, number, webhook=webhook)
+    await SqlWebhookStore(store.database).ensure(ref.tenant_id, webhook, now=BEGIN)
     done = await store.finish(
         ref, attempt=1, ending=make_ending(), drafts=[last_draft("completed")], now=BEGIN
     )
@@ -172,6 +175,20 @@ async def test_who_stops_gives_back_what_is_under_way(
     await second.send_due()
     assert (await settled(webhooks, ref, 2)).status == "delivered"
     await second.stop()
+
+
+async def test_endpoints_are_not_made_without_end(
+    store: SqlRunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoints, "MOST_ENDPOINTS", 2)
+    webhooks = SqlWebhookStore(store.database)
+    for number in (1, 2, 1):
+        await webhooks.ensure("ada", Webhook(url=f"https://example.com/{number}"), now=BEGIN)
+    await webhooks.ensure("eve", Webhook(url="https://example.com/3"), now=BEGIN)
+    with pytest.raises(CallerError, match="goes into the query") as refused:
+        await webhooks.ensure("ada", Webhook(url="https://example.com/3"), now=BEGIN)
+    assert refused.value.errors is not None
+    assert refused.value.errors[0]["pointer"] == "/webhook/url"
 
 
 @pytest.mark.parametrize(
