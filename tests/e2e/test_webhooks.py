@@ -54,6 +54,26 @@ def test_a_delivery_that_was_committed_and_never_sent_is_sent(serve: StartServic
         assert ids(target).count(late) == 1
 
 
+def test_a_secret_is_made_beside_a_running_server(
+    serve: StartService, signalbox: StartProcess
+) -> None:
+    """Its database is a file that it has locked; the command changes a row of its own."""
+    with target_in_thread() as target:
+        service = serve()
+        url = target.url("/hook")
+        made = signalbox("webhooks", "secret", url)
+        assert made.ended() == 0, made.stderr
+        secret = made.stdout.strip()
+        service.create(TASK, webhook={"url": url})
+        target.wait_for("/hook")
+        [request] = target.requests
+        Webhook(secret).verify(request.body, request.headers)
+        again = signalbox("webhooks", "secret", url)
+        assert "shown before" in again.refused()
+        listed = signalbox("webhooks", "list")
+        assert (listed.ended(), url in listed.stdout, secret in listed.stdout) == (0, True, False)
+
+
 def signed(secret: str, body: str, moment: datetime) -> dict[str, str]:
     """Return the headers of a delivery."""
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Final
 import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from service import bootstrap
 from service.deliveries import PER_HOST
 from tests.fakes.http_target import CountingTarget
 from tests.fakes.model_script import Reply
@@ -160,6 +162,38 @@ async def test_who_shares_an_answer_reports_it_too(
             run = said["data"]["run"]
             assert (run["id"], run["status"]) == (created.json()["id"], "completed")
             assert (run["cache"] is None) == (number == 0)
+
+
+async def test_what_a_process_wrote_it_sends_at_once(
+    start: Start,
+    models: FakeModelServer,
+    target: CountingTarget,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ends, questions, cancellations, answers from others: none waits for the next look at the outbox."""
+    monkeypatch.setattr(bootstrap, "SEND_SECONDS", 3600.0)
+    models.add(
+        *decisions(("coder", "Send it"), task="Ask"),
+        turns("Send it", Reply.calls(post(target, "/orders")), Reply(text="Sent.")),
+        *solo(),
+    )
+    async with start(models=models, cache_seconds=3600, http_allow=target.address) as product:
+        for number in range(2):
+            await create(product, "Do it", **hook(target))
+            await target.arrived("/hook", number + 1)
+        asking = (await create(product, "Ask", **hook(target))).json()["id"]
+        await target.arrived("/hook", 3)
+        await product.client.post(f"/v1/runs/{asking}/cancel")
+        await target.arrived("/hook", 4)
+        assert [json.loads(each.body)["type"] for each in received(target)] == [
+            "run.completed",
+            "run.completed",
+            "run.requires_action",
+            "run.cancelled",
+        ]
+        [_, question] = await log_of(product, asking)
+        await redeliver(product, question)
+        await target.arrived("/hook", 5)
 
 
 async def test_what_fails_is_tried_again_with_the_same_id_and_body(
