@@ -19,9 +19,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or read_settings()
     prepare_environment(settings)
     # LangGraph reads its safety switch at import, so it is imported only now.
+    from monitoring.logs import mask_links  # noqa: PLC0415 - see above
     from service.bootstrap import open_services, product_version  # noqa: PLC0415 - see above
     from service.http.application import make_app  # noqa: PLC0415 - see above
     from service.server import ending_streams  # noqa: PLC0415 - see above
+
+    mask_links()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -57,6 +57,8 @@ class Created(NamedTuple):
     replayed: bool
     interrupted: tuple[tuple[Run, list[Event]], ...] = ()
     """The runs whose place it took, each with the events that ended it."""
+    webhook_secret: str | None = None
+    """What the webhook's messages are signed with, for the first who names its endpoint."""
 
 
 class Ended(NamedTuple):
@@ -333,9 +335,11 @@ class ApprovalStore(Protocol):
         by: str,
         now: datetime,
         idempotency: IdempotencyKey | None = None,
+        link: str | None = None,
     ) -> Decided:
         """Record decisions about approvals of one run, all or none, and put the run into the queue where
-        no other approval of it is open, in one transaction.
+        no other approval of it is open, in one transaction. `link`: what is kept of the link by which it is
+        decided, which is used up then.
 
         Of contradicting decisions at once one wins; the same again is a replay. Raises `CallerError`:
         `not-found`, `forbidden`, `approval-already-decided`, `approval-expired`, `approval-cancelled`,

@@ -16,6 +16,7 @@ from domain.limits import RunBudget
 from domain.problems import Problem
 from domain.usage import Usage
 from domain.validation import CheckSummary, Validation
+from domain.webhook import Webhook
 
 RunStatus = Literal[
     "queued", "running", "requires_action", "completed", "failed", "cancelled", "incomplete"
@@ -186,6 +187,8 @@ class Run(BaseModel):
     """Internal: whether that holds for what rests on the web too."""
     leader_id: str | None = Field(default=None, exclude=True)
     """Internal: the run under way whose answer it waits for."""
+    webhook: Webhook | None = Field(default=None, exclude=True)
+    """Internal: where it reports to."""
 
     @property
     def terminal(self) -> bool:

@@ -91,8 +91,10 @@ class ApprovalService:
         *,
         run_id: str | None = None,
         idempotency: IdempotencyKey | None = None,
+        link: str | None = None,
     ) -> Decided:
-        """Record decisions, all or none; with `run_id` they have to be about that run's approvals.
+        """Record decisions, all or none; with `run_id` they have to be about that run's approvals, with
+        `link` about the one that it leads to.
 
         Raises `CallerError`, and leaves everything as it was, where one of them cannot be."""
         for index, verdict in enumerate(verdicts):
@@ -107,6 +109,7 @@ class ApprovalService:
             by=decider.caller_id,
             now=self._clock.now(),
             idempotency=idempotency,
+            link=link,
         )
         self._tell(decided)
         return decided

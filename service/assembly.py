@@ -14,6 +14,7 @@ from service.budgets import BudgetGuard
 from service.cache import StoredWork
 from service.checkpoints import Checkpoints
 from service.days import DayBudget
+from service.endpoints import Endpoints
 from service.executor import Executor
 from service.hub import EventHub
 from service.ids import UuidIds
@@ -41,6 +42,7 @@ def make_runs(
     *,
     dispatcher: Dispatcher,
     day: DayBudget,
+    endpoints: Endpoints,
     versions: tuple[str, str],
 ) -> RunService:
     """Return what creates and looks after runs; `versions`: of the graph, and of all that answers depend on."""
@@ -53,6 +55,7 @@ def make_runs(
         team=opened.parts.team,
         rules=_make_rules(settings, opened.parts.gateway.engine, *versions),
         day=day,
+        endpoints=endpoints,
     )
 
 

@@ -7,23 +7,26 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from domain.errors import ConfigurationError
 from domain.ports import Clock
 from domain.run import Engine
-from service.approvals import EXPIRE_SECONDS
+from service.approvals import EXPIRE_SECONDS, ApprovalService
 from service.artifacts import ArtifactService
 from service.assembly import Opened, make_approvals, make_executor, make_guard, make_runs
 from service.cache import EXPIRE_SECONDS as EXPIRE_PIECES
 from service.cache import StoredWork
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.days import DayBudget
+from service.deliveries import SEND_SECONDS, DeliveryService, Sender
 from service.dispatch.local import LocalDispatcher
+from service.endpoints import Endpoints, Reach
 from service.executor import Executor
 from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
 from service.hub import EventHub
 from service.ids import SystemClock
+from service.links import LinkService
 from service.parts import open_parts, sandbox_wishes
 from service.reuse import work_version
 from service.services import RunningDispatcher, Services
@@ -40,8 +43,10 @@ from service.store import (
 )
 from service.store.cache import SqlPieceStore
 from service.store.housekeeping import SqlRunKeeper
+from service.store.links import SqlLinkStore
 from service.store.spending import SqlSpendingLedger
 from service.store.watch import SqlRunWatch
+from service.store.webhooks import SqlWebhookStore
 from service.workspaces import RunFolders, share_kept
 from tools.sandbox.choice import open_sandbox
 from tools.sandbox.hardening import refuse_inspection
@@ -112,12 +117,13 @@ async def open_services(
             else await _open_local(settings, store, executor, stack)
         )
         versions = executor.graph_version, cache.version
-        runs = make_runs(settings, opened, dispatcher=dispatcher, day=day, versions=versions)
+        webhooks = await _open_webhooks(settings, opened, stack, alone=queue is None)
+        known = webhooks.endpoints
+        runs = make_runs(
+            settings, opened, dispatcher=dispatcher, day=day, endpoints=known, versions=versions
+        )
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
-        chores += [
-            Chore(name="expire approvals", seconds=EXPIRE_SECONDS, do=approvals.expire),
-            Chore(name="expire pieces", seconds=EXPIRE_PIECES, do=cache.expire),
-        ]
+        chores += _own_chores(approvals, cache, webhooks.sender)
         chores += _make_forgetting(settings, store, checkpoints, clock).chores()
         _start_housekeeper(chores, stack)
         yield Services(
@@ -127,6 +133,8 @@ async def open_services(
             hub=hub,
             runs=runs,
             approvals=approvals,
+            deliveries=webhooks.deliveries,
+            links=LinkService(SqlLinkStore(store.database), approvals, clock),
             artifacts=ArtifactService(store.artifacts, _folders(settings).shelves),
             sources=SourceService(_folders(settings).sources),
             spending=SpendingService(SqlSpendingLedger(store.database), clock),
@@ -148,6 +156,35 @@ def _folders(settings: Settings) -> RunFolders:
 async def _give_up(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def _own_chores(approvals: ApprovalService, cache: StoredWork, sender: Sender) -> list[Chore]:
+    return [
+        Chore(name="expire approvals", seconds=EXPIRE_SECONDS, do=approvals.expire),
+        Chore(name="expire pieces", seconds=EXPIRE_PIECES, do=cache.expire),
+        Chore(name="send webhooks", seconds=SEND_SECONDS, do=sender.send_due),
+    ]
+
+
+class _Webhooks(NamedTuple):
+    endpoints: Endpoints
+    sender: Sender
+    deliveries: DeliveryService
+
+
+async def _open_webhooks(
+    settings: Settings, opened: Opened, stack: AsyncExitStack, *, alone: bool
+) -> _Webhooks:
+    """Return what is about webhooks; `alone`: no other process has sent any."""
+    store = SqlWebhookStore(opened.store.database, public_url=settings.public_url)
+    clock = opened.clock
+    reach = Reach(vouched=settings.http_allow, development=settings.env == "development")
+    sender = Sender(store, clock, reach)
+    if alone:
+        await sender.take_over()
+    opened.hub.on_reported = sender.wake
+    stack.push_async_callback(sender.stop)
+    return _Webhooks(Endpoints(store, clock, reach), sender, DeliveryService(store, clock, sender))
 
 
 def _open_store(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from domain.events import Delta, Event
 from domain.ports import RunRef
+from domain.run import Run
 from service.notices import Notice
 
 READER_ITEMS: Final = 5_000
@@ -57,6 +58,8 @@ class EventHub:
         self._closed = False
         self.wire: Wire | None = None
         """The way to other processes, where there are any."""
+        self.on_reported: Callable[[], None] | None = None
+        """Told when something of a run was published that its webhook may be sent."""
 
     def close(self) -> None:
         """End every reader, now and later: the process stops, clients come back with their cursor."""
@@ -68,8 +71,16 @@ class EventHub:
     def publish(self, run_id: str, notices: Sequence[Notice]) -> None:
         """Give notices to every reader of a run and keep track of half-written messages."""
         self._give(run_id, notices)
+        for notice in notices:
+            if notice.run is not None:
+                self.report(notice.run)
         if self.wire:
             self.wire.tell(run_id, notices, tokens=self._is_followed_elsewhere(run_id))
+
+    def report(self, run: Run) -> None:
+        """Say that there may be something in the outbox for the webhook of a run, which this process wrote."""
+        if run.webhook is not None and self.on_reported:
+            self.on_reported()
 
     def deliver(self, run_id: str, notices: Sequence[Notice]) -> None:
         """Give notices that came over the wire to the readers here."""

@@ -28,7 +28,9 @@ from domain.ports import (
 )
 from domain.run import ApprovalMode, Ending, Engine, MultitaskStrategy, Run
 from domain.validation import Validation
+from domain.webhook import Webhook
 from service.days import DayBudget
+from service.endpoints import Endpoints, Standing
 from service.hub import EventHub, Reader
 from service.limits import check_limits
 from service.notices import Notice
@@ -56,6 +58,7 @@ class NewRun:
     caller_id: str = "default"
     files: tuple[NewFile, ...] = ()
     reuse: ReuseAsked = NOTHING_ASKED
+    webhook: Webhook | None = None
     metadata: dict[str, Any]
     tags: list[str]
 
@@ -83,7 +86,7 @@ _log = logging.getLogger("signalbox.runs")
 class RunService:
     """The life of runs, for one tenant at a time."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - called once, when services are put together
         self,
         *,
         store: RunStore,
@@ -94,6 +97,7 @@ class RunService:
         team: Team,
         rules: RunRules,
         day: DayBudget,
+        endpoints: Endpoints,
     ) -> None:
         self._store = store
         self._hub = hub
@@ -103,6 +107,7 @@ class RunService:
         self._team = team
         self._rules = rules
         self._day = day
+        self._endpoints = endpoints
 
     async def create(
         self, tenant_id: str, new: NewRun, *, idempotency: IdempotencyKey | None = None
@@ -112,6 +117,7 @@ class RunService:
         self._check_rounds(new.max_rounds)
         limits = self._rules.budgets.limits_of(new.limits)
         check_limits(new.limits, self._rules.budgets, [s.name for s in self._team.specs])
+        webhook = self._endpoints.read(new.webhook) if new.webhook else None
         refusal = await self._day.refuse(tenant_id, new.caller_id)
         if new.thread_id is not None:
             await self._prepare_thread(tenant_id, new.thread_id, new.strategy)
@@ -139,16 +145,27 @@ class RunService:
             validation=new.validation or self._rules.validation,
             caller_id=new.caller_id,
             files=tuple(InputFile(name=f.name, size=len(f.content)) for f in new.files),
+            webhook=webhook,
         )
         run = await self._with_key(run, new)
         # What was created before, or has an answer already, costs nothing more.
         error = CallerError("budget-exhausted", refusal.why) if refusal else None
+        endpoint = Standing()
+        if webhook is not None:
+            endpoint = await self._endpoints.look_at(tenant_id, webhook)
+            error = error or endpoint.refusal
         created = await self._commit(run, new, idempotency, error)
         for ended, events in created.interrupted:
             self._tell_cancelled(ended, events)
         if not (created.replayed or created.run.terminal):
             alone = new.thread_id is None and created.run.leader_id is None
             self._dispatcher.submit(RunRef(tenant_id, run_id), alone=alone)
+        if created.run.terminal:
+            self._hub.report(created.run)  # it had its answer from another, and nobody told of that
+        if webhook is not None and endpoint.untold:
+            # Only now: an answer that refuses the run would not have shown it.
+            secret = await self._endpoints.show(tenant_id, webhook)
+            created = created._replace(webhook_secret=secret)
         return created
 
     async def _with_key(self, run: Run, new: NewRun) -> Run:

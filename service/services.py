@@ -12,7 +12,9 @@ from domain.ports import Dispatcher, RunStore
 from domain.sandbox import Sandbox
 from service.approvals import ApprovalService
 from service.artifacts import ArtifactService
+from service.deliveries import DeliveryService
 from service.hub import EventHub
+from service.links import LinkService
 from service.runs import RunService
 from service.settings import Settings
 from service.sources import SourceService
@@ -41,6 +43,8 @@ class Services:
     hub: EventHub
     runs: RunService
     approvals: ApprovalService
+    deliveries: DeliveryService
+    links: LinkService
     artifacts: ArtifactService
     sources: SourceService
     spending: SpendingService

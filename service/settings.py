@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     """Address the server listens on."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port the server listens on; 0 picks a free one."""
+    public_url: str | None = None
+    """Address under which people reach this server, as in `https://signalbox.example.com`: what asks for a
+    decision is sent to webhooks with links to pages below it. Unset means without links."""
     model_fast: str | None = None
     """Model of the tier `fast`, as `provider:model`, its options behind a `?` (docs/models.md); after commas those
     that take its place when it fails."""
@@ -106,9 +109,9 @@ class Settings(BaseSettings):
     """What becomes of an approval that nobody decided in time: `reject` refuses the call and the run goes
     on, `fail` ends the run."""
     http_allow: Annotated[frozenset[str], NoDecode] = frozenset()
-    """Hosts that you vouch for, each as `host:port`, comma-separated: agents reach them even where they are
-    private or on another port than the web's, and ask nobody to read there. Public hosts are reached in
-    any case."""
+    """Hosts that you vouch for, each as `host:port`, comma-separated: agents and webhooks reach them even where
+    they are private or on another port than the web's, and agents ask nobody to read there. Public hosts are
+    reached in any case."""
     validation: Validation = "auto"
     """Whether answers are checked before they are given: `on` every one · `auto` those that more than one
     agent worked on, and where the task asks for it · `off` none. A run may say otherwise."""
@@ -182,6 +185,16 @@ class Settings(BaseSettings):
         if value is not None:
             parse_chain(value)
         return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_plain_url(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", value):
+            msg = (
+                "write a URL that starts with https:// or http://, without user, query or fragment"
+            )
+            raise ValueError(msg)
+        return value and value.rstrip("/")
 
     @field_validator("openai_base_url", "tavily_base_url")
     @classmethod

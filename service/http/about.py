@@ -162,6 +162,7 @@ async def get_info(parts: Parts) -> Response:
                 "models",
                 "budgets",
                 "reuse",
+                "webhooks",
             ],
         }
     )

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from domain.errors import CallerError
 from domain.problems import Code, make_problem
 from service.http.errors import problem_response
+from service.store.links import PATH
 
 MAX_BODY_BYTES: Final = 1_048_576
 """The largest body: a task of 32 000 characters needs at most 128 kB, plus metadata."""
@@ -120,6 +121,8 @@ def _refuse(scope: Scope, headers: dict[bytes, bytes]) -> tuple[Code, str] | Non
     ):
         return None
     media = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+    if scope["path"].startswith(PATH):
+        return None  # a form of a page, which is read as one whatever it is called
     if media == "application/json" or (
         media.startswith("application/") and media.endswith("+json")
     ):

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from domain.errors import CallerError
 from domain.limits import NO_LIMITS
-from domain.ports import RunPatch, RunQuery, RunRef
+from domain.ports import Created, RunPatch, RunQuery, RunRef
 from domain.problems import make_problem
 from domain.run import ApprovalMode, Run, RunStatus
 from service.http.caller import Caller, CallerIdentity, Parts, Tenant
@@ -38,6 +38,15 @@ Wait = Annotated[
 ]
 
 
+_SECRET_ONCE: Final = {
+    "Signalbox-Webhook-Secret": {
+        "description": "What messages to the webhook are signed with: in the first answer to a request that "
+        "names its endpoint, and never again.",
+        "schema": {"type": "string"},
+    }
+}
+
+
 @router.post(
     "",
     operation_id="create_run",
@@ -45,7 +54,8 @@ Wait = Annotated[
     response_model=Run,
     status_code=202,
     responses={
-        200: {"model": Run, "description": "The run has ended"},
+        200: {"model": Run, "description": "The run has ended", "headers": _SECRET_ONCE},
+        202: {"headers": _SECRET_ONCE},
         **problems(400, 402, 403, 404, 406, 409, 413, 415, 422, 500, 502, 503, 504),
     },
 )
@@ -55,10 +65,13 @@ async def create_run(
     """Accept a task. It is committed before the answer, and runs whether or not anybody waits."""
     sse = wanted_format(request) == "sse"
     seconds = wait_seconds(request, wait, parts.settings.max_wait)
-    run, replayed = await accept(body, request, parts, caller)
+    created = await accept(body, request, parts, caller)
+    run, replayed = created.run, created.replayed
     headers = {"Location": f"/v1/runs/{run.id}"}
     if replayed:
         headers["Idempotency-Replayed"] = "true"
+    if created.webhook_secret:
+        headers["Signalbox-Webhook-Secret"] = created.webhook_secret
     if sse:
         return stream_run(
             parts.store,
@@ -75,8 +88,8 @@ async def create_run(
 
 async def accept(
     body: RunCreate, request: Request, parts: Services, caller: CallerIdentity
-) -> tuple[Run, bool]:
-    """Create the run a body asks for; returns it and whether an earlier request had made it."""
+) -> Created:
+    """Create the run a body asks for, or find the one that an earlier request has made."""
     _refuse_not_built(body)
     idempotency = idempotency_of(request, body)
     new = NewRun(
@@ -91,11 +104,11 @@ async def accept(
         caller_id=caller.id,
         files=read_uploads(body.files or ()),
         reuse=_reuse_asked(body),
+        webhook=body.webhook.webhook() if body.webhook else None,
         metadata=body.metadata,
         tags=list(dict.fromkeys(body.tags)),
     )
-    created = await parts.runs.create(caller.tenant_id, new, idempotency=idempotency)
-    return created.run, created.replayed
+    return await parts.runs.create(caller.tenant_id, new, idempotency=idempotency)
 
 
 def _reuse_asked(body: RunCreate) -> ReuseAsked:

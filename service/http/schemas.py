@@ -23,6 +23,7 @@ from domain.limits import Limits
 from domain.run import ApprovalMode, MultitaskStrategy, Run
 from domain.sandbox import Backend
 from domain.validation import Validation
+from domain.webhook import Webhook, WebhookEvent
 from tools.workspace import MAX_PATH_CHARS, split_path
 
 TASK_CHARS: Final = 32_000
@@ -139,8 +140,18 @@ class ApprovalsIn(Strict):
 class WebhookIn(Strict):
     """Where to report to."""
 
-    url: HttpUrl
-    events: list[Name] | None = Field(default=None, max_length=20)
+    url: HttpUrl = Field(
+        description="https; in development http too, to this machine. The first answer that names a "
+        "receiver has the secret of its signatures in the header `Signalbox-Webhook-Secret`."
+    )
+    events: list[WebhookEvent] | None = Field(
+        default=None, min_length=1, max_length=20, description="All of them where not given."
+    )
+
+    def webhook(self) -> Webhook:
+        """Return it as the run keeps it."""
+        events = None if self.events is None else tuple(dict.fromkeys(self.events))
+        return Webhook(url=str(self.url), events=events)
 
 
 class FileIn(Strict):
@@ -206,7 +217,7 @@ class RunCreate(Strict):
 
     def not_built(self) -> list[str]:
         """Return the pointers of fields that are valid but not available in this version."""
-        fields = ("output_schema", "webhook")
+        fields = ("output_schema",)
         return [f"/{name}" for name in fields if getattr(self, name) is not None]
 
 

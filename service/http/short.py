@@ -36,7 +36,8 @@ router: Final = APIRouter(prefix="/api/workflow", tags=["short form"], route_cla
 )
 async def run_workflow(body: TaskIn, request: Request, parts: Parts, caller: Caller) -> Response:
     """Create a run and answer with it when it has ended."""
-    run, replayed = await accept(RunCreate(task=body.task), request, parts, caller)
+    created = await accept(RunCreate(task=body.task), request, parts, caller)
+    run, replayed = created.run, created.replayed
     run = await parts.runs.wait(run, parts.settings.max_wait, fresh=not replayed)
     return ended_response(request, run, _headers(run, replayed=replayed))
 
@@ -52,7 +53,8 @@ async def run_workflow(body: TaskIn, request: Request, parts: Parts, caller: Cal
 )
 async def stream_workflow(body: TaskIn, request: Request, parts: Parts, caller: Caller) -> Response:
     """Create a run and stream one frame per step, then `{"done": true}`."""
-    run, replayed = await accept(RunCreate(task=body.task), request, parts, caller)
+    created = await accept(RunCreate(task=body.task), request, parts, caller)
+    run, replayed = created.run, created.replayed
 
     async def frames() -> AsyncIterator[bytes]:
         ref = RunRef(caller.tenant_id, run.id)

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
+from agents._kit.outcomes import bounded_args
 from domain.approval import (
     NOT_IN_TIME,
     VERBS,
@@ -210,6 +211,18 @@ def approvals_of(connection: Connection, tenant_id: str, ids: Sequence[str]) -> 
     """Return these approvals, in their order."""
     found = by_ids(connection, tenant_id, ids)
     return [approval_from(found[each]) for each in ids]
+
+
+def shown(approval: Approval) -> dict[str, Any]:
+    """Return an approval for an event or a message: its row has whole what is cut of long arguments."""
+    document = approval.model_dump(mode="json")
+    decision = document["decision"] or {}
+    for action in (document["action"], decision.get("edited_action")):
+        if action:
+            action["args"] = bounded_args(action["args"])
+    if decision.get("diff"):
+        decision["diff"] = [bounded_args(each) for each in decision["diff"]]
+    return document
 
 
 def record_from(row: Row) -> ActionRecord:

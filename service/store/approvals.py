@@ -54,10 +54,11 @@ class SqlApprovalStore:
         by: str,
         now: datetime,
         idempotency: IdempotencyKey | None = None,
+        link: str | None = None,
     ) -> Decided:
         """Record decisions about approvals of one run, all or none."""
         return await self._database.write(
-            decisions.decide, tenant_id, verdicts, by, now, idempotency, self._turns
+            decisions.decide, tenant_id, verdicts, by, now, idempotency, self._turns, link
         )
 
     async def settle(

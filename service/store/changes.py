@@ -382,7 +382,7 @@ def _end(
         attempt=run.attempt,
         now=values["now"],
     )
-    events.add(connection, ref.tenant_id, new)
+    events.tell(connection, run, new)
     return run, new
 
 

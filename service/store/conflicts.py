@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Executable, Table, bindparam, literal_column
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.store.tables import artifacts, cache, idempotency, usage
+from service.store.tables import artifacts, cache, idempotency, usage, webhook_endpoints
 
 _Insert = Callable[[Table], sqlite.Insert] | Callable[[Table], postgresql.Insert]
 
@@ -90,6 +90,15 @@ _TAKE_KEY: Final[dict[str, Executable]] = {
 }
 
 
+def _add_endpoint(insert: _Insert) -> Executable:
+    return insert(webhook_endpoints).on_conflict_do_nothing()
+
+
+_ADD_ENDPOINT: Final[dict[str, Executable]] = {
+    dialect: _add_endpoint(insert) for dialect, insert in _INSERTS.items()
+}
+
+
 def book_calls(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """Insert model calls. One that stands as open or lost becomes what it came to; any other stays."""
     connection.execute(_BOOK[connection.dialect.name], rows)
@@ -115,6 +124,11 @@ def replace_artifacts(connection: Connection, rows: list[dict[str, Any]]) -> Non
 def put_piece(connection: Connection, row: dict[str, Any]) -> None:
     """Insert a piece of work; it takes the place of an older one."""
     connection.execute(_PUT_PIECE[connection.dialect.name], row)
+
+
+def add_endpoint(connection: Connection, row: dict[str, Any]) -> None:
+    """Insert a receiver of webhooks; one that is there stays as it is."""
+    connection.execute(_ADD_ENDPOINT[connection.dialect.name], row)
 
 
 def take_key(connection: Connection, row: dict[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from domain.limits import Limits
 from domain.ports import Decided, IdempotencyKey, RunRef, Verdict
 from domain.problems import Code
 from domain.run import Run
-from service.store import actions, allowances, keys, queries
+from service.store import actions, allowances, keys, links, queries
 from service.store.actions import Held, Row, hold
 from service.store.tables import actions as rows
 from service.store.tables import runs
@@ -31,8 +31,9 @@ def decide(
     now: datetime,
     key: IdempotencyKey | None,
     turns: Turns,
+    link: str | None = None,
 ) -> Decided:
-    """Record decisions about approvals of one run, all or none."""
+    """Record decisions about approvals of one run, all or none; by a link, about the one that it is for."""
     ids = [verdict.approval_id for verdict in verdicts]
     found = actions.by_ids(connection, tenant_id, ids)
     refs = {RunRef(tenant_id, row["run_id"]) for row in found.values()}
@@ -48,12 +49,24 @@ def decide(
     # Read again: what others have decided until now is seen, and nobody decides from here on.
     found = actions.by_ids(connection, tenant_id, ids)
     new = [v for v in verdicts if not _is_replay(found[v.approval_id], v, held, by, now)]
+    if link is not None:
+        for verdict in new:
+            _use_link(connection, found[verdict.approval_id], link, now)
     drafts = [record(connection, found[v.approval_id], v, by, now) for v in new]
     if not new:
         return Decided(actions.approvals_of(connection, tenant_id, ids), replayed=True)
     run, told = go_on(connection, held, drafts, now, turns)
     approvals = actions.approvals_of(connection, tenant_id, ids)
     return Decided(approvals, replayed=False, events=tuple(told), run=run)
+
+
+def _use_link(connection: Connection, row: Row, link: str, now: datetime) -> None:
+    """Use a link up by the decision that is made with it."""
+    if row["decided_by"] == "other" or not links.use(
+        connection, row["tenant_id"], row["id"], link, now
+    ):
+        msg = f"This link does not decide about {row['id']}: it was used, or its time is over."
+        raise _refused("forbidden", msg, row)
 
 
 def _not_there(approval_id: str) -> CallerError:

@@ -10,6 +10,8 @@ from sqlalchemy import Connection, bindparam, insert, select
 
 from domain.events import Event, EventDraft
 from domain.ports import RunRef
+from domain.run import Run
+from service.store import outbox
 from service.store.rows import event_of, event_row
 from service.store.tables import events
 
@@ -43,6 +45,12 @@ def add(connection: Connection, tenant_id: str, new: Sequence[Event]) -> None:
     """Insert events; a `seq` or key that the run has already is an error of the database."""
     if new:
         connection.execute(_ADD, [event_row(tenant_id, event) for event in new])
+
+
+def tell(connection: Connection, run: Run, new: Sequence[Event]) -> None:
+    """Insert the events of a change of a run's status, and what its webhook is sent of it."""
+    add(connection, run.tenant_id, new)
+    outbox.post(connection, run, new)
 
 
 def keys(connection: Connection, ref: RunRef) -> frozenset[str]:

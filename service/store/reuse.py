@@ -273,7 +273,7 @@ def give(
         EventDraft(type="run.completed", data={"run": run.model_dump(mode="json")}),
     ]
     new = events.number(drafts, run_id=run.id, last_seq=run.last_seq, attempt=0, now=now)
-    events.add(connection, run.tenant_id, new)
+    events.tell(connection, run, new)
     return run, new
 
 

@@ -65,6 +65,7 @@ def run_row(run: Run) -> dict[str, Any]:
         "budget": run.budget.limits.stored(),
         "agents": None if run.agents is None else list(run.agents),
         "files": list(run.files) or None,
+        "webhook": run.webhook.model_dump(mode="json") if run.webhook else None,
     }
 
 

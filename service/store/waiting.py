@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, null, update
 
-from agents._kit.outcomes import bounded_args
 from domain.approval import Approval
 from domain.errors import RunFailedError
 from domain.events import Event, EventDraft
@@ -114,7 +113,7 @@ def change(
     new = events.number(
         drafts, run_id=ref.run_id, last_seq=run.last_seq, attempt=run.attempt, now=now
     )
-    events.add(connection, ref.tenant_id, new)
+    events.tell(connection, run, new)
     return run, new
 
 
@@ -148,18 +147,11 @@ def approval_draft(
     approval: Approval,
 ) -> EventDraft:
     """Return an event about an approval. What is shown of a long argument is cut; the row has it whole."""
-    shown = approval.model_dump(mode="json")
-    decision = shown["decision"] or {}
-    for action in (shown["action"], decision.get("edited_action")):
-        if action:
-            action["args"] = bounded_args(action["args"])
-    if decision.get("diff"):
-        decision["diff"] = [bounded_args(each) for each in decision["diff"]]
     return EventDraft(
         type=type_,
         agent=approval.agent,
         path=approval.path,
         round=approval.round,
         call=approval.call,
-        data={"approval": shown},
+        data={"approval": actions.shown(approval)},
     )

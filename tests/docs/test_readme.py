@@ -142,7 +142,6 @@ def refused_fields() -> list[str]:
 
 VALID = {
     "output_schema": {"type": "object"},
-    "webhook": {"url": "https://example.com/hook"},
 }
 
 
@@ -170,6 +169,7 @@ async def test_the_fields_that_work_are_accepted(tmp_path: Path, knowledge: Path
         "thread_id",
         "agents",
         "files",
+        "webhook",
         "budget",
         "metadata",
         "tags",

@@ -28,6 +28,8 @@ PATHS: Final = {
     "/v1/runs/{run_id}/sources/{sha256}": {"get"},
     "/v1/runs/{run_id}/cancel": {"post"},
     "/v1/runs/{run_id}/decisions": {"post"},
+    "/v1/runs/{run_id}/deliveries": {"get"},
+    "/v1/runs/{run_id}/deliveries/{delivery_id}/redeliver": {"post"},
     "/v1/runs/{run_id}/receipt": {"get"},
     "/v1/approvals": {"get"},
     "/v1/approvals/{approval_id}": {"get"},

@@ -274,7 +274,6 @@ FILES: Final = [
 NOT_BUILT: Final = [
     field("output_schema", {"type": "object"}),
     field("output_schema", {}),
-    field("webhook", {"url": "https://example.com/hook"}),
 ]
 
 NOT_BUILT_AND_WRONG: Final = [
@@ -286,6 +285,9 @@ NOT_BUILT_AND_WRONG: Final = [
     field("webhook", {"url": "ftp://example.com"}, "/webhook/url"),
     field("webhook", {"url": "here"}, "/webhook/url"),
     field("webhook", {"url": "https://example.com", "events": "all"}, "/webhook/events"),
+    field("webhook", {"url": "https://example.com", "events": []}, "/webhook/events"),
+    field("webhook", {"url": "https://example.com", "events": ["all"]}, "/webhook/events/0"),
+    field("webhook", {"url": "https://10.0.0.1"}, "/webhook/url"),
     field("budget", {"max_cost_usd": 0}, "/budget/max_cost_usd"),
     field("budget", {"max_cost_usd": True}, "/budget/max_cost_usd"),
     field("budget", {"max_cost_usd": "1e400"}, "/budget/max_cost_usd"),
