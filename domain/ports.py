@@ -80,6 +80,9 @@ class RunQuery:
     limit: int = 20
     before: str | None = None
     """Only runs older than this run id (ids sort by time of creation)."""
+    after: str | None = None
+    """Only runs younger than this run id."""
+    oldest_first: bool = False
 
 
 class Claim(NamedTuple):
@@ -388,4 +391,8 @@ class Dispatcher(Protocol):
 
     def cancel(self, ref: RunRef) -> None:
         """Stop the run's segment if this dispatcher holds it; the row says `cancelled` already."""
+        ...
+
+    async def released(self, refs: Sequence[RunRef]) -> list[RunRef]:
+        """Return when no segment of these runs executes any more, or after a while those that still do."""
         ...

@@ -12,8 +12,9 @@ from service.approvals import ApprovalService
 from service.asking import People
 from service.budgets import BudgetGuard
 from service.cache import StoredWork
-from service.checkpoints import Checkpoints
+from service.checkpoints import Checkpoints, MemoryCheckpoints
 from service.days import DayBudget
+from service.erasure import ErasureService
 from service.executor import Executor
 from service.hub import EventHub
 from service.ids import UuidIds
@@ -22,6 +23,7 @@ from service.parts import Parts
 from service.runs import RunRules, RunService
 from service.settings import Settings
 from service.store import SqlRunStore
+from service.store.erasing import SqlRunEraser
 from service.workspaces import RunFolders
 
 
@@ -131,4 +133,16 @@ def make_executor(
         gateway=parts.gateway,
         checkpoints=checkpoints,
         guard=guard,
+    )
+
+
+def make_erasure(settings: Settings, opened: Opened, *, dispatcher: Dispatcher) -> ErasureService:
+    """Return what deletes runs for good."""
+    store, _, clock, checkpoints, _ = opened
+    return ErasureService(
+        eraser=SqlRunEraser(store.database),
+        dispatcher=dispatcher,
+        clock=clock,
+        folders=RunFolders.below(settings.data_dir),
+        memory=checkpoints if isinstance(checkpoints, MemoryCheckpoints) else None,
     )

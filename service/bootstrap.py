@@ -14,12 +14,20 @@ from domain.ports import Clock
 from domain.run import Engine
 from service.approvals import EXPIRE_SECONDS
 from service.artifacts import ArtifactService
-from service.assembly import Opened, make_approvals, make_executor, make_guard, make_runs
+from service.assembly import (
+    Opened,
+    make_approvals,
+    make_erasure,
+    make_executor,
+    make_guard,
+    make_runs,
+)
 from service.cache import EXPIRE_SECONDS as EXPIRE_PIECES
 from service.cache import StoredWork
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.days import DayBudget
 from service.dispatch.local import LocalDispatcher
+from service.erasure import SCRUB_SECONDS
 from service.executor import Executor
 from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
 from service.hub import EventHub
@@ -114,7 +122,9 @@ async def open_services(
         versions = executor.graph_version, cache.version
         runs = make_runs(settings, opened, dispatcher=dispatcher, day=day, versions=versions)
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
+        erasure = make_erasure(settings, opened, dispatcher=dispatcher)
         chores += [
+            Chore(name="scrub deleted runs", seconds=SCRUB_SECONDS, do=erasure.scrub),
             Chore(name="expire approvals", seconds=EXPIRE_SECONDS, do=approvals.expire),
             Chore(name="expire pieces", seconds=EXPIRE_PIECES, do=cache.expire),
         ]
@@ -127,6 +137,7 @@ async def open_services(
             hub=hub,
             runs=runs,
             approvals=approvals,
+            erasure=erasure,
             artifacts=ArtifactService(store.artifacts, _folders(settings).shelves),
             sources=SourceService(_folders(settings).sources),
             spending=SpendingService(SqlSpendingLedger(store.database), clock),

@@ -224,6 +224,15 @@ class RunService:
         """Return up to `query.limit + 1` runs, newest first."""
         return await self._store.find(tenant_id, query)
 
+    async def thread(self, tenant_id: str, query: RunQuery) -> list[Run]:
+        """Return up to `query.limit + 1` runs of a thread, or raise `not-found` where it has none."""
+        known = await self._store.find(tenant_id, RunQuery(thread_id=query.thread_id, limit=1))
+        if not known:
+            raise CallerError(
+                "not-found", f"The thread {str(query.thread_id)[:80]!r} is not there."
+            )
+        return await self._store.find(tenant_id, query)
+
     async def wait(self, run: Run, seconds: float, *, fresh: bool = False) -> Run:
         """Return the run as soon as it has ended or asks a person, at the latest after `seconds`.
 

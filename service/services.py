@@ -12,6 +12,7 @@ from domain.ports import Dispatcher, RunStore
 from domain.sandbox import Sandbox
 from service.approvals import ApprovalService
 from service.artifacts import ArtifactService
+from service.erasure import ErasureService
 from service.hub import EventHub
 from service.runs import RunService
 from service.settings import Settings
@@ -42,6 +43,7 @@ class Services:
     runs: RunService
     approvals: ApprovalService
     artifacts: ArtifactService
+    erasure: ErasureService
     sources: SourceService
     spending: SpendingService
     toolbox: Toolbox

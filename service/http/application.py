@@ -7,7 +7,17 @@ from typing import Any, Final
 from fastapi import FastAPI
 from starlette.types import Lifespan
 
-from service.http import about, approvals, artifacts, events, runs, short, sources, spending
+from service.http import (
+    about,
+    approvals,
+    artifacts,
+    events,
+    runs,
+    short,
+    sources,
+    spending,
+    threads,
+)
 from service.http.edge import Edge
 from service.http.errors import add_error_handlers
 from service.http.openapi import finish
@@ -33,7 +43,7 @@ def make_app(version: str, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI
         # A redirect would be an answer without a problem, and loses the body of a POST with many clients.
         redirect_slashes=False,
     )
-    for module in (runs, events, artifacts, sources, approvals, spending, about, short):
+    for module in (runs, threads, events, artifacts, sources, approvals, spending, about, short):
         app.include_router(module.router)
     add_error_handlers(app)
     app.add_middleware(Edge)

@@ -211,6 +211,20 @@ async def update_run(run_id: str, body: RunPatchIn, parts: Parts, caller: Caller
     return run_response(await parts.runs.patch(caller.tenant_id, run_id, change), 200)
 
 
+@router.delete(
+    "/{run_id}",
+    operation_id="delete_run",
+    summary="Delete a run",
+    status_code=204,
+    response_class=Response,
+    responses=problems(404, 409, 500),
+)
+async def delete_run(run_id: str, parts: Parts, tenant: Tenant) -> Response:
+    """Delete a run that has ended with every trace of it; what it has cost stays in the sums."""
+    await parts.erasure.erase_run(await parts.runs.get(tenant, run_id))
+    return Response(status_code=204)
+
+
 @router.post(
     "/{run_id}/cancel",
     operation_id="cancel_run",
