@@ -9,6 +9,7 @@ from domain.ports import Clock, Dispatcher
 from domain.run import Engine
 from graph.workflow import build_workflow, graph_version
 from service.approvals import ApprovalService
+from service.artifacts import ArtifactService
 from service.asking import People
 from service.budgets import BudgetGuard
 from service.cache import StoredWork
@@ -16,6 +17,7 @@ from service.checkpoints import Checkpoints, MemoryCheckpoints
 from service.days import DayBudget
 from service.erasure import ErasureService
 from service.executor import Executor
+from service.export import RunExport
 from service.hub import EventHub
 from service.ids import UuidIds
 from service.ledger import SqlActionLedger
@@ -24,6 +26,7 @@ from service.runs import RunRules, RunService
 from service.settings import Settings
 from service.store import SqlRunStore
 from service.store.erasing import SqlRunEraser
+from service.store.usage import SqlCallLog
 from service.workspaces import RunFolders
 
 
@@ -145,4 +148,17 @@ def make_erasure(settings: Settings, opened: Opened, *, dispatcher: Dispatcher) 
         clock=clock,
         folders=RunFolders.below(settings.data_dir),
         memory=checkpoints if isinstance(checkpoints, MemoryCheckpoints) else None,
+    )
+
+
+def make_export(settings: Settings, opened: Opened, approvals: ApprovalService) -> RunExport:
+    """Return what reads a run as one document."""
+    folders = RunFolders.below(settings.data_dir)
+    return RunExport(
+        store=opened.store,
+        calls=SqlCallLog(opened.store.database),
+        approvals=approvals,
+        artifacts=ArtifactService(opened.store.artifacts, folders.shelves),
+        sources=folders.sources,
+        clock=opened.clock,
     )

@@ -19,6 +19,7 @@ from service.assembly import (
     make_approvals,
     make_erasure,
     make_executor,
+    make_export,
     make_guard,
     make_runs,
 )
@@ -138,6 +139,7 @@ async def open_services(
             runs=runs,
             approvals=approvals,
             erasure=erasure,
+            export=make_export(settings, opened, approvals),
             artifacts=ArtifactService(store.artifacts, _folders(settings).shelves),
             sources=SourceService(_folders(settings).sources),
             spending=SpendingService(SqlSpendingLedger(store.database), clock),

@@ -13,6 +13,7 @@ from domain.sandbox import Sandbox
 from service.approvals import ApprovalService
 from service.artifacts import ArtifactService
 from service.erasure import ErasureService
+from service.export import RunExport
 from service.hub import EventHub
 from service.runs import RunService
 from service.settings import Settings
@@ -44,6 +45,7 @@ class Services:
     approvals: ApprovalService
     artifacts: ArtifactService
     erasure: ErasureService
+    export: RunExport
     sources: SourceService
     spending: SpendingService
     toolbox: Toolbox

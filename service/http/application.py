@@ -12,6 +12,7 @@ from service.http import (
     approvals,
     artifacts,
     events,
+    exports,
     runs,
     short,
     sources,
@@ -43,7 +44,18 @@ def make_app(version: str, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI
         # A redirect would be an answer without a problem, and loses the body of a POST with many clients.
         redirect_slashes=False,
     )
-    for module in (runs, threads, events, artifacts, sources, approvals, spending, about, short):
+    for module in (
+        runs,
+        threads,
+        exports,
+        events,
+        artifacts,
+        sources,
+        approvals,
+        spending,
+        about,
+        short,
+    ):
         app.include_router(module.router)
     add_error_handlers(app)
     app.add_middleware(Edge)

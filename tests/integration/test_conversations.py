@@ -105,6 +105,7 @@ async def test_a_thread_with_a_run_that_has_not_ended_stays_as_it_is(
 ) -> None:
     runs = await conversation(product, 2)
     thread_id = runs[0]["thread_id"]
+    models.event("go")
     models.add(
         *decisions(("coder", "Take long"), task="<task>\nHold"),
         worker("Take long", Reply(text="Done."), gate="go"),

@@ -153,6 +153,7 @@ async def test_a_run_that_has_not_ended_is_not_deleted(
     product: Product, models: FakeModelServer
 ) -> None:
     """Nor one that waits for a person."""
+    gate = models.event("go")
     models.add(
         *decisions(("coder", "Do it"), task="<task>\nDo it"),
         worker("Do it", Reply(text="Done it."), gate="go"),
@@ -160,7 +161,7 @@ async def test_a_run_that_has_not_ended_is_not_deleted(
     run_id = await start_run(product)
     problem = assert_problem(await product.client.delete(f"/v1/runs/{run_id}"), "run-not-terminal")
     assert problem["run_id"] == run_id
-    models.event("go").set()
+    gate.set()
     assert (await product.ended(run_id))["status"] == "completed"
     models.add(
         *decisions(("coder", "Ask"), task="Ask"),
@@ -181,6 +182,7 @@ async def test_a_run_is_deleted_right_after_it_was_cancelled(
     """What its segment writes late is awaited; runs after it are executed as ever."""
     for number in range(5):
         reached = Arriving(Reply(text="Done it."))
+        models.event(f"never {number}")
         models.add(
             *decisions(("coder", f"Do {number}"), task=f"{CANARY} {number}"),
             worker(f"Do {number}", reached, gate=f"never {number}"),
