@@ -216,10 +216,22 @@ class RunStore(Protocol):
         ...
 
     async def cancel(
-        self, ref: RunRef, *, ending: Ending, draft: EventDraft, now: datetime
+        self,
+        ref: RunRef,
+        *,
+        ending: Ending,
+        draft: EventDraft,
+        now: datetime,
+        idempotency: IdempotencyKey | None = None,
     ) -> Ended | None:
         """Cancel an active run whoever owns it; `None` where it is not active (any more). The last
-        event's `data` gets the Run, as in `finish`; what is open is closed, and told of before it."""
+        event's `data` gets the Run, as in `finish`; what is open is closed, and told of before it.
+        A key is kept only by a request that cancels; one that another has is a reason for `None` too."""
+        ...
+
+    async def made_by(self, tenant_id: str, key: IdempotencyKey) -> Run | None:
+        """Return the run about which a request with this key was, as it stands; `None` where there was
+        none. Raises `CallerError("idempotency-key-reuse")` where that had another body."""
         ...
 
     async def patch(self, ref: RunRef, change: RunPatch, *, now: datetime) -> Patched | None:
@@ -300,6 +312,14 @@ class ApprovalQuery:
     """Only approvals that were asked for before this one."""
 
 
+class Settled(NamedTuple):
+    """The run of an action that is settled."""
+
+    run: Run
+    replayed: bool
+    """An earlier request with the same key had settled it."""
+
+
 class ApprovalStore(Protocol):
     """What people are asked and have decided. Every method takes the tenant."""
 
@@ -354,7 +374,8 @@ class ApprovalStore(Protocol):
         result: str | None,
         by: str,
         now: datetime,
-    ) -> Run:
+        idempotency: IdempotencyKey | None = None,
+    ) -> Settled:
         """Settle an action that is in doubt; the same again is a replay. Raises `CallerError`."""
         ...
 

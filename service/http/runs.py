@@ -18,7 +18,6 @@ from service.http.caller import Caller, CallerIdentity, Parts, Tenant
 from service.http.errors import problem_response
 from service.http.json_body import JsonRoute
 from service.http.negotiation import (
-    idempotency_key,
     idempotency_of,
     wait_seconds,
     wanted_format,
@@ -240,10 +239,12 @@ async def cancel_run(
     run_id: str, request: Request, parts: Parts, tenant: Tenant, body: CancelIn | None = None
 ) -> Response:
     """Stop a run. What its agents have produced and spent stays in the result."""
-    # Checked as on every POST, but not kept: cancelling twice does what cancelling once does.
-    idempotency_key(request)
-    run, now = await parts.runs.cancel(tenant, run_id, body.reason if body else None)
-    return run_response(run, 202 if now else 200)
+    wanted = body or CancelIn()
+    done = await parts.runs.cancel(
+        tenant, run_id, wanted.reason, idempotency=idempotency_of(request, wanted)
+    )
+    headers = {"Idempotency-Replayed": "true"} if done.replayed else {}
+    return run_response(done.run, 202 if done.now else 200, headers)
 
 
 def ended_response(request: Request, run: Run, headers: dict[str, str]) -> Response:

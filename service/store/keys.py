@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, tuple_
 from domain.errors import CallerError
 from domain.ports import Created, IdempotencyKey, RunRef
 from domain.problems import Code
+from domain.run import Run
 from service.store import queries
 from service.store.conflicts import take_key
 from service.store.tables import erased_keys, idempotency
@@ -20,6 +21,11 @@ KEY_LIFE: Final = timedelta(hours=48)
 """How long an idempotency key stands for the run it made; afterwards it may make another."""
 
 _KNOWN_KEY: Final = select(idempotency.c.digest, idempotency.c.run_id).where(
+    idempotency.c.tenant_id == bindparam("tenant"),
+    idempotency.c.scope == bindparam("scope"),
+    idempotency.c.key == bindparam("key"),
+)
+_GIVE_BACK: Final = delete(idempotency).where(
     idempotency.c.tenant_id == bindparam("tenant"),
     idempotency.c.scope == bindparam("scope"),
     idempotency.c.key == bindparam("key"),
@@ -62,6 +68,12 @@ def take(connection: Connection, ref: RunRef, key: IdempotencyKey, now: datetime
     return True
 
 
+def give_back(connection: Connection, tenant_id: str, key: IdempotencyKey) -> None:
+    """Forget a key that was just taken for a request of which nothing came."""
+    values = {"tenant": tenant_id, "scope": key.scope, "key": key.key}
+    connection.execute(_GIVE_BACK, values)
+
+
 def forget(connection: Connection, run_ids: Sequence[str]) -> None:
     """Keep of the keys of runs that are about to be deleted only what tells that they were used."""
     rows: list[dict[str, Any]] = [
@@ -92,6 +104,13 @@ def replay(connection: Connection, tenant_id: str, key: IdempotencyKey) -> Creat
         msg = f"idempotency key {key.key!r} names run {run_id!r}, which is not there"
         raise LookupError(msg)
     return Created(run, replayed=True)
+
+
+def made_by(connection: Connection, tenant_id: str, key: IdempotencyKey) -> Run | None:
+    """Return the run that a key stands for, where it is known."""
+    values = {"tenant": tenant_id, "scope": key.scope, "key": key.key}
+    known = connection.execute(_KNOWN_KEY, values).first()
+    return replay(connection, tenant_id, key).run if known else None
 
 
 def check_key(connection: Connection, tenant_id: str, key: IdempotencyKey) -> str:
