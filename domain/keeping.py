@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from domain.ports import RunRef
 
@@ -28,8 +28,8 @@ class RunKeeper(Protocol):
         """Drop all events but the last of runs that ended by then."""
         ...
 
-    async def delete(self, *, before: datetime, limit: int) -> list[RunRef]:
-        """Drop runs that ended by then, with all that the database has of them."""
+    async def delete(self, *, before: datetime, now: datetime, limit: int) -> list[RunRef]:
+        """Erase runs that ended by then, as `RunEraser` does."""
         ...
 
     async def expire_keys(self, *, now: datetime, limit: int) -> int:
@@ -38,4 +38,43 @@ class RunKeeper(Protocol):
 
     async def unknown(self, refs: Sequence[RunRef]) -> list[RunRef]:
         """Return those of the runs that do not exist."""
+        ...
+
+
+class Erased(NamedTuple):
+    """A run that was deleted, and when."""
+
+    erased_at: datetime
+    ref: RunRef
+
+
+class RunEraser(Protocol):
+    """Erases runs: after one transaction the database has nothing of them but sums of what they cost, that
+    their idempotency keys were used, and their ids, for as long as files of them may have to be removed."""
+
+    async def erase_run(self, ref: RunRef, *, now: datetime) -> bool:
+        """Erase a run; `False` where there is none. Raises `CallerError("run-not-terminal")`."""
+        ...
+
+    async def erase_thread(self, tenant_id: str, thread_id: str, *, now: datetime) -> list[RunRef]:
+        """Erase all runs of a thread; return them, none where there is no such thread.
+
+        Raises `CallerError("run-not-terminal")` where one has not ended, and erases nothing then."""
+        ...
+
+    async def ended_of(self, tenant_id: str, thread_id: str) -> list[RunRef]:
+        """Return the runs of a thread that have ended."""
+        ...
+
+    async def erased(self, after: Erased | None, *, limit: int) -> list[Erased]:
+        """Return runs that were erased, of every tenant, in the order of that: those that come after one."""
+        ...
+
+    async def scrub(self, refs: Sequence[RunRef]) -> None:
+        """Drop what a segment has saved of erased runs that ended only after them."""
+        ...
+
+    async def wipe(self) -> None:
+        """Return when the bytes of what was erased are in no file of the database any more, as far as
+        that is in our hands."""
         ...

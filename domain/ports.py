@@ -82,6 +82,9 @@ class RunQuery:
     limit: int = 20
     before: str | None = None
     """Only runs older than this run id (ids sort by time of creation)."""
+    after: str | None = None
+    """Only runs younger than this run id."""
+    oldest_first: bool = False
 
 
 class Claim(NamedTuple):
@@ -215,10 +218,22 @@ class RunStore(Protocol):
         ...
 
     async def cancel(
-        self, ref: RunRef, *, ending: Ending, draft: EventDraft, now: datetime
+        self,
+        ref: RunRef,
+        *,
+        ending: Ending,
+        draft: EventDraft,
+        now: datetime,
+        idempotency: IdempotencyKey | None = None,
     ) -> Ended | None:
         """Cancel an active run whoever owns it; `None` where it is not active (any more). The last
-        event's `data` gets the Run, as in `finish`; what is open is closed, and told of before it."""
+        event's `data` gets the Run, as in `finish`; what is open is closed, and told of before it.
+        A key is kept only by a request that cancels; one that another has is a reason for `None` too."""
+        ...
+
+    async def made_by(self, tenant_id: str, key: IdempotencyKey) -> Run | None:
+        """Return the run about which a request with this key was, as it stands; `None` where there was
+        none. Raises `CallerError("idempotency-key-reuse")` where that had another body."""
         ...
 
     async def patch(self, ref: RunRef, change: RunPatch, *, now: datetime) -> Patched | None:
@@ -299,6 +314,14 @@ class ApprovalQuery:
     """Only approvals that were asked for before this one."""
 
 
+class Settled(NamedTuple):
+    """The run of an action that is settled."""
+
+    run: Run
+    replayed: bool
+    """An earlier request with the same key had settled it."""
+
+
 class ApprovalStore(Protocol):
     """What people are asked and have decided. Every method takes the tenant."""
 
@@ -355,7 +378,8 @@ class ApprovalStore(Protocol):
         result: str | None,
         by: str,
         now: datetime,
-    ) -> Run:
+        idempotency: IdempotencyKey | None = None,
+    ) -> Settled:
         """Settle an action that is in doubt; the same again is a replay. Raises `CallerError`."""
         ...
 
@@ -392,4 +416,8 @@ class Dispatcher(Protocol):
 
     def cancel(self, ref: RunRef) -> None:
         """Stop the run's segment if this dispatcher holds it; the row says `cancelled` already."""
+        ...
+
+    async def released(self, refs: Sequence[RunRef]) -> list[RunRef]:
+        """Return when no segment of these runs executes any more, or after a while those that still do."""
         ...

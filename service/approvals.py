@@ -23,6 +23,7 @@ from domain.ports import (
     Dispatcher,
     IdempotencyKey,
     RunRef,
+    Settled,
     Verdict,
 )
 from domain.problems import Code, Pointer
@@ -121,7 +122,8 @@ class ApprovalService:
         *,
         outcome: Literal["done", "not_done"],
         result: str | None,
-    ) -> Run:
+        idempotency: IdempotencyKey | None = None,
+    ) -> Settled:
         """Settle an action that is in doubt; return its run."""
         if not action.startswith(ACTION_PREFIX):
             raise CallerError("not-found", f"The action {action[:80]!r} is not there.")
@@ -132,6 +134,7 @@ class ApprovalService:
             result=result,
             by=decider.caller_id,
             now=self._clock.now(),
+            idempotency=idempotency,
         )
 
     async def expire(self) -> bool:

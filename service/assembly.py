@@ -9,13 +9,16 @@ from domain.ports import Clock, Dispatcher
 from domain.run import Engine
 from graph.workflow import build_workflow, graph_version
 from service.approvals import ApprovalService
+from service.artifacts import ArtifactService
 from service.asking import People
 from service.budgets import BudgetGuard
 from service.cache import StoredWork
-from service.checkpoints import Checkpoints
+from service.checkpoints import Checkpoints, MemoryCheckpoints
 from service.days import DayBudget
 from service.endpoints import Endpoints
+from service.erasure import ErasureService
 from service.executor import Executor
+from service.export import RunExport
 from service.hub import EventHub
 from service.ids import UuidIds
 from service.ledger import SqlActionLedger
@@ -23,6 +26,8 @@ from service.parts import Parts
 from service.runs import RunRules, RunService
 from service.settings import Settings
 from service.store import SqlRunStore
+from service.store.erasing import SqlRunEraser
+from service.store.usage import SqlCallLog
 from service.workspaces import RunFolders
 
 
@@ -134,4 +139,29 @@ def make_executor(
         gateway=parts.gateway,
         checkpoints=checkpoints,
         guard=guard,
+    )
+
+
+def make_erasure(settings: Settings, opened: Opened, *, dispatcher: Dispatcher) -> ErasureService:
+    """Return what deletes runs for good."""
+    store, _, clock, checkpoints, _ = opened
+    return ErasureService(
+        eraser=SqlRunEraser(store.database),
+        dispatcher=dispatcher,
+        clock=clock,
+        folders=RunFolders.below(settings.data_dir),
+        memory=checkpoints if isinstance(checkpoints, MemoryCheckpoints) else None,
+    )
+
+
+def make_export(settings: Settings, opened: Opened, approvals: ApprovalService) -> RunExport:
+    """Return what reads a run as one document."""
+    folders = RunFolders.below(settings.data_dir)
+    return RunExport(
+        store=opened.store,
+        calls=SqlCallLog(opened.store.database),
+        approvals=approvals,
+        artifacts=ArtifactService(opened.store.artifacts, folders.shelves),
+        sources=folders.sources,
+        clock=opened.clock,
     )

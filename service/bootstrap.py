@@ -14,7 +14,15 @@ from domain.ports import Clock
 from domain.run import Engine
 from service.approvals import EXPIRE_SECONDS, ApprovalService
 from service.artifacts import ArtifactService
-from service.assembly import Opened, make_approvals, make_executor, make_guard, make_runs
+from service.assembly import (
+    Opened,
+    make_approvals,
+    make_erasure,
+    make_executor,
+    make_export,
+    make_guard,
+    make_runs,
+)
 from service.cache import EXPIRE_SECONDS as EXPIRE_PIECES
 from service.cache import StoredWork
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
@@ -22,6 +30,7 @@ from service.days import DayBudget
 from service.deliveries import SEND_SECONDS, DeliveryService, Sender
 from service.dispatch.local import LocalDispatcher
 from service.endpoints import Endpoints, Reach
+from service.erasure import SCRUB_SECONDS
 from service.executor import Executor
 from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
 from service.hub import EventHub
@@ -123,6 +132,8 @@ async def open_services(
             settings, opened, dispatcher=dispatcher, day=day, endpoints=known, versions=versions
         )
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
+        erasure = make_erasure(settings, opened, dispatcher=dispatcher)
+        chores.append(Chore(name="scrub deleted runs", seconds=SCRUB_SECONDS, do=erasure.scrub))
         chores += _own_chores(approvals, cache, webhooks.sender)
         chores += _make_forgetting(settings, store, checkpoints, clock).chores()
         _start_housekeeper(chores, stack)
@@ -135,6 +146,8 @@ async def open_services(
             approvals=approvals,
             deliveries=webhooks.deliveries,
             links=LinkService(SqlLinkStore(store.database), approvals, clock),
+            erasure=erasure,
+            export=make_export(settings, opened, approvals),
             artifacts=ArtifactService(store.artifacts, _folders(settings).shelves),
             sources=SourceService(_folders(settings).sources),
             spending=SpendingService(SqlSpendingLedger(store.database), clock),

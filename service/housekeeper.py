@@ -14,7 +14,7 @@ from typing import Final
 from domain.keeping import RunKeeper
 from domain.ports import Clock, RunRef
 from service.checkpoints import MemoryCheckpoints
-from service.workspaces import changed_at, list_workspaces, remove_workspace
+from service.workspaces import changed_at, list_workspaces, remove_folders
 
 TRIM_SECONDS: Final = 1.0
 """How often runs that have just ended are looked for: what they leave is most of what they wrote."""
@@ -176,12 +176,12 @@ class Forgetting:
         return bool(await self._keeper.clear(before=before, limit=RUNS_AT_ONCE))
 
     async def _delete(self, before: datetime) -> bool:
-        done = await self._keeper.delete(before=before, limit=RUNS_AT_ONCE)
+        now = self._clock.now()
+        done = await self._keeper.delete(before=before, now=now, limit=RUNS_AT_ONCE)
         if self._memory:
             self._memory.delete(ref.run_id for ref in done)
         for ref in done:
-            for root in self._looked_at:
-                await _remove(root, ref)
+            await remove_folders(self._looked_at, ref)
         if done:
             _log.info("Deleted %d old runs.", len(done), extra={"action": "runs_deleted"})
         return bool(done)
@@ -201,17 +201,8 @@ class Forgetting:
             self._looked_at[root] = found[-1] if len(found) == FOLDERS_AT_ONCE else _START
             for ref in await self._keeper.unknown(found):
                 if await asyncio.to_thread(changed_at, root, ref) <= before.timestamp():
-                    await _remove(root, ref)
+                    await remove_folders([root], ref)
         return False
-
-
-async def _remove(root: Path, ref: RunRef) -> None:
-    """Remove a run's folder below a root; that it cannot be costs no other its removal."""
-    try:
-        await asyncio.to_thread(remove_workspace, root, ref)
-    except (OSError, RecursionError):
-        fields = {"action": "folder_not_removed", "run_id": ref.run_id}
-        _log.warning("A run's folder could not be removed.", extra=fields, exc_info=True)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from agents._kit.registry import Team
 from domain.artifact import InputFile
@@ -78,6 +78,15 @@ class RunRules:
     """How old an answer may be that a run reuses which does not say; 0 reuses none."""
     work_version: str = ""
     """A hash of what may change answers from one start of the server to the next."""
+
+
+class Cancelled(NamedTuple):
+    """A run that is cancelled."""
+
+    run: Run
+    now: bool
+    """This request has cancelled it, or the one that it repeats."""
+    replayed: bool = False
 
 
 _log = logging.getLogger("signalbox.runs")
@@ -241,6 +250,15 @@ class RunService:
         """Return up to `query.limit + 1` runs, newest first."""
         return await self._store.find(tenant_id, query)
 
+    async def thread(self, tenant_id: str, query: RunQuery) -> list[Run]:
+        """Return up to `query.limit + 1` runs of a thread, or raise `not-found` where it has none."""
+        known = await self._store.find(tenant_id, RunQuery(thread_id=query.thread_id, limit=1))
+        if not known:
+            raise CallerError(
+                "not-found", f"The thread {str(query.thread_id)[:80]!r} is not there."
+            )
+        return await self._store.find(tenant_id, query)
+
     async def wait(self, run: Run, seconds: float, *, fresh: bool = False) -> Run:
         """Return the run as soon as it has ended or asks a person, at the latest after `seconds`.
 
@@ -260,14 +278,21 @@ class RunService:
                 run = ended or await self.get(run.tenant_id, run.id)
         return run
 
-    async def cancel(self, tenant_id: str, run_id: str, reason: str | None) -> tuple[Run, bool]:
+    async def cancel(
+        self,
+        tenant_id: str,
+        run_id: str,
+        reason: str | None,
+        *,
+        idempotency: IdempotencyKey | None = None,
+    ) -> Cancelled:
         """Cancel a run; the row first, so that it holds even where the owner is dead.
 
-        Returns the run and whether this call cancelled it. Raises `run-terminal` where it ended otherwise.
+        Raises `run-terminal` where it ended otherwise.
         """
         ref = RunRef(tenant_id, run_id)
         run = await self.get(tenant_id, run_id)
-        if not run.terminal:
+        if not run.terminal or idempotency:  # a key may have cancelled it
             data: dict[str, Any] = {"reason": reason} if reason else {}
             await self._hub.catch_up(run_id)
             done = await self._store.cancel(
@@ -275,13 +300,17 @@ class RunService:
                 ending=await self._partial(ref),
                 draft=EventDraft(type="run.cancelled", data=data),
                 now=self._clock.now(),
+                idempotency=idempotency,
             )
             if done:
                 self._tell_cancelled(done.run, done.events)
-                return done.run, True
+                return Cancelled(done.run, now=True)
+            before = idempotency and await self._store.made_by(tenant_id, idempotency)
+            if before:
+                return Cancelled(before, now=True, replayed=True)
             run = await self.get(tenant_id, run_id)
         if run.status == "cancelled":
-            return run, False
+            return Cancelled(run, now=False)
         msg = f"The run has ended already ({run.status}), so it cannot be cancelled."
         raise CallerError("run-terminal", msg, run_id=run_id)
 

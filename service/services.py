@@ -13,6 +13,8 @@ from domain.sandbox import Sandbox
 from service.approvals import ApprovalService
 from service.artifacts import ArtifactService
 from service.deliveries import DeliveryService
+from service.erasure import ErasureService
+from service.export import RunExport
 from service.hub import EventHub
 from service.links import LinkService
 from service.runs import RunService
@@ -46,6 +48,8 @@ class Services:
     deliveries: DeliveryService
     links: LinkService
     artifacts: ArtifactService
+    erasure: ErasureService
+    export: RunExport
     sources: SourceService
     spending: SpendingService
     toolbox: Toolbox

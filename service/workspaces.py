@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
+import logging
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +16,8 @@ from typing import NamedTuple
 from domain.ports import RunRef
 from tools.beneath import FOLDER, add_name, sync_folder
 from tools.workspace import write_bytes
+
+_log = logging.getLogger("signalbox.workspaces")
 
 
 class RunFolders(NamedTuple):
@@ -86,6 +90,16 @@ def changed_at(root: Path, ref: RunRef) -> float:
     with suppress(OSError):
         return (root / ref.tenant_id / ref.run_id).lstat().st_mtime
     return 0.0
+
+
+async def remove_folders(roots: Iterable[Path], ref: RunRef) -> None:
+    """Remove a run's folders below roots; that one cannot be removed costs no other its removal."""
+    for root in roots:
+        try:
+            await asyncio.to_thread(remove_workspace, root, ref)
+        except (OSError, RecursionError):
+            fields = {"action": "folder_not_removed", "run_id": ref.run_id}
+            _log.warning("A run's folder could not be removed.", extra=fields, exc_info=True)
 
 
 def remove_workspace(root: Path, ref: RunRef) -> None:

@@ -50,6 +50,19 @@ def read_text(folder: Path, sha256: str) -> str | None:
     return data.decode("utf-8", "replace")
 
 
+def list_texts(folder: Path) -> list[tuple[str, int]]:
+    """Return the hash and the size of each text that is kept, in order."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                (entry.name, entry.stat(follow_symlinks=False).st_size)
+                for entry in entries
+                if _SHA256.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+            )
+    except OSError:
+        return []
+
+
 def take_texts(folder: Path, of: Path, hashes: Iterable[str]) -> bool:
     """Give a run texts that are kept of another; return whether they are all there now."""
     try:

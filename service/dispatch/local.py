@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -25,6 +25,9 @@ LONGEST_AGAIN_SECONDS: Final = 300.0
 
 GRACE_SECONDS: Final = 10.0
 """How long a stopping process waits for segments to reach a superstep's end."""
+
+RELEASE_SECONDS: Final = 5.0
+"""How long is waited for a segment that is being stopped."""
 
 Execute = Callable[[RunRef, RunControl], Awaitable[Outcome]]
 
@@ -84,6 +87,13 @@ class LocalDispatcher:
         if active:
             active.task.cancel()
         self._wake.set()
+
+    async def released(self, refs: Sequence[RunRef]) -> list[RunRef]:
+        """Return when no segment of these runs executes any more, or those that still do."""
+        tasks = {ref: self._active[ref.run_id].task for ref in refs if ref.run_id in self._active}
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=RELEASE_SECONDS)
+        return [ref for ref, task in tasks.items() if not task.done()]
 
     @property
     def alive(self) -> bool:

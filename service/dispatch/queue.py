@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -31,6 +31,11 @@ SWEEPS_PER_LOOK: Final = 3
 
 ORPHANS_AT_ONCE: Final = 100
 
+RELEASE_SECONDS: Final = 5.0
+"""How long is waited for a segment that is being stopped, wherever it executes."""
+
+RELEASE_LOOK_SECONDS: Final = 0.1
+
 Execute = Callable[[RunRef, RunControl], Awaitable[Outcome]]
 
 _log = logging.getLogger("signalbox.dispatch")
@@ -41,6 +46,10 @@ class Watch(Protocol):
 
     async def orphans(self, *, limit: int) -> list[RunRef]:
         """Return the oldest runs that should be in the queue and are not."""
+        ...
+
+    async def executing(self, refs: Sequence[RunRef]) -> list[RunRef]:
+        """Return those of the runs of which some process executes a segment, or has died with one."""
         ...
 
 
@@ -92,6 +101,15 @@ class QueueDispatcher:
         active = self._active.get(ref.run_id)
         if active:
             active.task.cancel()
+
+    async def released(self, refs: Sequence[RunRef]) -> list[RunRef]:
+        """Return when no segment of these runs executes any more, or those that still do."""
+        until = asyncio.get_running_loop().time() + RELEASE_SECONDS
+        while executing := await self._watch.executing(refs):
+            if asyncio.get_running_loop().time() >= until:
+                break
+            await asyncio.sleep(RELEASE_LOOK_SECONDS)
+        return executing
 
     @property
     def alive(self) -> bool:

@@ -13,11 +13,13 @@ from service.http import (
     artifacts,
     deliveries,
     events,
+    exports,
     links,
     runs,
     short,
     sources,
     spending,
+    threads,
 )
 from service.http.edge import Edge
 from service.http.errors import add_error_handlers
@@ -45,7 +47,7 @@ def make_app(version: str, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI
         redirect_slashes=False,
     )
     for module in (
-        *(runs, events, artifacts, sources, approvals, deliveries),
+        *(runs, threads, exports, events, artifacts, sources, approvals, deliveries),
         *(spending, about, short, links),
     ):
         app.include_router(module.router)

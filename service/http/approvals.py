@@ -144,15 +144,15 @@ async def resolve_action(
     action_id: str, body: ResolutionIn, request: Request, parts: Parts, caller: Caller
 ) -> Response:
     """Say whether it took effect. Nothing is carried out by this."""
-    # Checked as on every POST, but not kept: settling twice does what settling once does.
-    idempotency_of(request, body)
-    run = await parts.approvals.settle(
+    settled = await parts.approvals.settle(
         Decider(tenant_id=caller.tenant_id, caller_id=caller.id),
         action_id,
         outcome=body.outcome,
         result=body.result,
+        idempotency=idempotency_of(request, body),
     )
-    return run_response(run, 200)
+    headers = {"Idempotency-Replayed": "true"} if settled.replayed else {}
+    return run_response(settled.run, 200, headers)
 
 
 @router.get(

@@ -18,7 +18,6 @@ from service.http.caller import Caller, CallerIdentity, Parts, Tenant
 from service.http.errors import problem_response
 from service.http.json_body import JsonRoute
 from service.http.negotiation import (
-    idempotency_key,
     idempotency_of,
     wait_seconds,
     wanted_format,
@@ -224,6 +223,20 @@ async def update_run(run_id: str, body: RunPatchIn, parts: Parts, caller: Caller
     return run_response(await parts.runs.patch(caller.tenant_id, run_id, change), 200)
 
 
+@router.delete(
+    "/{run_id}",
+    operation_id="delete_run",
+    summary="Delete a run",
+    status_code=204,
+    response_class=Response,
+    responses=problems(404, 409, 500),
+)
+async def delete_run(run_id: str, parts: Parts, tenant: Tenant) -> Response:
+    """Delete a run that has ended with every trace of it; what it has cost stays in the sums."""
+    await parts.erasure.erase_run(await parts.runs.get(tenant, run_id))
+    return Response(status_code=204)
+
+
 @router.post(
     "/{run_id}/cancel",
     operation_id="cancel_run",
@@ -239,10 +252,12 @@ async def cancel_run(
     run_id: str, request: Request, parts: Parts, tenant: Tenant, body: CancelIn | None = None
 ) -> Response:
     """Stop a run. What its agents have produced and spent stays in the result."""
-    # Checked as on every POST, but not kept: cancelling twice does what cancelling once does.
-    idempotency_key(request)
-    run, now = await parts.runs.cancel(tenant, run_id, body.reason if body else None)
-    return run_response(run, 202 if now else 200)
+    wanted = body or CancelIn()
+    done = await parts.runs.cancel(
+        tenant, run_id, wanted.reason, idempotency=idempotency_of(request, wanted)
+    )
+    headers = {"Idempotency-Replayed": "true"} if done.replayed else {}
+    return run_response(done.run, 202 if done.now else 200, headers)
 
 
 def ended_response(request: Request, run: Run, headers: dict[str, str]) -> Response:

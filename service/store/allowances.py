@@ -14,7 +14,7 @@ from domain.ports import RunRef
 from service.store import actions
 from service.store.columns import utc
 from service.store.rows import limits_of, seconds_of
-from service.store.tables import events, runs, usage
+from service.store.tables import events, runs, spent, usage
 
 _THE_RUN: Final = (runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
 _LIMITS: Final = select(runs.c.budget).where(*_THE_RUN)
@@ -44,6 +44,12 @@ _OF_DAY: Final = (
         usage.c.ts >= bindparam("since", type_=usage.c.ts.type),
         runs.c.caller_id == bindparam("caller"),
     )
+)
+# To delete a run gives nobody back what it has spent.
+_OF_DELETED: Final = select(spent.c.counted_tokens, spent.c.counted_usd).where(
+    spent.c.tenant_id == bindparam("tenant"),
+    spent.c.day >= bindparam("day"),
+    spent.c.caller_id == bindparam("caller"),
 )
 
 
@@ -108,4 +114,8 @@ def of_day(connection: Connection, tenant_id: str, caller_id: str, since: dateti
         open_ = row.status == "open"
         tokens[open_] += used if row.metered else row.most_tokens
         costs[open_] += (row.cost_usd if row.metered else row.most_cost_usd) or Decimal(0)
+    deleted = {"tenant": tenant_id, "caller": caller_id, "day": utc(since).date().isoformat()}
+    for row in connection.execute(_OF_DELETED, deleted):
+        tokens[False] += row.counted_tokens
+        costs[False] += row.counted_usd or Decimal(0)
     return DaySpent(tokens[False], costs[False], tokens[True], costs[True])

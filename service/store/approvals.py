@@ -9,8 +9,15 @@ from typing import Literal
 from sqlalchemy import Connection, Select, select, tuple_
 
 from domain.approval import ActionRecord, Approval
-from domain.ports import ApprovalQuery, Decided, IdempotencyKey, RunRef, Verdict, Waiting
-from domain.run import Run
+from domain.ports import (
+    ApprovalQuery,
+    Decided,
+    IdempotencyKey,
+    RunRef,
+    Settled,
+    Verdict,
+    Waiting,
+)
 from service.store import actions, decisions, expiry, patching
 from service.store.database import Database
 from service.store.tables import actions as rows
@@ -70,10 +77,11 @@ class SqlApprovalStore:
         result: str | None,
         by: str,
         now: datetime,
-    ) -> Run:
+        idempotency: IdempotencyKey | None = None,
+    ) -> Settled:
         """Settle an action that is in doubt."""
         return await self._database.write(
-            decisions.settle, tenant_id, approval_id, outcome, result, by, now
+            decisions.settle, tenant_id, approval_id, outcome, result, by, now, idempotency
         )
 
     async def expire(self, *, now: datetime, limit: int) -> list[Decided]:

@@ -8,7 +8,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Executable, Table, bindparam, literal_column
 from sqlalchemy.dialects import postgresql, sqlite
 
-from service.store.tables import artifacts, cache, idempotency, usage, webhook_endpoints
+from service.store.exact import exact_add
+from service.store.tables import artifacts, cache, idempotency, spent, usage, webhook_endpoints
 
 _Insert = Callable[[Table], sqlite.Insert] | Callable[[Table], postgresql.Insert]
 
@@ -98,6 +99,25 @@ _ADD_ENDPOINT: Final[dict[str, Executable]] = {
     dialect: _add_endpoint(insert) for dialect, insert in _INSERTS.items()
 }
 
+_SPENT_MONEY: Final = ("cost_usd", "saved_usd", "counted_usd")
+
+
+def _add_spent(insert: _Insert) -> Executable:
+    new = insert(spent)
+    sums = {
+        column.name: exact_add(column, new.excluded[column.name])
+        if column.name in _SPENT_MONEY
+        else column + new.excluded[column.name]
+        for column in spent.c
+        if not column.primary_key
+    }
+    return new.on_conflict_do_update(index_elements=list(spent.primary_key), set_=sums)
+
+
+_ADD_SPENT: Final[dict[str, Executable]] = {
+    dialect: _add_spent(insert) for dialect, insert in _INSERTS.items()
+}
+
 
 def book_calls(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """Insert model calls. One that stands as open or lost becomes what it came to; any other stays."""
@@ -134,3 +154,8 @@ def add_endpoint(connection: Connection, row: dict[str, Any]) -> None:
 def take_key(connection: Connection, row: dict[str, Any]) -> bool:
     """Insert an idempotency record, or take over one not younger than `expired`; say whether."""
     return connection.execute(_TAKE_KEY[connection.dialect.name], row).first() is not None
+
+
+def add_spent(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """Add to what deleted runs have spent."""
+    connection.execute(_ADD_SPENT[connection.dialect.name], rows)

@@ -159,6 +159,13 @@ class SqliteDatabase:
         """Do work that only reads; each statement sees what is committed when it starts."""
         return await self._reader.run({}, work, *args, **kwargs)
 
+    async def empty_log(self) -> None:
+        """Copy the log into the file and cut it to nothing: it holds pages as they were before.
+
+        Where a reader is in the way it stays as it is, and is written over by what comes next.
+        """
+        await self._writer.run_alone("PRAGMA wal_checkpoint(TRUNCATE)")
+
     async def close(self) -> None:
         """Finish what was handed over and close the connections."""
         await self.flush()
@@ -260,6 +267,16 @@ class _Lane:
 
         return asyncio.get_running_loop().run_in_executor(self._thread, transact)
 
+    def run_alone(self, sql: str) -> asyncio.Future[None]:
+        """Execute a statement outside of any transaction."""
+
+        def execute() -> None:
+            with self._engine.connect() as connection:
+                driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+                driver.execute(sql).close()
+
+        return asyncio.get_running_loop().run_in_executor(self._thread, execute)
+
     def _transact(
         self,
         first: Deferred,
@@ -297,6 +314,8 @@ def open_sqlite(path: Path | None, *, begin: str) -> Engine:
         "journal_mode = WAL",
         "synchronous = NORMAL",
         "foreign_keys = ON",
+        # What is deleted is gone from the file too, and not only from its tables.
+        "secure_delete = ON",
         # Half of what it is by default: the log never shrinks again, and is a third of a small file.
         "wal_autocheckpoint = 500",
     )

@@ -12,9 +12,8 @@ from domain.approval import DecisionMade, action_id, changed_arguments
 from domain.errors import CallerError
 from domain.events import EventDraft
 from domain.limits import Limits
-from domain.ports import Decided, IdempotencyKey, RunRef, Verdict
+from domain.ports import Decided, IdempotencyKey, RunRef, Settled, Verdict
 from domain.problems import Code
-from domain.run import Run
 from service.store import actions, allowances, keys, links, queries
 from service.store.actions import Held, Row, hold
 from service.store.tables import actions as rows
@@ -147,7 +146,8 @@ def settle(
     result: str | None,
     by: str,
     now: datetime,
-) -> Run:
+    key: IdempotencyKey | None,
+) -> Settled:
     """Settle an action that is in doubt."""
     shown = action_id(approval_id)
     found = actions.by_ids(connection, tenant_id, [approval_id]).get(approval_id)
@@ -155,6 +155,8 @@ def settle(
     if found is None or found["status"] is None:
         raise missing
     ref = RunRef(tenant_id, found["run_id"])
+    if key is not None and not keys.take(connection, ref, key, now):
+        return Settled(keys.replay(connection, tenant_id, key).run, replayed=True)
     if hold(connection, ref) is None:
         raise missing
     row = actions.by_ids(connection, tenant_id, [approval_id])[approval_id]
@@ -175,7 +177,7 @@ def settle(
     run = queries.get(connection, ref)
     if run is None:
         raise missing
-    return run
+    return Settled(run, replayed=False)
 
 
 def _take_out_of_degraded(connection: Connection, ref: RunRef, action: str) -> None:

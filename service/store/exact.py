@@ -24,6 +24,13 @@ class exact_sum(GenericFunction[Decimal]):  # noqa: N801 - it is written like a 
     inherit_cache = True
 
 
+class exact_add(GenericFunction[Decimal]):  # noqa: N801 - it is written like a function of SQL
+    """The exact sum of two amounts of money; one that is NULL counts for nothing."""
+
+    type = Money()
+    inherit_cache = True
+
+
 class utc_day(GenericFunction[str]):  # noqa: N801 - it is written like a function of SQL
     """The day in UTC of a time, as `2030-01-02`."""
 
@@ -35,6 +42,14 @@ class utc_day(GenericFunction[str]):  # noqa: N801 - it is written like a functi
 def _sum_numbers(element: exact_sum, compiler: SQLCompiler, **options: Any) -> str:
     column = compiler.process(element.clauses, **options)
     return f"CAST(SUM(CAST({column} AS NUMERIC)) AS TEXT)"
+
+
+@compiles(exact_add, "postgresql")
+def _add_numbers(element: exact_add, compiler: SQLCompiler, **options: Any) -> str:
+    one, other = (
+        f"CAST({compiler.process(each, **options)} AS NUMERIC)" for each in element.clauses
+    )
+    return f"CAST(COALESCE({one} + {other}, {one}, {other}) AS TEXT)"
 
 
 @compiles(utc_day, "postgresql")
@@ -66,6 +81,12 @@ class ExactSum:
         return str(self._total) if self._any else None
 
 
+def _add(one: str | None, other: str | None) -> str | None:
+    known = [Decimal(each) for each in (one, other) if each is not None]
+    return str(_EXACT.add(*known)) if len(known) > 1 else one or other
+
+
 def add_functions(connection: sqlite3.Connection) -> None:
     """Teach a connection to SQLite what the other databases can do."""
     connection.create_aggregate("exact_sum", 1, ExactSum)  # type: ignore[arg-type]  # says that it sums ints
+    connection.create_function("exact_add", 2, _add, deterministic=True)

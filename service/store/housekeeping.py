@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from domain.ports import RunRef
 from domain.run import TERMINAL
-from service.store import forgetting
+from service.store import erasing, forgetting
 from service.store.database import Database
 from service.store.keys import KEY_LIFE
 from service.store.tables import events, idempotency, runs
@@ -90,7 +90,6 @@ _CLEAR: Final = delete(events).where(
     # The last event of a finished run is the one that tells how it ended.
     events.c.seq < select(runs.c.last_seq).where(runs.c.id == events.c.run_id).scalar_subquery(),
 )
-_DELETE: Final = delete(runs).where(runs.c.id.in_(_IDS))
 
 _KEY: Final = (idempotency.c.tenant_id, idempotency.c.scope, idempotency.c.key)
 _EXPIRE: Final = delete(idempotency).where(
@@ -122,9 +121,9 @@ class SqlRunKeeper:
         """Drop every event but the last."""
         return await self._database.write(_clear, before, limit)
 
-    async def delete(self, *, before: datetime, limit: int) -> list[RunRef]:
-        """Drop runs with all that the database has of them."""
-        return await self._database.write(_delete, before, limit)
+    async def delete(self, *, before: datetime, now: datetime, limit: int) -> list[RunRef]:
+        """Erase runs with all that the database has of them."""
+        return await self._database.write(_delete, before, now, limit)
 
     async def expire_keys(self, *, now: datetime, limit: int) -> int:
         """Drop idempotency records that count no more."""
@@ -156,14 +155,14 @@ def _clear(connection: Connection, before: datetime, limit: int) -> list[RunRef]
     return refs
 
 
-def _delete(connection: Connection, before: datetime, limit: int) -> list[RunRef]:
+def _delete(connection: Connection, before: datetime, now: datetime, limit: int) -> list[RunRef]:
     refs = _take(connection, _TO_DELETE, before=before, most=limit)
-    # Events, tags, usage and idempotency records go with their run.
-    _forget(connection, refs, [*forgetting.of(connection).delete, _DELETE])
+    erasing.erase(connection, refs, now)
     return refs
 
 
 def _expire_keys(connection: Connection, now: datetime, limit: int) -> int:
+    erasing.expire(connection, now)
     return connection.execute(_EXPIRE, {"before": now - KEY_LIFE, "most": limit}).rowcount
 
 

@@ -108,7 +108,10 @@ def _search(tenant_id: str, query: RunQuery) -> Select[tuple[object, ...]]:
         statement = statement.where(runs.c.created_at > query.created_after)
     if query.before is not None:
         statement = statement.where(runs.c.id < query.before)
-    return statement.order_by(runs.c.id.desc()).limit(query.limit + 1)
+    if query.after is not None:
+        statement = statement.where(runs.c.id > query.after)
+    order = runs.c.id if query.oldest_first else runs.c.id.desc()
+    return statement.order_by(order).limit(query.limit + 1)
 
 
 def runnable(

@@ -25,7 +25,7 @@ from domain.ports import (
 )
 from domain.run import Ending, MultitaskStrategy, Run
 from domain.usage import ModelCall
-from service.store import allowances, changes, events, patching, queries
+from service.store import allowances, cancelling, changes, events, keys, patching, queries
 from service.store.approvals import SqlApprovalStore
 from service.store.artifacts import SqlArtifactStore
 from service.store.changes import Writer
@@ -141,10 +141,22 @@ class SqlRunStore:
         )
 
     async def cancel(
-        self, ref: RunRef, *, ending: Ending, draft: EventDraft, now: datetime
+        self,
+        ref: RunRef,
+        *,
+        ending: Ending,
+        draft: EventDraft,
+        now: datetime,
+        idempotency: IdempotencyKey | None = None,
     ) -> Ended | None:
         """Cancel an active run, or return `None`."""
-        return await self._database.write(changes.cancel, ref, ending, draft, now, self._turns)
+        return await self._database.write(
+            cancelling.cancel, ref, ending, draft, now, self._turns, idempotency
+        )
+
+    async def made_by(self, tenant_id: str, key: IdempotencyKey) -> Run | None:
+        """Return the run that a key stands for, or `None`."""
+        return await self._database.read(keys.made_by, tenant_id, key)
 
     async def patch(self, ref: RunRef, change: RunPatch, *, now: datetime) -> Patched | None:
         """Change a run that is there, or return `None`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -10,10 +11,11 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Float,
+    FromClause,
     RowMapping,
-    Select,
     String,
     and_,
+    bindparam,
     case,
     cast,
     func,
@@ -22,13 +24,15 @@ from sqlalchemy import (
     select,
     tuple_,
     type_coerce,
+    union_all,
 )
 
 from domain.spending import Dimension, SpendingGroup, SpendingQuery
 from domain.usage import UsageShare
+from service.store.conflicts import add_spent
 from service.store.database import Database
 from service.store.exact import exact_sum, utc_day
-from service.store.tables import runs, usage
+from service.store.tables import runs, spent, usage
 
 _TOKENS: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 _LOST: Final = usage.c.status == literal_column("'lost'")
@@ -48,21 +52,60 @@ _COST: Final = case(
     (and_(_LOST, _free(usage.c.most_cost_usd)), literal_column("'0'", String)),
     (and_(~_LOST, _free(usage.c.cost_usd)), literal_column("'0'", String)),
 )
-_SUMS: Final = (
-    *(func.sum(usage.c[name]).label(name) for name in _TOKENS),
-    func.sum(case((_CACHED, 0), else_=1)).label("calls"),
-    func.sum(case((_METERED, 0), else_=1)).label("unmetered_calls"),
-    func.count(_COST).label("priced_calls"),
-    exact_sum(_COST).label("cost_usd"),
-    func.sum(case((_CACHED, 1), else_=0)).label("cached_pieces"),
-    func.count(_SAVED).label("priced_pieces"),
-    exact_sum(_SAVED).label("saved_usd"),
+_USED: Final = usage.c.input_tokens + usage.c.output_tokens
+_COUNTED_COST: Final = case((usage.c.metered, usage.c.cost_usd), else_=usage.c.most_cost_usd)
+_OF_CALL: Final[dict[str, ColumnElement[Any]]] = {
+    **{name: usage.c[name] for name in _TOKENS},
+    "calls": case((_CACHED, 0), else_=1),
+    "unmetered_calls": case((_METERED, 0), else_=1),
+    "priced_calls": case((_COST.is_not(None), 1), else_=0),
+    "cost_usd": _COST,
+    "cached_pieces": case((_CACHED, 1), else_=0),
+    "priced_pieces": case((_SAVED.is_not(None), 1), else_=0),
+    "saved_usd": _SAVED,
+}
+"""What a call adds to each sum."""
+
+_OF_DELETED: Final[dict[str, ColumnElement[Any]]] = {
+    name: type_coerce(spent.c[name], String) if name in {"cost_usd", "saved_usd"} else spent.c[name]
+    for name in _OF_CALL
+}
+
+_SUM_DELETED: Final = (
+    select(
+        usage.c.tenant_id,
+        utc_day(usage.c.ts).label("day"),
+        runs.c.caller_id,
+        usage.c.agent,
+        usage.c.model,
+        *(
+            (exact_sum(column) if name.endswith("_usd") else func.sum(column)).label(name)
+            for name, column in _OF_CALL.items()
+        ),
+        func.sum(case((usage.c.metered, _USED), else_=usage.c.most_tokens)).label("counted_tokens"),
+        exact_sum(type_coerce(_COUNTED_COST, String)).label("counted_usd"),
+    )
+    .join_from(usage, runs, usage.c.run_id == runs.c.id)
+    .where(usage.c.run_id.in_(bindparam("ids", expanding=True)))
+    .group_by(
+        usage.c.tenant_id, utc_day(usage.c.ts), runs.c.caller_id, usage.c.agent, usage.c.model
+    )
 )
+
+
+_WHOSE: Final = ("tenant_id", "day", "caller_id", "agent", "model")
+_COUNTS: Final = {name for name in _OF_CALL if not name.endswith("_usd")} | {"counted_tokens"}
 _BY: Final[dict[Dimension, ColumnElement[Any]]] = {
     "day": utc_day(usage.c.ts),
     "agent": usage.c.agent,
     "model": usage.c.model,
     "key": runs.c.caller_id,
+}
+_BY_DELETED: Final[dict[Dimension, ColumnElement[Any]]] = {
+    "day": spent.c.day,
+    "agent": spent.c.agent,
+    "model": spent.c.model,
+    "key": spent.c.caller_id,
 }
 
 
@@ -81,11 +124,24 @@ class SqlSpendingLedger:
         return await self._database.read(_total, tenant_id, query)
 
 
+def keep_sums(connection: Connection, run_ids: Sequence[str]) -> None:
+    """Add what runs have spent that are about to be deleted to what was spent before."""
+    found = connection.execute(_SUM_DELETED, {"ids": list(run_ids)}).mappings()
+    rows = [
+        {name: int(value) if name in _COUNTS else value for name, value in row.items()}
+        for row in found
+    ]
+    if rows:
+        # In order: others may add to the same sums.
+        add_spent(connection, sorted(rows, key=lambda row: [row[name] for name in _WHOSE]))
+
+
 def _groups(connection: Connection, tenant_id: str, query: SpendingQuery) -> list[SpendingGroup]:
     # By bytes, so that every database has the same order.
     collation = "C" if connection.dialect.name == "postgresql" else "BINARY"
-    columns = [_BY[name].collate(collation).label(name) for name in query.group_by]
-    statement = _among(select(*columns, *_SUMS), tenant_id, query)
+    calls = _calls(tenant_id, query)
+    columns = [calls.c[name].collate(collation).label(name) for name in query.group_by]
+    statement = select(*columns, *_sums(calls))
     if query.after is not None:
         passed = tuple_(*(literal(value, String) for value in query.after))
         statement = statement.where(tuple_(*columns) > passed)
@@ -97,23 +153,38 @@ def _groups(connection: Connection, tenant_id: str, query: SpendingQuery) -> lis
 
 
 def _total(connection: Connection, tenant_id: str, query: SpendingQuery) -> UsageShare:
-    return _share(connection.execute(_among(select(*_SUMS), tenant_id, query)).mappings().one())
+    calls = _calls(tenant_id, query)
+    return _share(connection.execute(select(*_sums(calls))).mappings().one())
 
 
-def _among(statement: Select[Any], tenant_id: str, query: SpendingQuery) -> Select[Any]:
-    """Return the statement over the calls that were booked within the days."""
+def _sums(calls: FromClause) -> Iterator[ColumnElement[Any]]:
+    for name in _OF_CALL:
+        column = calls.c[name]
+        yield (exact_sum(column) if name.endswith("_usd") else func.sum(column)).label(name)
+
+
+def _calls(tenant_id: str, query: SpendingQuery) -> FromClause:
+    """Return the calls that were booked within the days, and the sums of those of deleted runs."""
+    columns = [_BY[name].label(name) for name in query.group_by]
+    each = select(*columns, *(column.label(name) for name, column in _OF_CALL.items()))
     if "key" in query.group_by:
-        statement = statement.join_from(usage, runs, usage.c.run_id == runs.c.id)
+        each = each.join_from(usage, runs, usage.c.run_id == runs.c.id)
     else:
-        statement = statement.select_from(usage)
-    statement = statement.where(
+        each = each.select_from(usage)
+    each = each.where(
         usage.c.tenant_id == tenant_id,
         usage.c.status != literal_column("'open'"),
         usage.c.ts >= _midnight(query.since),
     )
     if query.until < date.max:
-        statement = statement.where(usage.c.ts < _midnight(query.until + timedelta(days=1)))
-    return statement
+        each = each.where(usage.c.ts < _midnight(query.until + timedelta(days=1)))
+    names = [_BY_DELETED[name].label(name) for name in query.group_by]
+    deleted = select(*names, *(column.label(name) for name, column in _OF_DELETED.items())).where(
+        spent.c.tenant_id == tenant_id,
+        spent.c.day >= query.since.isoformat(),
+        spent.c.day <= query.until.isoformat(),
+    )
+    return union_all(each, deleted).subquery("calls")
 
 
 def _midnight(day: date) -> datetime:
@@ -122,8 +193,8 @@ def _midnight(day: date) -> datetime:
 
 def _share(row: RowMapping) -> UsageShare:
     calls = int(row["calls"] or 0)
-    known = row["priced_calls"] == calls
-    saved_known = row["priced_pieces"] == int(row["cached_pieces"] or 0)
+    known = int(row["priced_calls"] or 0) == calls
+    saved_known = int(row["priced_pieces"] or 0) == int(row["cached_pieces"] or 0)
     tokens: dict[str, Any] = {name: int(row[name] or 0) for name in _TOKENS}
     return UsageShare(
         **tokens,

@@ -338,3 +338,54 @@ approval_links: Final = Table(
 Index(None, deliveries.c.status, deliveries.c.next_at)
 # A run's log.
 Index(None, deliveries.c.run_id, deliveries.c.id)
+
+spent: Final = Table(
+    "spent",
+    metadata,
+    Column("tenant_id", String, primary_key=True),
+    # In UTC, as `2030-01-02`.
+    Column("day", String, primary_key=True),
+    Column("caller_id", String, primary_key=True),
+    Column("agent", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("unmetered_calls", BigInteger, nullable=False),
+    # How many of the calls have a known price, and what these cost.
+    Column("priced_calls", BigInteger, nullable=False),
+    Column("cost_usd", Money),
+    # Pieces that were had from other runs, how many of them have a known price, and what these cost there.
+    Column("cached_pieces", BigInteger, nullable=False),
+    Column("priced_pieces", BigInteger, nullable=False),
+    Column("saved_usd", Money),
+    # What counts against the limits of a day: the most there could be where nobody told.
+    Column("counted_tokens", BigInteger, nullable=False),
+    Column("counted_usd", Money),
+)
+"""What the runs came to that were deleted, without anything of them: their calls, summed."""
+
+erased_runs: Final = Table(
+    "erased_runs",
+    metadata,
+    Column("run_id", String, primary_key=True),
+    Column("tenant_id", String, nullable=False),
+    Column("erased_at", UtcDateTime, nullable=False),
+)
+"""Runs that were deleted, for as long as something of them may lie in a folder of some machine."""
+
+Index(None, erased_runs.c.erased_at, erased_runs.c.run_id)
+
+erased_keys: Final = Table(
+    "erased_keys",
+    metadata,
+    Column("tenant_id", String, primary_key=True),
+    # Of route and key: a key may be any text, also one that says something.
+    Column("digest", String, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+"""Idempotency keys whose run was deleted: they make no second one."""
+
+Index(None, erased_keys.c.created_at)

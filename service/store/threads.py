@@ -167,6 +167,12 @@ def hold_thread(connection: Connection, run: Run) -> None:
         connection.execute(_LOCK_THREAD, {"tenant": run.tenant_id, "name": run.thread_id})
 
 
+def hold_named_thread(connection: Connection, tenant_id: str, thread_id: str) -> None:
+    """Do the same for whoever has no run of the thread."""
+    if has_many_writers(connection):
+        connection.execute(_LOCK_THREAD, {"tenant": tenant_id, "name": thread_id})
+
+
 def hold_turn(connection: Connection, ref: RunRef, turns: Turns) -> None:
     """Keep from changing what decides whether the run may be claimed.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, literal_column, select
 
 from domain.ports import RunRef
-from domain.usage import ModelCall, Usage, total_usage
+from domain.usage import ModelCall, Usage, plain, total_usage
 from service.store.conflicts import book_calls
+from service.store.database import Database
 from service.store.rows import call_from, call_row
 from service.store.tables import usage
 
@@ -32,6 +33,10 @@ _CALL: Final = (
     usage.c.most_cost_usd,
     usage.c.saved_cost_usd,
 )
+_SHOWN: Final = (
+    *("key", "agent", "model", "tier", "round", "status", "metered"),
+    *("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
+)
 # What is still being made has not been used yet.
 _MADE: Final = usage.c.status != literal_column("'open'")
 # Ordered, so that the same calls always give the same order of agents and models.
@@ -49,7 +54,17 @@ _OF_RUN: Final = (
     .where(usage.c.run_id == bindparam("run"), usage.c.tenant_id == bindparam("tenant"), _MADE)
     .order_by(usage.c.key)
 )
-
+_PAGE: Final = (
+    select(*_CALL, usage.c.ts)
+    .where(
+        usage.c.run_id == bindparam("run"),
+        usage.c.tenant_id == bindparam("tenant"),
+        usage.c.key > bindparam("after", type_=usage.c.key.type),
+        _MADE,
+    )
+    .order_by(usage.c.key)
+    .limit(bindparam("most"))
+)
 
 _CLOSE: Final = delete(usage).where(
     usage.c.run_id == bindparam("run"),
@@ -96,3 +111,30 @@ def of_runs(connection: Connection, tenant_id: str, run_ids: Collection[str]) ->
     for row in rows.mappings():
         calls[row["run_id"]].append(call_from(row))
     return {run_id: total_usage(of_it) for run_id, of_it in calls.items()}
+
+
+class SqlCallLog:
+    """Reads the calls of runs one by one."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def of_run(self, ref: RunRef, *, after: str, limit: int) -> list[dict[str, Any]]:
+        """Return calls as documents, in the order of their keys."""
+        return await self._database.read(_page, ref, after, limit)
+
+
+def _page(connection: Connection, ref: RunRef, after: str, limit: int) -> list[dict[str, Any]]:
+    values = {"run": ref.run_id, "tenant": ref.tenant_id, "after": after, "most": limit}
+    found = connection.execute(_PAGE, values).mappings()
+    return [_shown(call_from(row), row["ts"]) for row in found]
+
+
+def _shown(call: ModelCall, at: datetime) -> dict[str, Any]:
+    cost, saved = call.cost_usd, call.saved_cost_usd
+    return {
+        **{name: getattr(call, name) for name in _SHOWN},
+        "cost_usd": None if cost is None else plain(cost),
+        "saved_cost_usd": None if saved is None else plain(saved),
+        "at": at.isoformat().replace("+00:00", "Z"),
+    }

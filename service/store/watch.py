@@ -46,6 +46,10 @@ _ORPHANS: Final = (
     .order_by(runs.c.id)
     .limit(bindparam("most"))
 )
+_EXECUTING: Final = select(_QUEUED.c.lock).where(
+    _QUEUED.c.lock.in_(bindparam("runs", expanding=True)),
+    _QUEUED.c.status == literal_column("'doing'"),
+)
 _ORPHANS_WITHIN_LIMIT: Final = _ORPHANS.where(or_(runs.c.status == "running", UNDER_LIMIT))
 
 
@@ -78,6 +82,16 @@ class SqlRunWatch:
     async def orphans(self, *, limit: int) -> list[RunRef]:
         """Return the oldest runs of the engine that should be in the queue and are not."""
         return await self._database.read(_read_orphans, limit, self._engine, self._max_per_caller)
+
+    async def executing(self, refs: Sequence[RunRef]) -> list[RunRef]:
+        """Return those of the runs of which some process executes a segment, or has died with one."""
+        return await self._database.read(_read_executing, refs) if refs else []
+
+
+def _read_executing(connection: Connection, refs: Sequence[RunRef]) -> list[RunRef]:
+    found = connection.execute(_EXECUTING, {"runs": [ref.run_id for ref in refs]})
+    busy = set(found.scalars())
+    return [ref for ref in refs if ref.run_id in busy]
 
 
 def _read_positions(connection: Connection, run_ids: Sequence[str]) -> dict[str, int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import operator
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any, Final
 
 import pytest
@@ -14,14 +15,19 @@ from langgraph.graph import END, START, StateGraph
 from sqlalchemy import func, select, update
 from typing_extensions import TypedDict
 
+from domain.errors import CallerError
 from domain.events import EventDraft
 from domain.ports import RunQuery, RunRef
 from domain.run import ACTIVE, RunStatus
+from domain.spending import SpendingQuery
+from domain.usage import cached_call
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.ids import SystemClock
 from service.store import SqliteDatabase, SqlRunStore, is_postgres, sqlite_path
 from service.store.housekeeping import EVENTS_AT_ONCE, SETTLING, SqlRunKeeper
-from service.store.tables import events, idempotency, run_tags, runs, usage
+from service.store.keys import KEY_LIFE
+from service.store.spending import SqlSpendingLedger
+from service.store.tables import erased_keys, events, idempotency, run_tags, runs, usage
 from tests.contract.factories import (
     LATER,
     NOW,
@@ -70,7 +76,7 @@ class Kept:
         return await self.keeper.clear(before=before, limit=limit)
 
     async def delete(self, before: datetime = MUCH_LATER, limit: int = 100) -> list[RunRef]:
-        done = await self.keeper.delete(before=before, limit=limit)
+        done = await self.keeper.delete(before=before, now=MUCH_LATER, limit=limit)
         if self._memory:
             self._memory.delete(ref.run_id for ref in done)
         return done
@@ -251,13 +257,51 @@ async def test_nothing_is_left_of_a_deleted_run(kept: Kept, status: RunStatus) -
     assert await kept.store.find(ref.tenant_id, RunQuery(tag="red")) == []
 
 
-async def test_the_key_of_a_deleted_run_is_free_again(kept: Kept) -> None:
+async def test_the_key_of_a_deleted_run_makes_no_second_one_within_its_time(kept: Kept) -> None:
     draft = EventDraft(type="run.created", data={})
     first = await kept.store.create(make_run(1), draft, idempotency=make_key())
     await cancel(kept.store, ref_of(first.run))
     await kept.delete()
-    again = await kept.store.create(make_run(2), draft, idempotency=make_key(digest="d2"))
-    assert not again.replayed
+    with pytest.raises(CallerError) as refused:
+        await kept.store.create(make_run(2), draft, idempotency=make_key(digest="d2"))
+    assert refused.value.code == "run-deleted"
+    assert await kept.store.find("ada", RunQuery()) == []
+    late = make_run(3, created_at=NOW + KEY_LIFE + timedelta(seconds=1))
+    assert not (await kept.store.create(late, draft, idempotency=make_key())).replayed
+    await cancel(kept.store, ref_of(late))
+    await kept.delete()
+    assert [await count(kept, t) for t in (runs, idempotency, erased_keys)] == [0, 0, 1]
+    assert await kept.keeper.expire_keys(now=MUCH_LATER, limit=10) == 0
+    assert await count(kept, erased_keys) == 0
+
+
+async def test_what_deleted_runs_have_cost_stays_in_the_sums(kept: Kept) -> None:
+    ledger, query = (
+        SqlSpendingLedger(kept.store.database),
+        SpendingQuery(
+            since=NOW.date(), until=NOW.date(), group_by=("day", "agent", "model", "key")
+        ),
+    )
+    calls = [
+        make_call("1", cost_usd=Decimal("0.1")),
+        make_call("2", cost_usd=Decimal("1E-9"), agent="analyst"),
+        make_call("3", metered=False, cost_usd=None, most_cost_usd=Decimal("0.3"), most_tokens=9),
+        cached_call("4", "coder", "m-1", "fast", Decimal("0.2")),
+    ]
+    for number in (1, 2, 3):
+        ref = await add_running(kept.store, number)
+        await kept.store.append(ref, attempt=1, drafts=[], calls=calls, now=NOW)
+        await finish(kept.store, ref)
+    day = await kept.store.spent_since("ada", "default", NOW.replace(hour=0))
+    before = await ledger.groups("ada", query), await ledger.total("ada", query), day
+    for _ in range(3):
+        assert len(await kept.delete(limit=1)) == 1
+        day = await kept.store.spent_since("ada", "default", NOW.replace(hour=0))
+        assert (await ledger.groups("ada", query), await ledger.total("ada", query), day) == before
+    assert await count(kept, usage) == 0
+    assert (await ledger.total("eve", query)).calls == 0
+    early = SpendingQuery(since=date.min, until=NOW.date() - timedelta(days=1), group_by=("day",))
+    assert await ledger.groups("ada", early) == []
 
 
 @pytest.mark.parametrize("names", ["tpcd", "ptcd", "cptd", "ctpd", "cpd", "td", "cd", "pcd", "tcd"])

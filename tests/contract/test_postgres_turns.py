@@ -242,8 +242,8 @@ async def test_an_answer_is_not_deleted_while_it_is_given(store: SqlRunStore, ga
     await finish(store, ref)
     keeper = SqlRunKeeper(store.database)
     async with gate.holding(store, add_run(store, 2, **same)):
-        assert await keeper.delete(before=LATER, limit=9) == []
+        assert await keeper.delete(before=LATER, now=LATER, limit=9) == []
     given = await store.get(RunRef("ada", make_run(2).id))
     assert given is not None
     assert given.cache is not None
-    assert ref in await keeper.delete(before=LATER, limit=9)
+    assert ref in await keeper.delete(before=LATER, now=LATER, limit=9)

@@ -21,7 +21,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PATHS: Final = {
     "/v1/runs": {"get", "post"},
-    "/v1/runs/{run_id}": {"get", "patch"},
+    "/v1/runs/{run_id}": {"get", "patch", "delete"},
+    "/v1/runs/{run_id}/export": {"get"},
+    "/v1/threads/{thread_id}": {"get", "delete"},
     "/v1/runs/{run_id}/events": {"get"},
     "/v1/runs/{run_id}/artifacts": {"get"},
     "/v1/runs/{run_id}/artifacts/{name}": {"get"},

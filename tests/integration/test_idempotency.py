@@ -3,20 +3,109 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
 
+from tests.fakes.http_target import CountingTarget
 from tests.fakes.model_script import Reply
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product, read_frames
 from tests.integration.conftest import Start
+from tests.integration.people import asked, decided, start_run, turns
+from tests.integration.people import post as post_call
 from tests.integration.problem_checks import assert_problem
-from tests.integration.team_script import SECONDS, solo, unauthorised
+from tests.integration.team_script import SECONDS, decisions, solo, unauthorised
 
 KEY = {"idempotency-key": "order-1"}
+
+
+class Posts:
+    """A request for every POST route there is: each makes what it needs, and can be sent again."""
+
+    def __init__(self, product: Product, models: FakeModelServer, target: CountingTarget) -> None:
+        self._product = product
+        self._models = models
+        self._target = target
+
+    def all(self) -> dict[str, Callable[[], Awaitable[Request]]]:
+        """Return how to make the request of each route."""
+        return {
+            "/v1/runs": self.create,
+            "/api/workflow": self.create_short,
+            "/api/workflow/stream": self.stream_short,
+            "/v1/runs/{run_id}/cancel": self.cancel,
+            "/v1/runs/{run_id}/decisions": self.decide_several,
+            "/v1/approvals/{approval_id}/decision": self.decide,
+            "/v1/actions/{action_id}/resolution": self.resolve,
+        }
+
+    async def create(self) -> Request:
+        self._models.add(*solo())
+        return Request("/v1/runs", {"task": "Do it"}, {"task": "Do that"})
+
+    async def create_short(self) -> Request:
+        return (await self.create())._replace(path="/api/workflow")
+
+    async def stream_short(self) -> Request:
+        return (await self.create())._replace(path="/api/workflow/stream")
+
+    async def cancel(self) -> Request:
+        self._models.event("never")
+        self._models.add(*solo(gate="never"))
+        run_id = await start_run(self._product)
+        return Request(f"/v1/runs/{run_id}/cancel", {"reason": "late"}, {"reason": "dear"})
+
+    async def _approval(self) -> dict[str, Any]:
+        self._target.drop("/orders")
+        self._models.add(
+            *decisions(("coder", "Send it")),
+            turns("Send it", Reply.calls(post_call(self._target, "/orders")), Reply(text="Sent.")),
+        )
+        return await asked(self._product, await start_run(self._product))
+
+    async def decide(self) -> Request:
+        path = f"/v1/approvals/{(await self._approval())['id']}/decision"
+        return Request(path, {"type": "approve"}, {"type": "reject"})
+
+    async def decide_several(self) -> Request:
+        approval = await self._approval()
+        one, other = (
+            {"decisions": [{"approval_id": approval["id"], "type": type_}]}
+            for type_ in ("approve", "reject")
+        )
+        return Request(f"/v1/runs/{approval['run_id']}/decisions", one, other)
+
+    async def resolve(self) -> Request:
+        approval = await self._approval()
+        await decided(self._product, approval, type="approve")
+        [action] = (await self._product.ended(approval["run_id"]))["actions"]
+        assert action["status"] == "in_doubt"
+        path = f"/v1/actions/{action['id']}/resolution"
+        return Request(path, {"outcome": "done"}, {"outcome": "not_done"})
+
+
+class Request(NamedTuple):
+    """A POST, and the same with another body."""
+
+    path: str
+    body: dict[str, Any]
+    other: dict[str, Any]
+
+
+ROUTES = (
+    "/v1/runs",
+    "/api/workflow",
+    "/api/workflow/stream",
+    "/v1/runs/{run_id}/cancel",
+    "/v1/runs/{run_id}/decisions",
+    "/v1/approvals/{approval_id}/decision",
+    "/v1/actions/{action_id}/resolution",
+)
+"""Every POST there is."""
 
 
 @pytest.fixture
@@ -227,3 +316,60 @@ async def test_a_replay_survives_a_restart(
         assert_problem(await post(product, task="Another"), "idempotency-key-reuse")
         assert await count(product) == 1
     assert len(models.requests) == asked
+
+
+async def test_every_post_is_among_those_that_can_be_repeated(product: Product) -> None:
+    """A new one has to be made so first, and named here."""
+    described = (await product.client.get("/openapi.json")).json()["paths"]
+    assert {path for path, methods in described.items() if "post" in methods} == set(ROUTES)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_every_post_can_be_repeated(
+    acting: Product, models: FakeModelServer, target: CountingTarget, route: str
+) -> None:
+    """The second is answered as the first one was, says so, and changes nothing; another body is refused."""
+    request = await Posts(acting, models, target).all()[route]()
+    first = await acting.client.post(request.path, json=request.body, headers=KEY)
+    assert first.status_code in {200, 202}, first.text
+    assert "idempotency-replayed" not in first.headers
+    models_asked, sent = len(models.requests), len(target.requests)
+    again = await acting.client.post(request.path, json=request.body, headers=KEY)
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (first.status_code, "true")
+    if "location" in first.headers:
+        assert again.headers["location"] == first.headers["location"]
+    refused = await acting.client.post(request.path, json=request.other, headers=KEY)
+    assert_problem(refused, "idempotency-key-reuse")
+    bad = await acting.client.post(
+        request.path, json=request.body, headers={"idempotency-key": "not one"}
+    )
+    assert_problem(bad, "invalid-parameter")
+    if route == "/v1/actions/{action_id}/resolution":
+        assert (len(models.requests), len(target.requests)) == (models_asked, sent)
+
+
+async def test_a_cancellation_that_comes_too_late_keeps_no_key(
+    product: Product, models: FakeModelServer
+) -> None:
+    models.add(*solo())
+    run = await product.finished("Do it")
+    for reason in ("late", "later"):
+        path = f"/v1/runs/{run['id']}/cancel"
+        answer = await product.client.post(path, json={"reason": reason}, headers=KEY)
+        assert_problem(answer, "run-terminal")
+
+
+async def test_of_two_equal_cancellations_at_once_one_cancels(
+    modelled: Product, models: FakeModelServer
+) -> None:
+    models.event("never")
+    models.add(*solo(gate="never"))
+    run_id = await start_run(modelled)
+    path = f"/v1/runs/{run_id}/cancel"
+    answers = await asyncio.gather(
+        *(modelled.client.post(path, headers=KEY) for _ in range(5)),
+    )
+    assert [answer.status_code for answer in answers] == [202] * 5
+    assert sum("idempotency-replayed" in answer.headers for answer in answers) == 4
+    events = await modelled.events(run_id)
+    assert [event["type"] for event in events].count("run.cancelled") == 1
