@@ -9,9 +9,10 @@ from typing import Any
 from langgraph.types import Interrupt, StateSnapshot
 
 from domain.approval import Ask, AskRaised, open_approval
+from domain.deciding import ApprovalStore, Waiting
 from domain.events import EventDraft
 from domain.gates import OnExpiry
-from domain.ports import ApprovalStore, Clock, RunRef, Waiting
+from domain.ports import Clock, RunRef
 from domain.run import Run
 from domain.usage import ModelCall
 from graph.questions import read_ask, resume_value

@@ -30,7 +30,7 @@ from service.days import DayBudget
 from service.deliveries import SEND_SECONDS, DeliveryService, Sender
 from service.dispatch.local import LocalDispatcher
 from service.endpoints import Endpoints, Reach
-from service.erasure import SCRUB_SECONDS
+from service.erasure import SCRUB_SECONDS, ErasureService
 from service.executor import Executor
 from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
 from service.hub import EventHub
@@ -125,16 +125,18 @@ async def open_services(
             if queue
             else await _open_local(settings, store, executor, stack)
         )
-        versions = executor.graph_version, cache.version
         webhooks = await _open_webhooks(settings, opened, stack, alone=queue is None)
-        known = webhooks.endpoints
         runs = make_runs(
-            settings, opened, dispatcher=dispatcher, day=day, endpoints=known, versions=versions
+            settings,
+            opened,
+            dispatcher=dispatcher,
+            day=day,
+            endpoints=webhooks.endpoints,
+            versions=(executor.graph_version, cache.version),
         )
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
         erasure = make_erasure(settings, opened, dispatcher=dispatcher)
-        chores.append(Chore(name="scrub deleted runs", seconds=SCRUB_SECONDS, do=erasure.scrub))
-        chores += _own_chores(approvals, cache, webhooks.sender)
+        chores += _own_chores(approvals, cache, webhooks.sender, erasure)
         chores += _make_forgetting(settings, store, checkpoints, clock).chores()
         _start_housekeeper(chores, stack)
         yield Services(
@@ -171,8 +173,11 @@ async def _give_up(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _own_chores(approvals: ApprovalService, cache: StoredWork, sender: Sender) -> list[Chore]:
+def _own_chores(
+    approvals: ApprovalService, cache: StoredWork, sender: Sender, erasure: ErasureService
+) -> list[Chore]:
     return [
+        Chore(name="scrub deleted runs", seconds=SCRUB_SECONDS, do=erasure.scrub),
         Chore(name="expire approvals", seconds=EXPIRE_SECONDS, do=approvals.expire),
         Chore(name="expire pieces", seconds=EXPIRE_PIECES, do=cache.expire),
         Chore(name="send webhooks", seconds=SEND_SECONDS, do=sender.send_due),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple
 
 from domain.approval import MAX_MESSAGE_CHARS, ApprovalType, Decision, Verb
+from domain.deciding import Verdict
 from domain.errors import CallerError
 from domain.links import Link, LinkStore, hash_of
-from domain.ports import Clock, Verdict
+from domain.ports import Clock
 from service.approvals import ApprovalService, Decider
 
 Choice = Literal["approve", "reject", "finish", "respond"]

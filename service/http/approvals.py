@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from domain.approval import Approval, ApprovalStatus
+from domain.deciding import ApprovalQuery, Verdict
 from domain.errors import CallerError
-from domain.ports import ApprovalQuery, Verdict
 from domain.run import Run
 from service.approvals import Decider
 from service.http.approval_schemas import (

@@ -1,4 +1,4 @@
-"""The approval store: `domain.ports.ApprovalStore` over SQL."""
+"""The approval store: `domain.deciding.ApprovalStore` over SQL."""
 
 from __future__ import annotations
 
@@ -9,15 +9,8 @@ from typing import Literal
 from sqlalchemy import Connection, Select, select, tuple_
 
 from domain.approval import ActionRecord, Approval
-from domain.ports import (
-    ApprovalQuery,
-    Decided,
-    IdempotencyKey,
-    RunRef,
-    Settled,
-    Verdict,
-    Waiting,
-)
+from domain.deciding import ApprovalQuery, Decided, Settled, Verdict, Waiting
+from domain.ports import IdempotencyKey, RunRef
 from service.store import actions, decisions, expiry, patching
 from service.store.database import Database
 from service.store.tables import actions as rows

@@ -8,10 +8,11 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from domain.deciding import Decided
 from domain.errors import RunFailedError
 from domain.events import Event, EventDraft
 from domain.partial import MAX_EVENTS_OF_A_RUN, PARTIAL_TYPES, ended_after
-from domain.ports import Decided, RunRef
+from domain.ports import RunRef
 from domain.problems import make_problem
 from domain.run import Run
 from service.store import actions, changes, events, threads

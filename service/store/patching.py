@@ -9,10 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from domain.approval import Decision, ToolAction
+from domain.deciding import Verdict, Waiting
 from domain.errors import CallerError
 from domain.events import Event, EventDraft
 from domain.limits import RAISE, Limits, raises
-from domain.ports import Patched, RunPatch, RunRef, Verdict, Waiting
+from domain.ports import Patched, RunPatch, RunRef
 from domain.run import ACTIVE
 from service.store import actions, allowances, decisions, queries, reuse, threads, waiting
 from service.store.actions import Row, hold

@@ -13,9 +13,10 @@ from typing import Any, Literal
 from sqlalchemy import Connection, null, update
 
 from domain.approval import Approval
+from domain.deciding import Waiting
 from domain.errors import RunFailedError
 from domain.events import Event, EventDraft
-from domain.ports import RunRef, Waiting
+from domain.ports import RunRef
 from domain.run import ACTIVE, RequiredAction, Run
 from service.store import actions, events, forgetting, reuse, threads, usage
 from service.store.actions import Held, Row

@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import update
 
 from domain.approval import Ask, Decision, open_approval
+from domain.deciding import Verdict
 from domain.events import EventDraft
 from domain.limits import Limits
-from domain.ports import Created, RunPatch, RunRef, Verdict
+from domain.ports import Created, RunPatch, RunRef
 from domain.run import Degraded, Reused, Run, RunStatus
 from service.store import SqlRunStore, open_store
 from service.store.reuse import MOST_FOLLOWERS
