@@ -17,6 +17,7 @@ from service.artifacts import ArtifactService
 from service.assembly import Opened, make_approvals, make_executor, make_guard, make_runs
 from service.cache import EXPIRE_SECONDS as EXPIRE_PIECES
 from service.cache import StoredWork
+from service.callers import NOTE_SECONDS, Callers
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.days import DayBudget
 from service.dispatch.local import LocalDispatcher
@@ -38,6 +39,7 @@ from service.store import (
     open_store,
     sqlite_path,
 )
+from service.store.api_keys import SqlKeyStore
 from service.store.cache import SqlPieceStore
 from service.store.housekeeping import SqlRunKeeper
 from service.store.spending import SqlSpendingLedger
@@ -97,6 +99,7 @@ async def open_services(
         toolbox, gates, team, gateway = parts
         queue = _make_queue(settings, gateway.engine) if uses_queue(settings) else None
         store = await stack.enter_async_context(_open_store(settings, queue))
+        callers = _open_callers(settings, store.database, clock, stack)
         hub = EventHub()
         cache.store = SqlPieceStore(store.database)
         cache.version = work_version(parts, settings, product_version())
@@ -117,6 +120,7 @@ async def open_services(
         chores += [
             Chore(name="expire approvals", seconds=EXPIRE_SECONDS, do=approvals.expire),
             Chore(name="expire pieces", seconds=EXPIRE_PIECES, do=cache.expire),
+            Chore(name="note the use of keys", seconds=NOTE_SECONDS, do=callers.note_use),
         ]
         chores += _make_forgetting(settings, store, checkpoints, clock).chores()
         _start_housekeeper(chores, stack)
@@ -124,6 +128,7 @@ async def open_services(
             settings=settings,
             store=store,
             announce=store.announce,
+            callers=callers,
             hub=hub,
             runs=runs,
             approvals=approvals,
@@ -139,6 +144,14 @@ async def open_services(
             graph_version=executor.graph_version,
             version=product_version(),
         )
+
+
+def _open_callers(
+    settings: Settings, database: Database, clock: Clock, stack: AsyncExitStack
+) -> Callers:
+    callers = Callers(SqlKeyStore(database), clock, closed=settings.env == "production")
+    stack.push_async_callback(callers.note_use)
+    return callers
 
 
 def _folders(settings: Settings) -> RunFolders:

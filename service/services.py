@@ -12,6 +12,7 @@ from domain.ports import Dispatcher, RunStore
 from domain.sandbox import Sandbox
 from service.approvals import ApprovalService
 from service.artifacts import ArtifactService
+from service.callers import Callers
 from service.hub import EventHub
 from service.runs import RunService
 from service.settings import Settings
@@ -38,6 +39,7 @@ class Services:
     store: RunStore
     announce: Callable[[str], Awaitable[None]]
     """Leaves word of the address this process serves at, for a second process on its database."""
+    callers: Callers
     hub: EventHub
     runs: RunService
     approvals: ApprovalService

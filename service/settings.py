@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     """Address the server listens on."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port the server listens on; 0 picks a free one."""
+    api_key: SecretStr | None = None
+    """Key that `signalbox run` sends to a server that is running (docs/keys.md)."""
     model_fast: str | None = None
     """Model of the tier `fast`, as `provider:model`, its options behind a `?` (docs/models.md); after commas those
     that take its place when it fails."""
@@ -130,8 +132,8 @@ class Settings(BaseSettings):
     max_concurrent_runs: int = Field(default=16, ge=1, le=1000)
     """Runs that a process executes at the same time; the others wait."""
     max_concurrent_per_key: int | None = Field(default=None, ge=1, le=10_000)
-    """Runs that execute at the same time over all processes, for each API key; this version has no keys,
-    so for all runs together. Unset means no limit. The same in all processes."""
+    """Runs that execute at the same time over all processes, for each API key, and without keys for all
+    together; a key may have its own number. Unset means no limit. The same in all processes."""
     max_wait: float = Field(default=60.0, ge=0, le=3600)
     """Seconds a request may wait for its run."""
     keep_runs_days: float = Field(default=90.0, ge=0, le=36_500)

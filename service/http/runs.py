@@ -14,7 +14,7 @@ from domain.limits import NO_LIMITS
 from domain.ports import RunPatch, RunQuery, RunRef
 from domain.problems import make_problem
 from domain.run import ApprovalMode, Run, RunStatus
-from service.http.caller import Caller, CallerIdentity, Parts, Tenant
+from service.http.caller import Caller, CallerIdentity, Parts, Tenant, needs, require
 from service.http.errors import problem_response
 from service.http.json_body import JsonRoute
 from service.http.negotiation import (
@@ -42,6 +42,7 @@ Wait = Annotated[
     "",
     operation_id="create_run",
     summary="Create a run",
+    dependencies=[needs("runs:write")],
     response_model=Run,
     status_code=202,
     responses={
@@ -107,11 +108,9 @@ def _reuse_asked(body: RunCreate) -> ReuseAsked:
 
 def _approval_mode(body: RunCreate, caller: CallerIdentity) -> ApprovalMode:
     mode = body.approvals.mode if body.approvals else "policy"
-    if mode == "never" and "approvals:decide" not in caller.scopes:
-        msg = (
-            "approvals.mode 'never' needs the scope approvals:decide, which this key does not have."
-        )
-        raise CallerError("forbidden", msg)
+    if mode == "never":
+        # Who may not decide may not say beforehand that nobody is asked.
+        require(caller, "approvals:decide")
     return mode
 
 
@@ -131,6 +130,7 @@ def _refuse_not_built(body: RunCreate) -> None:
     "",
     operation_id="list_runs",
     summary="List runs, newest first",
+    dependencies=[needs("runs:read")],
     response_model=RunPage,
     responses=problems(400, 500),
 )
@@ -179,6 +179,7 @@ def _in_utc(time: datetime | None) -> datetime | None:
     "/{run_id}",
     operation_id="get_run",
     summary="Get a run",
+    dependencies=[needs("runs:read")],
     response_model=Run,
     responses=problems(400, 404, 500),
 )
@@ -197,11 +198,15 @@ async def get_run(
     "/{run_id}",
     operation_id="update_run",
     summary="Change a run's metadata or budget",
+    dependencies=[needs("runs:write")],
     response_model=Run,
     responses=problems(400, 404, 409, 413, 415, 422, 500),
 )
 async def update_run(run_id: str, body: RunPatchIn, parts: Parts, caller: Caller) -> Response:
-    """Change what may be changed of a run that is there."""
+    """Change what may be changed of a run that is there. A budget takes the scope `approvals:decide` too:
+    raised, it answers a question."""
+    if body.budget is not None:
+        require(caller, "approvals:decide")
     change = RunPatch(
         by=caller.id,
         metadata=body.metadata,
@@ -215,6 +220,7 @@ async def update_run(run_id: str, body: RunPatchIn, parts: Parts, caller: Caller
     "/{run_id}/cancel",
     operation_id="cancel_run",
     summary="Cancel a run",
+    dependencies=[needs("runs:write")],
     response_model=Run,
     status_code=202,
     responses={

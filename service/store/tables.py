@@ -265,3 +265,23 @@ actions: Final = Table(
 Index(None, actions.c.tenant_id, actions.c.created_at, actions.c.id)
 # What housekeeping closes next.
 Index(None, actions.c.approval, actions.c.expires_at)
+
+api_keys: Final = Table(
+    "api_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tenant_id", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    # SHA-256 of the secret, in hex; the secret itself is kept nowhere.
+    Column("hash", String, nullable=False, unique=True),
+    Column("prefix", String, nullable=False),
+    # What holds in place of the server's settings; NULL leaves them as they are.
+    Column("requests_per_minute", Integer),
+    Column("concurrent_runs", Integer),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+)
+"""Who may call. A row stays when its key is revoked: runs name it, and a server that had keys stays closed."""
