@@ -6,13 +6,13 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from domain.ports import Clock, Dispatcher
-from domain.run import Engine
 from graph.workflow import build_workflow, graph_version
 from service.approvals import ApprovalService
 from service.asking import People
 from service.budgets import BudgetGuard
 from service.cache import StoredWork
 from service.checkpoints import Checkpoints
+from service.crowding import QueueBound
 from service.days import DayBudget
 from service.executor import Executor
 from service.hub import EventHub
@@ -51,14 +51,15 @@ def make_runs(
         clock=opened.clock,
         ids=UuidIds(),
         team=opened.parts.team,
-        rules=_make_rules(settings, opened.parts.gateway.engine, *versions),
+        rules=_make_rules(settings, opened, *versions),
         day=day,
     )
 
 
-def _make_rules(settings: Settings, engine: Engine, version: str, work_version: str) -> RunRules:
+def _make_rules(settings: Settings, opened: Opened, version: str, work_version: str) -> RunRules:
     return RunRules(
-        engine=engine,
+        engine=opened.parts.gateway.engine,
+        queue=QueueBound(opened.store, settings.max_queued),
         graph_version=version,
         max_rounds=settings.max_rounds,
         budgets=settings.budgets,

@@ -26,6 +26,7 @@ from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
 from service.hub import EventHub
 from service.ids import SystemClock
 from service.parts import open_parts, sandbox_wishes
+from service.rates import CallerRates
 from service.reuse import work_version
 from service.services import RunningDispatcher, Services
 from service.settings import Settings
@@ -129,6 +130,7 @@ async def open_services(
             store=store,
             announce=store.announce,
             callers=callers,
+            rates=CallerRates(settings.requests_per_minute),
             hub=hub,
             runs=runs,
             approvals=approvals,

@@ -12,6 +12,8 @@ from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
+from domain.caller import LOCAL_CALLER, CallerIdentity
+
 WINDOW_SECONDS: Final = 60
 
 FAILURES_PER_MINUTE: Final = 30
@@ -59,6 +61,21 @@ class Rates:
         reset, remaining = await self._limiter.get_window_stats(item, name)
         seconds = min(WINDOW_SECONDS, max(1, math.ceil(reset - time.time())))
         return Rate(allowed, item.amount, max(0, int(remaining)), seconds)
+
+
+class CallerRates:
+    """Counts the requests of callers, each against its own limit."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._rates = Rates()
+        self._per_minute = per_minute
+
+    async def take(self, caller: CallerIdentity) -> Rate | None:
+        """Count a request, and say where its caller stands; `None` for one without a limit."""
+        limit = caller.limits.requests_per_minute or self._per_minute
+        if limit == 0 or caller == LOCAL_CALLER:
+            return None
+        return await self._rates.take(f"{caller.tenant_id}/{caller.id}", limit)
 
 
 def bucket_of(address: str) -> str:

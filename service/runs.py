@@ -28,6 +28,7 @@ from domain.ports import (
 )
 from domain.run import ApprovalMode, Ending, Engine, MultitaskStrategy, Run
 from domain.validation import Validation
+from service.crowding import QueueBound
 from service.days import DayBudget
 from service.hub import EventHub, Reader
 from service.limits import check_limits
@@ -54,6 +55,7 @@ class NewRun:
     approval_mode: ApprovalMode = "policy"
     validation: Validation | None = None
     caller_id: str = "default"
+    caller_places: int | None = None
     files: tuple[NewFile, ...] = ()
     reuse: ReuseAsked = NOTHING_ASKED
     metadata: dict[str, Any]
@@ -71,6 +73,7 @@ class RunRules:
     validation: Validation
     workspaces: Path
     """Below it, by tenant and run, lie the folders of runs."""
+    queue: QueueBound
     cache_seconds: int = 0
     """How old an answer may be that a run reuses which does not say; 0 reuses none."""
     work_version: str = ""
@@ -138,16 +141,23 @@ class RunService:
             # Kept with the run: a restart under another setting changes nothing for it.
             validation=new.validation or self._rules.validation,
             caller_id=new.caller_id,
+            caller_places=new.caller_places,
             files=tuple(InputFile(name=f.name, size=len(f.content)) for f in new.files),
         )
         run = await self._with_key(run, new)
         # What was created before, or has an answer already, costs nothing more.
-        error = CallerError("budget-exhausted", refusal.why) if refusal else None
+        error = (
+            CallerError("budget-exhausted", refusal.why)
+            if refusal
+            else await self._rules.queue.refusal()
+        )
         created = await self._commit(run, new, idempotency, error)
         for ended, events in created.interrupted:
             self._tell_cancelled(ended, events)
         if not (created.replayed or created.run.terminal):
-            alone = new.thread_id is None and created.run.leader_id is None
+            # Others of its key may have all the places there are for it.
+            free = new.caller_places is None
+            alone = free and new.thread_id is None and created.run.leader_id is None
             self._dispatcher.submit(RunRef(tenant_id, run_id), alone=alone)
         return created
 

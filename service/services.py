@@ -14,6 +14,7 @@ from service.approvals import ApprovalService
 from service.artifacts import ArtifactService
 from service.callers import Callers
 from service.hub import EventHub
+from service.rates import CallerRates
 from service.runs import RunService
 from service.settings import Settings
 from service.sources import SourceService
@@ -40,6 +41,7 @@ class Services:
     announce: Callable[[str], Awaitable[None]]
     """Leaves word of the address this process serves at, for a second process on its database."""
     callers: Callers
+    rates: CallerRates
     hub: EventHub
     runs: RunService
     approvals: ApprovalService

@@ -134,6 +134,12 @@ class Settings(BaseSettings):
     max_concurrent_per_key: int | None = Field(default=None, ge=1, le=10_000)
     """Runs that execute at the same time over all processes, for each API key, and without keys for all
     together; a key may have its own number. Unset means no limit. The same in all processes."""
+    requests_per_minute: int = Field(default=600, ge=0, le=1_000_000)
+    """Requests of each caller in a minute, counted by each process for itself; a key may have its own number.
+    0 means no limit, and who needs no key has none."""
+    max_queued: int = Field(default=10_000, ge=0, le=10_000_000)
+    """Runs that may wait for their turn, of all callers together, before more are refused with 503; 0 means no
+    limit."""
     max_wait: float = Field(default=60.0, ge=0, le=3600)
     """Seconds a request may wait for its run."""
     keep_runs_days: float = Field(default=90.0, ge=0, le=36_500)

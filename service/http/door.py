@@ -10,10 +10,12 @@ from ipaddress import IPv6Address, ip_address
 from typing import Final, cast
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from domain.errors import CallerError
 from service.callers import Credentials, unauthenticated
 from service.http.errors import answer_error
+from service.rates import WINDOW_SECONDS, Rate
 from service.services import Services
 
 PUBLIC: Final = frozenset(
@@ -44,14 +46,43 @@ class Door:
         request = Request(scope)
         services = cast("Services", scope["app"].state.services)
         try:
-            scope["caller"] = await services.callers.identify(read_credentials(request))
+            caller = await services.callers.identify(read_credentials(request))
+            rate = await services.rates.take(caller)
+            if rate:
+                send = _telling(send, rate)
+                _refuse_excess(rate)
         except Exception as error:
             response = await answer_error(request, error)
             if response is None:
                 raise
             await response(scope, receive, send)
             return
+        scope["caller"] = caller
         await self._app(scope, receive, send)
+
+
+def _telling(send: Send, rate: Rate) -> Send:
+    """Return how to send an answer that says where its caller stands (draft-ietf-httpapi-ratelimit-headers)."""
+    headers = [
+        (b"ratelimit-policy", b'"requests";q=%d;w=%d' % (rate.limit, WINDOW_SECONDS)),
+        (b"ratelimit", b'"requests";r=%d;t=%d' % (rate.remaining, rate.reset_seconds)),
+    ]
+
+    async def send_with_rate(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", []), *headers]
+        await send(message)
+
+    return send_with_rate
+
+
+def _refuse_excess(rate: Rate) -> None:
+    if not rate.allowed:
+        msg = (
+            f"This key may make {rate.limit} requests in a minute, and has made them. "
+            f"Go on in {rate.reset_seconds} s."
+        )
+        raise CallerError("rate-limited", msg, headers={"retry-after": str(rate.reset_seconds)})
 
 
 def read_credentials(request: Request) -> Credentials:

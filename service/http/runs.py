@@ -90,6 +90,7 @@ async def accept(
         approval_mode=_approval_mode(body, caller),
         validation=body.validation,
         caller_id=caller.id,
+        caller_places=caller.limits.concurrent_runs,
         files=read_uploads(body.files or ()),
         reuse=_reuse_asked(body),
         metadata=body.metadata,

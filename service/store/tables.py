@@ -69,6 +69,8 @@ runs: Final = Table(
     Column("agents", optional_json()),
     # Which key created it; what may execute at the same time is counted by it.
     Column("caller_id", String, nullable=False, server_default="default"),
+    # How many of that key's runs may be `running` at the same time, where it has a number of its own.
+    Column("caller_places", Integer),
     # When a person is asked; see `domain.run.ApprovalMode`.
     Column("approval_mode", String, nullable=False, server_default="policy"),
     Column("validation", String, nullable=False, server_default="off"),

@@ -30,8 +30,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_api_keys"),
         sa.UniqueConstraint("hash", name="uq_api_keys_hash"),
     )
+    op.add_column("runs", sa.Column("caller_places", sa.Integer()))
 
 
 def downgrade() -> None:
     """Undo."""
+    with op.batch_alter_table("runs") as table:
+        table.drop_column("caller_places")
     op.drop_table("api_keys")
