@@ -15,6 +15,7 @@ Code = Literal[
     "invalid-parameter",
     "malformed-cursor",
     "not-found",
+    "unauthenticated",
     "forbidden",
     "method-not-allowed",
     "not-acceptable",
@@ -33,6 +34,7 @@ Code = Literal[
     "action-not-in-doubt",
     "idempotency-key-reuse",
     "idempotency-in-progress",
+    "rate-limited",
     "overloaded",
     "model-error",
     "agents-failed",
@@ -57,6 +59,7 @@ KINDS: Final[dict[Code, ProblemKind]] = {
     "invalid-parameter": ProblemKind(400, "A parameter or header is not valid"),
     "malformed-cursor": ProblemKind(400, "The cursor is not valid"),
     "not-found": ProblemKind(404, "There is no such resource"),
+    "unauthenticated": ProblemKind(401, "The caller is not known"),
     "forbidden": ProblemKind(403, "This caller may not do that"),
     "method-not-allowed": ProblemKind(405, "This resource does not have that method"),
     "not-acceptable": ProblemKind(406, "None of the accepted media types can be given"),
@@ -77,6 +80,7 @@ KINDS: Final[dict[Code, ProblemKind]] = {
     "idempotency-in-progress": ProblemKind(
         409, "The same request is still in progress", retryable=True
     ),
+    "rate-limited": ProblemKind(429, "Too many requests", retryable=True),
     "overloaded": ProblemKind(503, "The service is full", retryable=True),
     "model-error": ProblemKind(502, "The language model failed"),
     "agents-failed": ProblemKind(502, "Every agent failed"),

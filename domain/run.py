@@ -173,6 +173,8 @@ class Run(BaseModel):
     """Internal: the agents this run may use; `None` means every routable one."""
     caller_id: str = Field(default="default", exclude=True)
     """Internal: which key created the run."""
+    caller_places: int | None = Field(default=None, exclude=True)
+    """Internal: how many runs of that key may execute at the same time; `None` leaves it to the server."""
     approval_mode: ApprovalMode = Field(default="policy", exclude=True)
     """Internal: when a person is asked before a tool call."""
     validation: Validation = Field(default="off", exclude=True)

@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from domain.ports import Clock, Dispatcher
-from domain.run import Engine
 from graph.workflow import build_workflow, graph_version
 from service.approvals import ApprovalService
 from service.artifacts import ArtifactService
@@ -14,6 +13,7 @@ from service.asking import People
 from service.budgets import BudgetGuard
 from service.cache import StoredWork
 from service.checkpoints import Checkpoints, MemoryCheckpoints
+from service.crowding import QueueBound
 from service.days import DayBudget
 from service.endpoints import Endpoints
 from service.erasure import ErasureService
@@ -41,32 +41,35 @@ class Opened(NamedTuple):
     parts: Parts
 
 
+class Asked(NamedTuple):
+    """Whom the creation of a run asks."""
+
+    dispatcher: Dispatcher
+    day: DayBudget
+    endpoints: Endpoints
+
+
 def make_runs(
-    settings: Settings,
-    opened: Opened,
-    *,
-    dispatcher: Dispatcher,
-    day: DayBudget,
-    endpoints: Endpoints,
-    versions: tuple[str, str],
+    settings: Settings, opened: Opened, asked: Asked, version: str, work_version: str
 ) -> RunService:
-    """Return what creates and looks after runs; `versions`: of the graph, and of all that answers depend on."""
+    """Return what creates and looks after runs; versions: of the graph, and of all that answers depend on."""
     return RunService(
         store=opened.store,
         hub=opened.hub,
-        dispatcher=dispatcher,
+        dispatcher=asked.dispatcher,
         clock=opened.clock,
         ids=UuidIds(),
         team=opened.parts.team,
-        rules=_make_rules(settings, opened.parts.gateway.engine, *versions),
-        day=day,
-        endpoints=endpoints,
+        rules=_make_rules(settings, opened, version, work_version),
+        day=asked.day,
+        endpoints=asked.endpoints,
     )
 
 
-def _make_rules(settings: Settings, engine: Engine, version: str, work_version: str) -> RunRules:
+def _make_rules(settings: Settings, opened: Opened, version: str, work_version: str) -> RunRules:
     return RunRules(
-        engine=engine,
+        engine=opened.parts.gateway.engine,
+        queue=QueueBound(opened.store, settings.max_queued),
         graph_version=version,
         max_rounds=settings.max_rounds,
         budgets=settings.budgets,

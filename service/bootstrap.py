@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from domain.errors import ConfigurationError
 from domain.ports import Clock
 from domain.run import Engine
+from domain.sandbox import Sandbox
 from service.approvals import EXPIRE_SECONDS, ApprovalService
 from service.artifacts import ArtifactService
 from service.assembly import (
+    Asked,
     Opened,
     make_approvals,
     make_erasure,
@@ -25,6 +27,7 @@ from service.assembly import (
 )
 from service.cache import EXPIRE_SECONDS as EXPIRE_PIECES
 from service.cache import StoredWork
+from service.callers import NOTE_SECONDS, Callers
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.days import DayBudget
 from service.deliveries import SEND_SECONDS, DeliveryService, Sender
@@ -37,6 +40,7 @@ from service.hub import EventHub
 from service.ids import SystemClock
 from service.links import LinkService
 from service.parts import open_parts, sandbox_wishes
+from service.rates import CallerRates
 from service.reuse import work_version
 from service.services import RunningDispatcher, Services
 from service.settings import Settings
@@ -50,6 +54,7 @@ from service.store import (
     open_store,
     sqlite_path,
 )
+from service.store.api_keys import SqlKeyStore
 from service.store.cache import SqlPieceStore
 from service.store.housekeeping import SqlRunKeeper
 from service.store.links import SqlLinkStore
@@ -101,16 +106,14 @@ async def open_services(
     if not uses_queue(settings) and not executes:
         raise ConfigurationError(NO_QUEUE)
     async with AsyncExitStack() as stack:
-        sandbox = await stack.enter_async_context(open_sandbox(sandbox_wishes(settings)))
-        if warm and executes:
-            loading = asyncio.create_task(sandbox.load(), name="load the sandbox")
-            stack.push_async_callback(_give_up, loading)
+        sandbox = await _open_sandbox(settings, stack, warm=warm and executes)
         clock = SystemClock()
         cache = StoredWork(clock)
         parts = open_parts(settings, sandbox, stack, cache)
         toolbox, gates, team, gateway = parts
         queue = _make_queue(settings, gateway.engine) if uses_queue(settings) else None
         store = await stack.enter_async_context(_open_store(settings, queue))
+        callers = _open_callers(settings, store.database, clock, stack)
         hub = EventHub()
         cache.store = SqlPieceStore(store.database)
         cache.version = work_version(parts, settings, product_version())
@@ -120,29 +123,25 @@ async def open_services(
         guard = make_guard(opened, day)
         gateway.guard, gateway.on_booked = guard, checkpoints.book
         executor = make_executor(settings, opened, guard=guard, cache=cache)
-        dispatcher, chores = (
-            await _open_queue(settings, queue, store, hub, executor, stack, executes=executes)
+        dispatcher, chores = await (
+            _open_queue(settings, queue, store, hub, executor, stack, executes=executes)
             if queue
-            else await _open_local(settings, store, executor, stack)
+            else _open_local(settings, store, executor, stack)
         )
         webhooks = await _open_webhooks(settings, opened, stack, alone=queue is None)
-        runs = make_runs(
-            settings,
-            opened,
-            dispatcher=dispatcher,
-            day=day,
-            endpoints=webhooks.endpoints,
-            versions=(executor.graph_version, cache.version),
-        )
+        asked = Asked(dispatcher, day, webhooks.endpoints)
+        runs = make_runs(settings, opened, asked, executor.graph_version, cache.version)
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
         erasure = make_erasure(settings, opened, dispatcher=dispatcher)
-        chores += _own_chores(approvals, cache, webhooks.sender, erasure)
+        chores += _own_chores(approvals, cache, webhooks.sender, erasure, callers)
         chores += _make_forgetting(settings, store, checkpoints, clock).chores()
         _start_housekeeper(chores, stack)
         yield Services(
             settings=settings,
             store=store,
             announce=store.announce,
+            callers=callers,
+            rates=CallerRates(settings.requests_per_minute),
             hub=hub,
             runs=runs,
             approvals=approvals,
@@ -164,8 +163,24 @@ async def open_services(
         )
 
 
+def _open_callers(
+    settings: Settings, database: Database, clock: Clock, stack: AsyncExitStack
+) -> Callers:
+    callers = Callers(SqlKeyStore(database), clock, closed=settings.env == "production")
+    stack.push_async_callback(callers.note_use)
+    return callers
+
+
 def _folders(settings: Settings) -> RunFolders:
     return RunFolders.below(settings.data_dir)
+
+
+async def _open_sandbox(settings: Settings, stack: AsyncExitStack, *, warm: bool) -> Sandbox:
+    sandbox = await stack.enter_async_context(open_sandbox(sandbox_wishes(settings)))
+    if warm:
+        loading = asyncio.create_task(sandbox.load(), name="load the sandbox")
+        stack.push_async_callback(_give_up, loading)
+    return sandbox
 
 
 async def _give_up(task: asyncio.Task[None]) -> None:
@@ -174,13 +189,18 @@ async def _give_up(task: asyncio.Task[None]) -> None:
 
 
 def _own_chores(
-    approvals: ApprovalService, cache: StoredWork, sender: Sender, erasure: ErasureService
+    approvals: ApprovalService,
+    cache: StoredWork,
+    sender: Sender,
+    erasure: ErasureService,
+    callers: Callers,
 ) -> list[Chore]:
     return [
         Chore(name="scrub deleted runs", seconds=SCRUB_SECONDS, do=erasure.scrub),
         Chore(name="expire approvals", seconds=EXPIRE_SECONDS, do=approvals.expire),
         Chore(name="expire pieces", seconds=EXPIRE_PIECES, do=cache.expire),
         Chore(name="send webhooks", seconds=SEND_SECONDS, do=sender.send_due),
+        Chore(name="note the use of keys", seconds=NOTE_SECONDS, do=callers.note_use),
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import click
 
 from domain.errors import ConfigurationError, RunFailedError
-from service.settings import Settings, prepare_environment, read_settings
+from service.commands.key_options import command_settings, keys
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,7 +35,9 @@ def cli() -> None:
 def serve(host: str | None, port: int | None, *, worker: bool) -> None:
     """Serve the API until SIGTERM or Ctrl-C."""
     given = {"host": host, "port": port}
-    settings = _settings(**{name: value for name, value in given.items() if value is not None})
+    settings = command_settings(
+        **{name: value for name, value in given.items() if value is not None}
+    )
     from service.commands.serve import run_server  # noqa: PLC0415 - after the environment is prepared
 
     asyncio.run(run_server(settings, executes=worker))
@@ -44,7 +46,7 @@ def serve(host: str | None, port: int | None, *, worker: bool) -> None:
 @cli.command()
 def worker() -> None:
     """Execute runs from the queue until SIGTERM or Ctrl-C; any number of these on one Postgres."""
-    settings = _settings()
+    settings = command_settings()
     from service.commands.worker import run_worker  # noqa: PLC0415 - after the environment is prepared
 
     asyncio.run(run_worker(settings))
@@ -53,6 +55,7 @@ def worker() -> None:
 @cli.command()
 @click.argument("task")
 @click.option("--url", default=None, help="Use a running server instead of starting one.")
+@click.option("--api-key", default=None, help="Key for that server (better: SIGNALBOX_API_KEY).")
 @click.option("--quiet", is_flag=True, help="Do not show progress on stderr.")
 @click.option(
     "--approve",
@@ -76,6 +79,7 @@ def worker() -> None:
 def run(
     task: str,
     url: str | None,
+    api_key: str | None,
     files: tuple[Path, ...],
     *,
     quiet: bool,
@@ -83,7 +87,7 @@ def run(
     approvals: Literal["policy", "always", "never"],
 ) -> None:
     """Run TASK over HTTP: progress on stderr, the Run as JSON on stdout. Exit 0 only if it completed."""
-    settings = _settings()
+    settings = command_settings(**({"api_key": api_key} if api_key else {}))
     from service.commands.run import INTERRUPTED, read_files, run_task  # noqa: PLC0415 - after the environment is prepared
 
     body: dict[str, Any] = {"task": task, "approvals": {"mode": approvals}}
@@ -106,7 +110,7 @@ def run(
 )
 def sandbox(path: Path | None) -> None:
     """Run programs for a server in another container, until SIGTERM or Ctrl-C."""
-    settings = _settings(**({"sandbox_socket": path} if path else {}))
+    settings = command_settings(**({"sandbox_socket": path} if path else {}))
     from service.commands.sandbox import run_sandbox  # noqa: PLC0415 - after the environment is prepared
 
     asyncio.run(run_sandbox(settings))
@@ -115,7 +119,7 @@ def sandbox(path: Path | None) -> None:
 @cli.command()
 def agents() -> None:
     """List the agents with their models and tools."""
-    settings = _settings()
+    settings = command_settings()
     from service.commands.agents import list_agents  # noqa: PLC0415 - after the environment is prepared
 
     click.echo(list_agents(settings))
@@ -131,7 +135,7 @@ def agent() -> None:
 @click.argument("task")
 def agent_test(name: str, task: str) -> None:
     """Give TASK to the agent NAME alone and print its outcome as JSON."""
-    settings = _settings()
+    settings = command_settings()
     from service.commands.agents import test_agent  # noqa: PLC0415 - after the environment is prepared
 
     outcome: dict[str, Any] = asyncio.run(test_agent(settings, name, task))
@@ -141,13 +145,16 @@ def agent_test(name: str, task: str) -> None:
 @cli.command()
 def doctor() -> None:
     """Check settings, database, models, tools and agents; each fault with its remedy."""
-    settings = _settings()
+    settings = command_settings()
     from service.commands.doctor import examine  # noqa: PLC0415 - after the environment is prepared
 
     findings = asyncio.run(examine(settings))
     for finding in findings:
         click.echo(finding.line())
     sys.exit(1 if any(finding.level == "fail" for finding in findings) else 0)
+
+
+cli.add_command(keys)
 
 
 @cli.group()
@@ -158,7 +165,7 @@ def db() -> None:
 @db.command(name="upgrade")
 def db_upgrade() -> None:
     """Bring the database to what this version expects. Safe to repeat; Postgres needs it once per release."""
-    settings = _settings()
+    settings = command_settings()
     from service.commands.db import upgrade  # noqa: PLC0415 - after the environment is prepared
 
     for line in asyncio.run(upgrade(settings)):
@@ -168,7 +175,7 @@ def db_upgrade() -> None:
 @db.command(name="check")
 def db_check() -> None:
     """Say whether the database has to be upgraded; exit 0 where it need not be, 1 where it has to be."""
-    settings = _settings()
+    settings = command_settings()
     from service.commands.db import check  # noqa: PLC0415 - after the environment is prepared
 
     fine, line = asyncio.run(check(settings))
@@ -189,7 +196,7 @@ _of_tenant = click.option("--tenant", default="default", help="Whose runs name i
 @_of_tenant
 def webhooks_secret(url: str, tenant: str) -> None:
     """Print the secret that messages to URL are signed with, once; it is made where there is none."""
-    settings = _settings()
+    settings = command_settings()
     from service.commands.webhooks import show_secret  # noqa: PLC0415 - after the environment is prepared
 
     click.echo(asyncio.run(show_secret(settings, url, tenant)))
@@ -200,7 +207,7 @@ def webhooks_secret(url: str, tenant: str) -> None:
 @_of_tenant
 def webhooks_rotate(url: str, tenant: str) -> None:
     """Print a new secret of URL; for 24 hours messages are signed with the one before as well."""
-    settings = _settings()
+    settings = command_settings()
     from service.commands.webhooks import rotate_secret  # noqa: PLC0415 - after the environment is prepared
 
     click.echo(asyncio.run(rotate_secret(settings, url, tenant)))
@@ -211,7 +218,7 @@ def webhooks_rotate(url: str, tenant: str) -> None:
 @_of_tenant
 def webhooks_enable(url: str, tenant: str) -> None:
     """Send to URL again after it has answered 410 Gone."""
-    settings = _settings()
+    settings = command_settings()
     from service.commands.webhooks import enable  # noqa: PLC0415 - after the environment is prepared
 
     asyncio.run(enable(settings, url, tenant))
@@ -222,7 +229,7 @@ def webhooks_enable(url: str, tenant: str) -> None:
 @_of_tenant
 def webhooks_forget(url: str, tenant: str) -> None:
     """Forget URL and its secret: nothing more is sent there until a run names it again."""
-    settings = _settings()
+    settings = command_settings()
     from service.commands.webhooks import forget  # noqa: PLC0415 - after the environment is prepared
 
     asyncio.run(forget(settings, url, tenant))
@@ -232,7 +239,7 @@ def webhooks_forget(url: str, tenant: str) -> None:
 @_of_tenant
 def webhooks_list(tenant: str) -> None:
     """List who receives webhooks; never with their secrets."""
-    settings = _settings()
+    settings = command_settings()
     from service.commands.webhooks import list_endpoints  # noqa: PLC0415 - after the environment is prepared
 
     for line in asyncio.run(list_endpoints(settings, tenant)):
@@ -248,12 +255,6 @@ def webhooks_listen(port: int, secret: str | None) -> None:
 
     with contextlib.suppress(KeyboardInterrupt):
         listen(port, secret)
-
-
-def _settings(**overrides: Any) -> Settings:
-    settings = read_settings(**overrides)
-    prepare_environment(settings)
-    return settings
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ from domain.ports import (
 from domain.run import ApprovalMode, Ending, Engine, MultitaskStrategy, Run
 from domain.validation import Validation
 from domain.webhook import Webhook
+from service.crowding import QueueBound
 from service.days import DayBudget
 from service.endpoints import Endpoints, Standing
 from service.hub import EventHub, Reader
@@ -56,6 +57,7 @@ class NewRun:
     approval_mode: ApprovalMode = "policy"
     validation: Validation | None = None
     caller_id: str = "default"
+    caller_places: int | None = None
     files: tuple[NewFile, ...] = ()
     reuse: ReuseAsked = NOTHING_ASKED
     webhook: Webhook | None = None
@@ -74,6 +76,7 @@ class RunRules:
     validation: Validation
     workspaces: Path
     """Below it, by tenant and run, lie the folders of runs."""
+    queue: QueueBound
     cache_seconds: int = 0
     """How old an answer may be that a run reuses which does not say; 0 reuses none."""
     work_version: str = ""
@@ -153,6 +156,7 @@ class RunService:
             # Kept with the run: a restart under another setting changes nothing for it.
             validation=new.validation or self._rules.validation,
             caller_id=new.caller_id,
+            caller_places=new.caller_places,
             files=tuple(InputFile(name=f.name, size=len(f.content)) for f in new.files),
             webhook=webhook,
         )
@@ -163,11 +167,14 @@ class RunService:
         if webhook is not None:
             endpoint = await self._endpoints.look_at(tenant_id, webhook)
             error = error or endpoint.refusal
+        error = error or await self._rules.queue.refusal()
         created = await self._commit(run, new, idempotency, error)
         for ended, events in created.interrupted:
             self._tell_cancelled(ended, events)
         if not (created.replayed or created.run.terminal):
-            alone = new.thread_id is None and created.run.leader_id is None
+            # Others of its key may have all the places there are for it.
+            free = new.caller_places is None
+            alone = free and new.thread_id is None and created.run.leader_id is None
             self._dispatcher.submit(RunRef(tenant_id, run_id), alone=alone)
         if created.run.terminal:
             self._hub.report(created.run)  # it had its answer from another, and nobody told of that

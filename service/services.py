@@ -12,11 +12,13 @@ from domain.ports import Dispatcher, RunStore
 from domain.sandbox import Sandbox
 from service.approvals import ApprovalService
 from service.artifacts import ArtifactService
+from service.callers import Callers
 from service.deliveries import DeliveryService
 from service.erasure import ErasureService
 from service.export import RunExport
 from service.hub import EventHub
 from service.links import LinkService
+from service.rates import CallerRates
 from service.runs import RunService
 from service.settings import Settings
 from service.sources import SourceService
@@ -42,6 +44,8 @@ class Services:
     store: RunStore
     announce: Callable[[str], Awaitable[None]]
     """Leaves word of the address this process serves at, for a second process on its database."""
+    callers: Callers
+    rates: CallerRates
     hub: EventHub
     runs: RunService
     approvals: ApprovalService

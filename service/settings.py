@@ -69,6 +69,8 @@ class Settings(BaseSettings):
     public_url: str | None = None
     """Address under which people reach this server, as in `https://signalbox.example.com`: what asks for a
     decision is sent to webhooks with links to pages below it. Unset means without links."""
+    api_key: SecretStr | None = None
+    """Key that `signalbox run` sends to a server that is running (docs/keys.md)."""
     model_fast: str | None = None
     """Model of the tier `fast`, as `provider:model`, its options behind a `?` (docs/models.md); after commas those
     that take its place when it fails."""
@@ -133,8 +135,14 @@ class Settings(BaseSettings):
     max_concurrent_runs: int = Field(default=16, ge=1, le=1000)
     """Runs that a process executes at the same time; the others wait."""
     max_concurrent_per_key: int | None = Field(default=None, ge=1, le=10_000)
-    """Runs that execute at the same time over all processes, for each API key; this version has no keys,
-    so for all runs together. Unset means no limit. The same in all processes."""
+    """Runs that execute at the same time over all processes, for each API key, and without keys for all
+    together; a key may have its own number. Unset means no limit. The same in all processes."""
+    requests_per_minute: int = Field(default=600, ge=0, le=1_000_000)
+    """Requests of each caller in a minute, counted by each process for itself; a key may have its own number.
+    0 means no limit, and who needs no key has none."""
+    max_queued: int = Field(default=10_000, ge=0, le=10_000_000)
+    """Runs that may wait for their turn, of all callers together, before more are refused with 503; 0 means no
+    limit."""
     max_wait: float = Field(default=60.0, ge=0, le=3600)
     """Seconds a request may wait for its run."""
     keep_runs_days: float = Field(default=90.0, ge=0, le=36_500)

@@ -57,9 +57,11 @@ async def run_task(
 ) -> int:
     """Create the run that a body asks for, show its progress, print it; return the exit code."""
     async with (
-        _server(settings, url) as base_url,
+        _server(settings, url) as (base_url, key),
         # No proxies from the environment: the server is on this machine or named by the user.
-        httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT, trust_env=False) as client,
+        httpx.AsyncClient(
+            base_url=base_url, headers=_headers(key), timeout=TIMEOUT, trust_env=False
+        ) as client,
     ):
         try:
             body = {**body, "task": body["task"].encode("utf-8", "replace").decode()}
@@ -69,11 +71,21 @@ async def run_task(
             return 1
 
 
+def _headers(key: str | None) -> dict[str, str]:
+    if key is None:
+        return {}
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigurationError("SIGNALBOX_API_KEY: a key has visible ASCII characters only.")
+    return {"authorization": f"Bearer {key}"}
+
+
 @asynccontextmanager
-async def _server(settings: Settings, url: str | None) -> AsyncIterator[str]:
-    """Yield the address of a server: the one named, or one of our own on a free loopback port."""
+async def _server(settings: Settings, url: str | None) -> AsyncIterator[tuple[str, str | None]]:
+    """Yield the address of a server, and the key it wants: the one named, or one of our own on a free
+    loopback port."""
+    key = settings.api_key.get_secret_value() if settings.api_key else None
     if url is not None:
-        yield url
+        yield url, key
         return
     async with AsyncExitStack() as stack:
         if uses_queue(settings):
@@ -89,7 +101,7 @@ async def _server(settings: Settings, url: str | None) -> AsyncIterator[str]:
                 _say(
                     f"Your server at {error.url} has the database: the run goes there, with that server's settings."
                 )
-                yield error.url
+                yield error.url, key
                 return
             # Two of these at once: the other one has no server that would outlive it.
             _say("The database is in use: this run is kept in memory only.")
@@ -97,7 +109,9 @@ async def _server(settings: Settings, url: str | None) -> AsyncIterator[str]:
             services = await stack.enter_async_context(open_services(alone))
         sock = open_socket("127.0.0.1", 0)
         await stack.enter_async_context(serving(open_app(services), services, sock))
-        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+        # Whoever can start this can read the database: a key of their own would be for show.
+        own = services.callers.own_secret()
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}", own
 
 
 async def _follow(
@@ -141,7 +155,8 @@ async def _stream(
 def _problem(response: httpx.Response) -> str:
     try:
         problem: dict[str, Any] = response.json()
-        return f"{problem['title']}: {problem['detail']}"
+        remedy = " SIGNALBOX_API_KEY names yours." if problem["code"] == "unauthenticated" else ""
+        return f"{problem['title']}: {problem['detail']}{remedy}"
     except (ValueError, KeyError, TypeError):
         return f"The server answered HTTP {response.status_code}."
 

@@ -6,17 +6,19 @@ import logging
 
 import click
 
+from domain.errors import ConfigurationError
 from monitoring.logs import configure_logs
 from service.bootstrap import open_services
 from service.http.application import open_app
+from service.http.door import is_loopback
 from service.server import open_socket, serve_until_signal, serving
+from service.services import Services
 from service.settings import Settings
 
 OFFLINE = (
     "No language model is configured: the offline planner does the work. "
     "Set OPENAI_API_KEY, or OPENAI_BASE_URL to any OpenAI-compatible server."
 )
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _log = logging.getLogger("signalbox.serve")
 
@@ -26,6 +28,7 @@ async def run_server(settings: Settings, *, executes: bool = True) -> None:
     configure_logs()
     sock = open_socket(settings.host, settings.port)
     async with open_services(settings, executes=executes, warm=True) as services:
+        await _require_keys(settings, services)
         async with serving(open_app(services), services, sock) as server:
             host, port = sock.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
@@ -34,14 +37,21 @@ async def run_server(settings: Settings, *, executes: bool = True) -> None:
             click.echo(f"Signalbox is at {url} (docs at /docs).", err=True)
             if services.gateway.engine == "offline":
                 _log.warning(OFFLINE, extra={"action": "engine_offline"})
-            if settings.host not in LOOPBACK:
-                _log.warning(
-                    "Listening beyond this machine without authentication: anyone who reaches %s can run tasks.",
-                    settings.host,
-                    extra={"action": "open_address"},
-                )
             await serve_until_signal(server)
         _log.info(
             "Stopping: what has not ended goes on in another process, or at the next start.",
             extra={"action": "stopping"},
         )
+
+
+async def _require_keys(settings: Settings, services: Services) -> None:
+    """Refuse to serve others, or in production, while there are no keys."""
+    if await services.callers.has_keys():
+        return
+    if settings.env == "production":
+        msg = "SIGNALBOX_ENV is 'production', and there are no keys"
+    elif not is_loopback(settings.host):
+        msg = f"SIGNALBOX_HOST is {settings.host!r}, which others can reach, and there are no keys"
+    else:
+        return
+    raise ConfigurationError(f"{msg}; run `signalbox keys create --name NAME` first.")

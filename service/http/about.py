@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from domain.agent import TIERS
 from service.http.approval_schemas import ToolList
-from service.http.caller import Parts
+from service.http.caller import Parts, needs
 from service.http.models import ModelList, describe_tier
 from service.http.openapi import problems
 from service.http.runs import json_response
@@ -26,6 +26,7 @@ PING_SECONDS: Final = 2.0
     "/v1/agents",
     operation_id="list_agents",
     summary="List the agents",
+    dependencies=[needs("runs:read")],
     response_model=AgentList,
     responses=problems(500),
 )
@@ -50,6 +51,7 @@ async def list_agents(parts: Parts) -> Response:
     "/v1/models",
     operation_id="list_models",
     summary="List the tiers with their models",
+    dependencies=[needs("runs:read")],
     response_model=ModelList,
     responses=problems(500),
 )
@@ -63,6 +65,7 @@ async def list_models(parts: Parts) -> Response:
     "/v1/tools",
     operation_id="list_tools",
     summary="List the tools with their gates",
+    dependencies=[needs("runs:read")],
     response_model=ToolList,
     responses=problems(500),
 )
@@ -134,6 +137,7 @@ async def get_readiness(parts: Parts) -> Response:
     "/v1/info",
     operation_id="get_info",
     summary="What this server is",
+    dependencies=[needs("runs:read")],
     response_model=Info,
     responses=problems(500),
 )

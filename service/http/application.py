@@ -21,10 +21,26 @@ from service.http import (
     spending,
     threads,
 )
+from service.http.door import Door
 from service.http.edge import Edge
 from service.http.errors import add_error_handlers
 from service.http.openapi import finish
 from service.services import Services
+
+ROUTERS: Final = (
+    runs.router,
+    threads.router,
+    exports.router,
+    events.router,
+    artifacts.router,
+    sources.router,
+    approvals.router,
+    deliveries.router,
+    spending.router,
+    about.router,
+    short.router,
+    links.router,
+)
 
 DESCRIPTION: Final = "A team of AI agents behind one REST API."
 
@@ -46,18 +62,18 @@ def make_app(version: str, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI
         # A redirect would be an answer without a problem, and loses the body of a POST with many clients.
         redirect_slashes=False,
     )
-    for module in (
-        *(runs, threads, exports, events, artifacts, sources, approvals, deliveries),
-        *(spending, about, short, links),
-    ):
-        app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     add_error_handlers(app)
-    app.add_middleware(Edge)
+    app.add_middleware(Door)
+    app.add_middleware(Edge)  # the last one added is the outermost
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = finish(plain())
+            app.openapi_schema = finish(
+                plain(), [route for router in ROUTERS for route in router.routes]
+            )
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -19,7 +19,7 @@ from service.http.approval_schemas import (
     Receipt,
     ResolutionIn,
 )
-from service.http.caller import Caller, Parts, Tenant
+from service.http.caller import Caller, Parts, Tenant, needs
 from service.http.json_body import JsonRoute
 from service.http.negotiation import idempotency_of
 from service.http.openapi import problems
@@ -34,6 +34,7 @@ _DECIDED: Final = problems(400, 403, 404, 409, 410, 413, 415, 422, 500)
     "/approvals",
     operation_id="list_approvals",
     summary="List approvals, newest first",
+    dependencies=[needs("runs:read", "approvals:decide")],
     response_model=ApprovalPage,
     responses=problems(400, 500),
 )
@@ -61,6 +62,7 @@ async def list_approvals(
     "/approvals/{approval_id}",
     operation_id="get_approval",
     summary="Get an approval",
+    dependencies=[needs("runs:read", "approvals:decide")],
     response_model=Approval,
     responses=problems(404, 500),
 )
@@ -74,6 +76,7 @@ async def get_approval(approval_id: str, parts: Parts, tenant: Tenant) -> Respon
     "/approvals/{approval_id}/decision",
     operation_id="decide_approval",
     summary="Decide",
+    dependencies=[needs("approvals:decide")],
     response_model=Approval,
     responses=_DECIDED,
 )
@@ -93,6 +96,7 @@ async def decide_approval(
     "/runs/{run_id}/decisions",
     operation_id="decide_run",
     summary="Decide several approvals of a run",
+    dependencies=[needs("approvals:decide")],
     response_model=ApprovalPage,
     responses=_DECIDED,
 )
@@ -137,6 +141,7 @@ def _answer(document: dict[str, object], *, replayed: bool) -> Response:
     "/actions/{action_id}/resolution",
     operation_id="resolve_action",
     summary="Settle an action that is in doubt",
+    dependencies=[needs("approvals:decide")],
     response_model=Run,
     responses=problems(400, 404, 409, 413, 415, 422, 500),
 )
@@ -159,6 +164,7 @@ async def resolve_action(
     "/runs/{run_id}/receipt",
     operation_id="get_receipt",
     summary="Get a run's receipt",
+    dependencies=[needs("runs:read")],
     response_model=Receipt,
     responses=problems(404, 500),
 )

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from domain.artifact import Artifact
 from domain.ports import RunRef
-from service.http.caller import Parts, Tenant
+from service.http.caller import Parts, Tenant, needs
 from service.http.openapi import problems
 from service.http.runs import json_response
 from service.http.schemas import ArtifactList
@@ -52,6 +52,7 @@ router: Final = APIRouter(prefix="/v1/runs", tags=["artifacts"])
     "/{run_id}/artifacts",
     operation_id="list_artifacts",
     summary="List the files that a run has produced",
+    dependencies=[needs("runs:read")],
     response_model=ArtifactList,
     responses=problems(404, 500),
 )
@@ -66,6 +67,7 @@ async def list_artifacts(run_id: str, parts: Parts, tenant: Tenant) -> Response:
     "/{run_id}/artifacts/{name:name}",
     operation_id="get_artifact",
     summary="Download a file that a run has produced",
+    dependencies=[needs("runs:read")],
     response_class=Response,
     responses={
         200: {

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from domain.errors import CallerError
 from domain.ports import RunRef
 from domain.webhooks import Delivery
-from service.http.caller import Parts, Tenant
+from service.http.caller import Parts, Tenant, needs
 from service.http.json_body import JsonRoute
 from service.http.negotiation import idempotency_of
 from service.http.openapi import problems
@@ -42,6 +42,7 @@ class _Nothing(Strict):
     summary="List what was sent to a run's webhook, newest first",
     response_model=DeliveryPage,
     responses=problems(400, 404, 500),
+    dependencies=[needs("runs:read")],
 )
 async def list_deliveries(
     run_id: str,
@@ -66,6 +67,7 @@ async def list_deliveries(
     response_model=Delivery,
     status_code=202,
     responses=problems(400, 404, 409, 413, 415, 422, 500),
+    dependencies=[needs("runs:write")],
 )
 async def redeliver_delivery(
     run_id: str, delivery_id: str, request: Request, parts: Parts, tenant: Tenant

@@ -74,6 +74,15 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_failure)
 
 
+async def answer_error(request: Request, error: Exception) -> Response | None:
+    """Return the answer to an error outside of the routes; `None` where it is a failure of ours."""
+    if isinstance(error, CallerError):
+        return await _on_caller_error(request, error)
+    if isinstance(error, (DBAPIError, PoolTimeoutError)):
+        return await _on_database_error(request, error)
+    return None
+
+
 async def _on_caller_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, CallerError):
         raise error

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from domain.ports import RunRef
-from service.http.caller import Parts, Tenant
+from service.http.caller import Parts, Tenant, needs
 from service.http.negotiation import start_cursor, wanted_format
 from service.http.openapi import problems
 from service.http.runs import json_response, page
@@ -23,6 +23,7 @@ router: Final = APIRouter(prefix="/v1/runs", tags=["events"])
     "/{run_id}/events",
     operation_id="list_events",
     summary="Follow a run",
+    dependencies=[needs("runs:read")],
     response_model=EventPage,
     responses={
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},

@@ -14,7 +14,7 @@ from domain.artifact import Artifact, InputFile
 from domain.run import Run, UtcTime
 from service.export import Part
 from service.http.approval_schemas import Receipt
-from service.http.caller import Parts, Tenant
+from service.http.caller import Parts, Tenant, needs
 from service.http.openapi import problems
 
 router: Final = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -78,6 +78,7 @@ class Export(BaseModel):
     summary="Export a run",
     response_model=Export,
     responses=problems(404, 500),
+    dependencies=[needs("runs:read")],
 )
 async def export_run(run_id: str, parts: Parts, tenant: Tenant) -> Response:
     """Return all that is kept of a run as one document to download; files are in it by their addresses."""

@@ -10,6 +10,7 @@ import orjson
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from domain.caller import LOCAL_CALLER, CallerIdentity
 from domain.errors import CallerError
 from domain.ports import IdempotencyKey
 
@@ -94,4 +95,11 @@ def idempotency_of(request: Request, body: BaseModel) -> IdempotencyKey | None:
         return None
     document = orjson.dumps(body.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
     digest = hashlib.sha256(document).hexdigest()
-    return IdempotencyKey(scope=request.scope["path"], key=key, digest=digest)
+    return IdempotencyKey(scope=_scope(request), key=key, digest=digest)
+
+
+def _scope(request: Request) -> str:
+    """Return whose key it is, and for what. The local caller's have only ever been named by the path."""
+    caller: CallerIdentity = request.scope["caller"]
+    path: str = request.scope["path"]
+    return path if caller.id == LOCAL_CALLER.id else f"{caller.id} {path}"

@@ -14,7 +14,7 @@ from domain.limits import NO_LIMITS
 from domain.ports import Created, RunPatch, RunQuery, RunRef
 from domain.problems import make_problem
 from domain.run import ApprovalMode, Run, RunStatus
-from service.http.caller import Caller, CallerIdentity, Parts, Tenant
+from service.http.caller import Caller, CallerIdentity, Parts, Tenant, needs, require
 from service.http.errors import problem_response
 from service.http.json_body import JsonRoute
 from service.http.negotiation import (
@@ -50,6 +50,7 @@ _SECRET_ONCE: Final = {
     "",
     operation_id="create_run",
     summary="Create a run",
+    dependencies=[needs("runs:write")],
     response_model=Run,
     status_code=202,
     responses={
@@ -101,6 +102,7 @@ async def accept(
         approval_mode=_approval_mode(body, caller),
         validation=body.validation,
         caller_id=caller.id,
+        caller_places=caller.limits.concurrent_runs,
         files=read_uploads(body.files or ()),
         reuse=_reuse_asked(body),
         webhook=body.webhook.webhook() if body.webhook else None,
@@ -119,11 +121,9 @@ def _reuse_asked(body: RunCreate) -> ReuseAsked:
 
 def _approval_mode(body: RunCreate, caller: CallerIdentity) -> ApprovalMode:
     mode = body.approvals.mode if body.approvals else "policy"
-    if mode == "never" and "approvals:decide" not in caller.scopes:
-        msg = (
-            "approvals.mode 'never' needs the scope approvals:decide, which this key does not have."
-        )
-        raise CallerError("forbidden", msg)
+    if mode == "never":
+        # Who may not decide may not say beforehand that nobody is asked.
+        require(caller, "approvals:decide")
     return mode
 
 
@@ -143,6 +143,7 @@ def _refuse_not_built(body: RunCreate) -> None:
     "",
     operation_id="list_runs",
     summary="List runs, newest first",
+    dependencies=[needs("runs:read")],
     response_model=RunPage,
     responses=problems(400, 500),
 )
@@ -191,6 +192,7 @@ def _in_utc(time: datetime | None) -> datetime | None:
     "/{run_id}",
     operation_id="get_run",
     summary="Get a run",
+    dependencies=[needs("runs:read")],
     response_model=Run,
     responses=problems(400, 404, 500),
 )
@@ -209,11 +211,15 @@ async def get_run(
     "/{run_id}",
     operation_id="update_run",
     summary="Change a run's metadata or budget",
+    dependencies=[needs("runs:write")],
     response_model=Run,
     responses=problems(400, 404, 409, 413, 415, 422, 500),
 )
 async def update_run(run_id: str, body: RunPatchIn, parts: Parts, caller: Caller) -> Response:
-    """Change what may be changed of a run that is there."""
+    """Change what may be changed of a run that is there. A budget takes the scope `approvals:decide` too:
+    raised, it answers a question."""
+    if body.budget is not None:
+        require(caller, "approvals:decide")
     change = RunPatch(
         by=caller.id,
         metadata=body.metadata,
@@ -230,6 +236,7 @@ async def update_run(run_id: str, body: RunPatchIn, parts: Parts, caller: Caller
     status_code=204,
     response_class=Response,
     responses=problems(404, 409, 500),
+    dependencies=[needs("runs:write")],
 )
 async def delete_run(run_id: str, parts: Parts, tenant: Tenant) -> Response:
     """Delete a run that has ended with every trace of it; what it has cost stays in the sums."""
@@ -241,6 +248,7 @@ async def delete_run(run_id: str, parts: Parts, tenant: Tenant) -> Response:
     "/{run_id}/cancel",
     operation_id="cancel_run",
     summary="Cancel a run",
+    dependencies=[needs("runs:write")],
     response_model=Run,
     status_code=202,
     responses={

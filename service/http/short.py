@@ -13,7 +13,7 @@ from domain.events import Delta
 from domain.ports import RunRef
 from domain.run import Run
 from service.events import follow
-from service.http.caller import Caller, Parts
+from service.http.caller import Caller, Parts, needs
 from service.http.json_body import JsonRoute
 from service.http.openapi import problems
 from service.http.runs import accept, ended_response
@@ -28,6 +28,7 @@ router: Final = APIRouter(prefix="/api/workflow", tags=["short form"], route_cla
     "",
     operation_id="run_workflow",
     summary="Run a task and wait for it",
+    dependencies=[needs("runs:write")],
     response_model=Run,
     responses={
         202: {"model": Run, "description": "Still running"},
@@ -46,6 +47,7 @@ async def run_workflow(body: TaskIn, request: Request, parts: Parts, caller: Cal
     "/stream",
     operation_id="stream_workflow",
     summary="Run a task and follow it",
+    dependencies=[needs("runs:write")],
     responses={
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
         **problems(400, 402, 413, 415, 422, 500, 503),

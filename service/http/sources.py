@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path
 from starlette.responses import PlainTextResponse, Response
 
 from domain.ports import RunRef
-from service.http.caller import Parts, Tenant
+from service.http.caller import Parts, Tenant, needs
 from service.http.openapi import problems
 
 router: Final = APIRouter(prefix="/v1/runs", tags=["sources"])
@@ -18,6 +18,7 @@ router: Final = APIRouter(prefix="/v1/runs", tags=["sources"])
     "/{run_id}/sources/{sha256}",
     operation_id="get_source",
     summary="Read the text behind a citation",
+    dependencies=[needs("runs:read")],
     response_class=PlainTextResponse,
     responses={
         200: {

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from domain.spending import SpendingGroup
 from domain.usage import UsageShare
-from service.http.caller import Parts, Tenant
+from service.http.caller import Parts, Tenant, needs
 from service.http.openapi import problems
 from service.http.runs import json_response
 from service.spending import SpendingAsked, SpendingPage
@@ -77,6 +77,7 @@ class SpendingList(BaseModel):
     "/v1/usage",
     operation_id="get_usage",
     summary="Sum what model calls cost",
+    dependencies=[needs("runs:read")],
     response_model=SpendingList,
     responses=problems(400, 500),
 )

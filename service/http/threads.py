@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from domain.errors import CallerError
 from domain.ports import RunQuery
-from service.http.caller import Parts, Tenant
+from service.http.caller import Parts, Tenant, needs
 from service.http.openapi import problems
 from service.http.runs import is_run_id, json_response, page
 from service.http.schemas import RunPage
@@ -23,6 +23,7 @@ router: Final = APIRouter(prefix="/v1/threads", tags=["threads"])
     summary="List the runs of a thread, oldest first",
     response_model=RunPage,
     responses=problems(400, 404, 500),
+    dependencies=[needs("runs:read")],
 )
 async def get_thread(
     thread_id: str,
@@ -47,6 +48,7 @@ async def get_thread(
     status_code=204,
     response_class=Response,
     responses=problems(404, 409, 500),
+    dependencies=[needs("runs:write")],
 )
 async def delete_thread(thread_id: str, parts: Parts, tenant: Tenant) -> Response:
     """Delete all runs of a thread with every trace of them; none where one has not ended."""

@@ -35,7 +35,7 @@ from service.store import actions, allowances, artifacts, events, keys, reuse, t
 from service.store.columns import utc
 from service.store.rows import links, run_from, run_row
 from service.store.tables import run_tags, runs
-from service.store.threads import NOT_BLOCKED, UNDER_LIMIT, Turns
+from service.store.threads import NOT_BLOCKED, UNDER_LIMIT, UNDER_OWN_LIMIT, Turns
 
 _THE_RUN: Final = (runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
 _OF_ATTEMPT: Final = runs.c.attempt == bindparam("of_attempt")
@@ -73,7 +73,7 @@ def _claim_where(*its_turn: ColumnElement[bool]) -> Update:
     )
 
 
-_CLAIM: Final = _claim_where(NOT_BLOCKED)
+_CLAIM: Final = _claim_where(NOT_BLOCKED, UNDER_OWN_LIMIT)
 _CLAIM_UNDER_LIMIT: Final = _claim_where(NOT_BLOCKED, UNDER_LIMIT)
 _ROW: Final = select(runs).where(*_THE_RUN)
 _ADVANCE: Final = (

@@ -12,8 +12,8 @@ from domain.run import Run
 from domain.usage import Usage
 from service.store import usage
 from service.store.rows import run_from
-from service.store.tables import run_tags, runs
-from service.store.threads import NOT_BLOCKED
+from service.store.tables import api_keys, run_tags, runs
+from service.store.threads import NOT_BLOCKED, PLACES
 
 _GET: Final = select(runs).where(
     runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant")
@@ -49,6 +49,7 @@ _RANKED: Final = (
                 partition_by=(runs.c.tenant_id, runs.c.caller_id), order_by=runs.c.id
             )
         ).label("place"),
+        PLACES.label("places"),
     )
     .select_from(
         runs.outerjoin(
@@ -56,14 +57,21 @@ _RANKED: Final = (
             (_BUSY.c.tenant_id == runs.c.tenant_id) & (_BUSY.c.caller_id == runs.c.caller_id),
         )
     )
-    .where(*_CLAIMABLE, bindparam("max_per_caller") > _TAKEN)
+    .where(*_CLAIMABLE, PLACES > _TAKEN)
     .subquery("ranked")
 )
 _RUNNABLE_UNDER_LIMIT: Final = (
     select(_RANKED.c.tenant_id, _RANKED.c.id)
-    .where(_RANKED.c.place <= bindparam("max_per_caller"))
+    .where(_RANKED.c.place <= _RANKED.c.places)
     .order_by(_RANKED.c.id)
     .limit(bindparam("most"))
+)
+_NO_LIMIT: Final = 2**31 - 1
+_A_KEY_IS_LIMITED: Final = (
+    select(api_keys.c.id).where(api_keys.c.concurrent_runs.is_not(None)).limit(1)
+)
+_WAITING: Final = select(func.count()).select_from(
+    select(runs.c.id).where(runs.c.status == "queued").limit(bindparam("most")).subquery()
 )
 _EARLIER_TURNS: Final = (
     select(runs.c.task, runs.c.result)
@@ -120,12 +128,18 @@ def runnable(
     """Return queued runs that no earlier run of their thread blocks, oldest first, and of a caller no
     more than it has places free."""
     values: dict[str, Any] = {"most": limit, "exclude": list(exclude)}
-    if max_per_caller is None:
+    if max_per_caller is None and connection.execute(_A_KEY_IS_LIMITED).first() is None:
         found = connection.execute(_RUNNABLE, values)
     else:
-        values["max_per_caller"] = max_per_caller
+        values["max_per_caller"] = max_per_caller or _NO_LIMIT
         found = connection.execute(_RUNNABLE_UNDER_LIMIT, values)
     return [RunRef(*row) for row in found]
+
+
+def count_queued(connection: Connection, most: int) -> int:
+    """Return how many runs are `queued`, of all tenants; of very many only that they are `most`."""
+    count: int = connection.execute(_WAITING, {"most": most}).scalar_one()
+    return count
 
 
 def has_queued(connection: Connection, exclude: Collection[str]) -> bool:

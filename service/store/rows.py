@@ -19,6 +19,7 @@ _SAME: Final = (
     "id",
     "tenant_id",
     "caller_id",
+    "caller_places",
     "thread_id",
     "status",
     "stop_reason",

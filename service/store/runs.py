@@ -95,6 +95,10 @@ class SqlRunStore:
         """Return the matching runs, newest first, and one more than asked for."""
         return await self._database.read(queries.search, tenant_id, query)
 
+    async def queued(self, most: int) -> int:
+        """Return how many runs of all tenants wait for their turn, at most `most`."""
+        return await self._database.read(queries.count_queued, most)
+
     async def runnable(self, *, limit: int, exclude: Collection[str]) -> list[RunRef]:
         """Return the oldest runs that may be claimed now, of every tenant."""
         return await self._database.read(

@@ -69,6 +69,8 @@ runs: Final = Table(
     Column("agents", optional_json()),
     # Which key created it; what may execute at the same time is counted by it.
     Column("caller_id", String, nullable=False, server_default="default"),
+    # How many of that key's runs may be `running` at the same time, where it has a number of its own.
+    Column("caller_places", Integer),
     # When a person is asked; see `domain.run.ApprovalMode`.
     Column("approval_mode", String, nullable=False, server_default="policy"),
     Column("validation", String, nullable=False, server_default="off"),
@@ -389,3 +391,23 @@ erased_keys: Final = Table(
 """Idempotency keys whose run was deleted: they make no second one."""
 
 Index(None, erased_keys.c.created_at)
+
+api_keys: Final = Table(
+    "api_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tenant_id", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    # SHA-256 of the secret, in hex; the secret itself is kept nowhere.
+    Column("hash", String, nullable=False, unique=True),
+    Column("prefix", String, nullable=False),
+    # What holds in place of the server's settings; NULL leaves them as they are.
+    Column("requests_per_minute", Integer),
+    Column("concurrent_runs", Integer),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+)
+"""Who may call. A row stays when its key is revoked: runs name it, and a server that had keys stays closed."""

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Integer,
     Select,
     String,
     and_,
@@ -44,7 +45,8 @@ class Turns:
     """How runs take turns in a store."""
 
     max_per_caller: int | None = None
-    """Runs of one caller that may be `running` at the same time; `None` means no limit."""
+    """Runs of one caller that may be `running` at the same time; `None` means no limit. Its key may have a
+    number of its own."""
     enqueue: Enqueue | None = None
     """Told of every run that has become claimable, in the transaction that made it so."""
     share: Share | None = None
@@ -93,12 +95,25 @@ NOT_BLOCKED: Final = and_(
 Not whether it waits for one at all: a process of the version before lets nobody know that a run has ended.
 """
 
-UNDER_LIMIT: Final = select(func.count()).select_from(_RUNNING).where(
-    _RUNNING.c.status == "running",
-    _RUNNING.c.tenant_id == runs.c.tenant_id,
-    _RUNNING.c.caller_id == runs.c.caller_id,
-).correlate(runs).scalar_subquery() < bindparam("max_per_caller")
+_TAKEN: Final = (
+    select(func.count())
+    .select_from(_RUNNING)
+    .where(
+        _RUNNING.c.status == "running",
+        _RUNNING.c.tenant_id == runs.c.tenant_id,
+        _RUNNING.c.caller_id == runs.c.caller_id,
+    )
+    .correlate(runs)
+    .scalar_subquery()
+)
+PLACES: Final = func.coalesce(runs.c.caller_places, bindparam("max_per_caller", type_=Integer))
+"""How many runs of the caller may execute at the same time: as its key says, or else the server."""
+
+UNDER_LIMIT: Final = _TAKEN < PLACES
 """Whether one more run of the caller may execute."""
+
+UNDER_OWN_LIMIT: Final = or_(runs.c.caller_places.is_(None), runs.c.caller_places > _TAKEN)
+"""The same where the server sets no limit; nothing is counted for a key without one."""
 
 _REF: Final = select(runs.c.tenant_id, runs.c.id).order_by(runs.c.id).limit(1)
 _OF_THREAD: Final = (
@@ -159,6 +174,7 @@ _LOCK_THREAD: Final = lock_on(_THREAD_SEED, _TENANT, _NAME)
 _LOCK_CALLER: Final = lock_on(_CALLER_SEED, _TENANT, _NAME)
 _LOCK_THREAD_OF: Final = lock_on(_THREAD_SEED, runs.c.tenant_id, runs.c.thread_id).where(*_THE_RUN)
 _LOCK_CALLER_OF: Final = lock_on(_CALLER_SEED, runs.c.tenant_id, runs.c.caller_id).where(*_THE_RUN)
+_LOCK_LIMITED_CALLER_OF: Final = _LOCK_CALLER_OF.where(runs.c.caller_places.is_not(None))
 
 
 def hold_thread(connection: Connection, run: Run) -> None:
@@ -185,8 +201,7 @@ def hold_turn(connection: Connection, ref: RunRef, turns: Turns) -> None:
     """
     if has_many_writers(connection):
         connection.execute(_LOCK_THREAD_OF, _name(ref))
-        if turns.max_per_caller is not None:
-            connection.execute(_LOCK_CALLER_OF, _name(ref))
+        connection.execute(_lock_caller_of(turns), _name(ref))
         connection.execute(_SETTLE_EARLIER, _name(ref))
 
 
@@ -208,15 +223,15 @@ def hold_caller(connection: Connection, ref: RunRef, turns: Turns) -> None:
     Two that end at once would both count the other as running: one run would be put into the queue
     for two places. And a claim that still counts a run which is ending would be refused for good.
     """
-    if has_many_writers(connection) and _passes_places_on(turns):
-        connection.execute(_LOCK_CALLER_OF, _name(ref))
+    if has_many_writers(connection) and turns.enqueue is not None:
+        connection.execute(_lock_caller_of(turns), _name(ref))
 
 
 def hold_callers(
     connection: Connection, tenant_id: str, callers: Iterable[str], turns: Turns
 ) -> None:
     """Do the same for several callers."""
-    if has_many_writers(connection) and _passes_places_on(turns):
+    if has_many_writers(connection) and turns.enqueue is not None:
         for caller in sorted(set(callers)):
             connection.execute(_LOCK_CALLER, {"tenant": tenant_id, "name": caller})
 
@@ -249,10 +264,11 @@ def next_of_caller(connection: Connection, run: Run, turns: Turns) -> set[RunRef
 
     One is enough, whatever number of places is free: its claim looks for the next one again.
     """
-    if turns.enqueue is None or turns.max_per_caller is None:
+    places = turns.max_per_caller if run.caller_places is None else run.caller_places
+    if turns.enqueue is None or places is None:
         return set()
     caller = {"tenant": run.tenant_id, "caller": run.caller_id}
-    if connection.execute(_COUNT_OF_CALLER, caller).scalar_one() >= turns.max_per_caller:
+    if connection.execute(_COUNT_OF_CALLER, caller).scalar_one() >= places:
         return set()
     values = {**caller, "engine": run.engine}
     return {RunRef(*row) for row in connection.execute(_NEXT_OF_CALLER, values)}
@@ -271,8 +287,9 @@ def has_many_writers(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
 
-def _passes_places_on(turns: Turns) -> bool:
-    return turns.enqueue is not None and turns.max_per_caller is not None
+def _lock_caller_of(turns: Turns) -> Select[Any]:
+    """Return what locks a run's caller where there are only so many places for its runs."""
+    return _LOCK_LIMITED_CALLER_OF if turns.max_per_caller is None else _LOCK_CALLER_OF
 
 
 def _name(ref: RunRef) -> dict[str, str]:

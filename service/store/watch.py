@@ -21,7 +21,7 @@ from domain.ports import RunRef
 from domain.run import Engine
 from service.store.database import Database
 from service.store.tables import runs
-from service.store.threads import NOT_BLOCKED, UNDER_LIMIT
+from service.store.threads import NOT_BLOCKED, UNDER_LIMIT, UNDER_OWN_LIMIT
 
 _QUEUED: Final = table("procrastinate_jobs", column("lock"), column("status"))
 """The queue's own table; a job's lock is the id of its run."""
@@ -50,6 +50,7 @@ _EXECUTING: Final = select(_QUEUED.c.lock).where(
     _QUEUED.c.lock.in_(bindparam("runs", expanding=True)),
     _QUEUED.c.status == literal_column("'doing'"),
 )
+_ORPHANS_WITHIN_OWN: Final = _ORPHANS.where(or_(runs.c.status == "running", UNDER_OWN_LIMIT))
 _ORPHANS_WITHIN_LIMIT: Final = _ORPHANS.where(or_(runs.c.status == "running", UNDER_LIMIT))
 
 
@@ -103,7 +104,7 @@ def _read_orphans(
     connection: Connection, limit: int, engine: Engine, max_per_caller: int | None
 ) -> list[RunRef]:
     if max_per_caller is None:
-        found = connection.execute(_ORPHANS, {"most": limit, "engine": engine})
+        found = connection.execute(_ORPHANS_WITHIN_OWN, {"most": limit, "engine": engine})
     else:
         values = {"most": limit, "engine": engine, "max_per_caller": max_per_caller}
         found = connection.execute(_ORPHANS_WITHIN_LIMIT, values)

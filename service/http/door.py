@@ -1,0 +1,138 @@
+"""Who comes in: whatever is not public is for callers who are known, also what there is not.
+
+It stands before the routes, so a body is read only for somebody who may be served, and a route that is
+added is closed until it says otherwise here.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address
+from typing import Final, cast
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from domain.errors import CallerError
+from service.callers import Credentials, unauthenticated
+from service.http.errors import answer_error
+from service.rates import WINDOW_SECONDS, Rate
+from service.services import Services
+from service.store.links import PATH
+
+PUBLIC: Final = frozenset(
+    {
+        "/",
+        "/docs",
+        "/docs/oauth2-redirect",
+        "/redoc",
+        "/openapi.json",
+        "/health/live",
+        "/health/ready",
+    }
+)
+"""What anybody may ask for: probes have no key, and the description says how to get in."""
+
+
+class Door:
+    """Wraps the routes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or _is_public(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        services = cast("Services", scope["app"].state.services)
+        try:
+            caller = await services.callers.identify(read_credentials(request))
+            rate = await services.rates.take(caller)
+            if rate:
+                send = _telling(send, rate)
+                _refuse_excess(rate)
+        except Exception as error:
+            response = await answer_error(request, error)
+            if response is None:
+                raise
+            await response(scope, receive, send)
+            return
+        scope["caller"] = caller
+        await self._app(scope, receive, send)
+
+
+def _is_public(path: str) -> bool:
+    # Whoever holds a link may come in: it is what says who may decide (docs/webhooks.md).
+    return path in PUBLIC or path.startswith(PATH)
+
+
+def _telling(send: Send, rate: Rate) -> Send:
+    """Return how to send an answer that says where its caller stands (draft-ietf-httpapi-ratelimit-headers)."""
+    headers = [
+        (b"ratelimit-policy", b'"requests";q=%d;w=%d' % (rate.limit, WINDOW_SECONDS)),
+        (b"ratelimit", b'"requests";r=%d;t=%d' % (rate.remaining, rate.reset_seconds)),
+    ]
+
+    async def send_with_rate(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", []), *headers]
+        await send(message)
+
+    return send_with_rate
+
+
+def _refuse_excess(rate: Rate) -> None:
+    if not rate.allowed:
+        msg = (
+            f"This key may make {rate.limit} requests in a minute, and has made them. "
+            f"Go on in {rate.reset_seconds} s."
+        )
+        raise CallerError("rate-limited", msg, headers={"retry-after": str(rate.reset_seconds)})
+
+
+def read_credentials(request: Request) -> Credentials:
+    """Return what a request brings; raises `unauthenticated` where it is of no form we know."""
+    given = request.headers.getlist("authorization")
+    token = None
+    if given:
+        scheme, _, token = given[0].partition(" ")
+        token = token.strip()
+        if len(given) > 1 or scheme.lower() != "bearer" or not token:
+            msg = "Send one `Authorization` header: `Bearer`, a space, and the key."
+            raise unauthenticated(msg, wrong=True)
+    client = request.scope.get("client")
+    return Credentials(token=token, address=client[0] if client else "", local=_is_local(request))
+
+
+def _is_local(request: Request) -> bool:
+    """Return whether a request is from this machine, to it, and means it.
+
+    The last is about pages in a browser: a name that leads here only since the page was loaded would let
+    its scripts in, but they cannot send another `Host` than that name.
+    """
+    server, client = request.scope.get("server"), request.scope.get("client")
+    if server and server[1] is None:
+        return True  # a Unix socket
+    if not server or not client:
+        return False
+    return all(is_loopback(name) for name in (server[0], client[0], _host(request)))
+
+
+def _host(request: Request) -> str:
+    host = request.headers.get("host", "")
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
+
+
+def is_loopback(name: str) -> bool:
+    """Return whether a host is this machine as only this machine can reach it."""
+    if name.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        address = ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
