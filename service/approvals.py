@@ -12,7 +12,8 @@ from jsonschema import Draft202012Validator
 
 from agents._kit.cleaning import is_clean
 from agents._kit.registry import Team
-from domain.approval import ACTION_PREFIX, VERBS, Approval, ToolAction, approval_id
+from domain.approval import ACTION_PREFIX, VERBS, Approval, Settled, ToolAction, approval_id
+from domain.dispatch import Dispatcher
 from domain.errors import CallerError
 from domain.limits import BudgetRules
 from domain.ports import (
@@ -20,10 +21,8 @@ from domain.ports import (
     ApprovalStore,
     Clock,
     Decided,
-    Dispatcher,
     IdempotencyKey,
     RunRef,
-    Settled,
     Verdict,
 )
 from domain.problems import Code, Pointer

@@ -162,6 +162,8 @@ async def get_info(parts: Parts) -> Response:
                 "models",
                 "budgets",
                 "reuse",
+                "export",
+                "deletion",
             ],
         }
     )

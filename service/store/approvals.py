@@ -8,13 +8,12 @@ from typing import Literal
 
 from sqlalchemy import Connection, Select, select, tuple_
 
-from domain.approval import ActionRecord, Approval
+from domain.approval import ActionRecord, Approval, Settled
 from domain.ports import (
     ApprovalQuery,
     Decided,
     IdempotencyKey,
     RunRef,
-    Settled,
     Verdict,
     Waiting,
 )

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, select, update
 
-from domain.approval import DecisionMade, action_id, changed_arguments
+from domain.approval import DecisionMade, Settled, action_id, changed_arguments
 from domain.errors import CallerError
 from domain.events import EventDraft
 from domain.limits import Limits
-from domain.ports import Decided, IdempotencyKey, RunRef, Settled, Verdict
+from domain.ports import Decided, IdempotencyKey, RunRef, Verdict
 from domain.problems import Code
 from service.store import actions, allowances, keys, queries
 from service.store.actions import Held, Row, hold
