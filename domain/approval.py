@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, NotRequired, Self
+from typing import Any, Final, Literal, NamedTuple, NotRequired, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
@@ -264,6 +264,14 @@ class ActionRecord(BaseModel):
     """What the tool answered, or what a person found out; its beginning."""
     settled_by: str | None
     """Who settled it, where it was in doubt."""
+
+
+class Settled(NamedTuple):
+    """The run of an action that is settled."""
+
+    run: Run
+    replayed: bool
+    """An earlier request with the same key had settled it."""
 
 
 def changed_arguments(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:

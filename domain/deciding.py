@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
-from domain.approval import ActionRecord, Approval, Decision
+from domain.approval import ActionRecord, Approval, Decision, Settled
 from domain.events import Event
 from domain.ports import IdempotencyKey, RunRef
 from domain.run import Run
@@ -56,14 +56,6 @@ class ApprovalQuery:
     limit: int = 20
     before: str | None = None
     """Only approvals that were asked for before this one."""
-
-
-class Settled(NamedTuple):
-    """The run of an action that is settled."""
-
-    run: Run
-    replayed: bool
-    """An earlier request with the same key had settled it."""
 
 
 class ApprovalStore(Protocol):

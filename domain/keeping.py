@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -56,10 +56,13 @@ class RunEraser(Protocol):
         """Erase a run; `False` where there is none. Raises `CallerError("run-not-terminal")`."""
         ...
 
-    async def erase_thread(self, tenant_id: str, thread_id: str, *, now: datetime) -> list[RunRef]:
-        """Erase all runs of a thread; return them, none where there is no such thread.
+    async def erase_thread(
+        self, tenant_id: str, thread_id: str, *, ended: Collection[RunRef], now: datetime
+    ) -> bool:
+        """Erase all runs of a thread; `False` where there is no such thread.
 
-        Raises `CallerError("run-not-terminal")` where one has not ended, and erases nothing then."""
+        Raises `CallerError("run-not-terminal")` where one is not among those that have `ended`, and erases
+        nothing then: a run that has just ended may still be written about."""
         ...
 
     async def ended_of(self, tenant_id: str, thread_id: str) -> list[RunRef]:

@@ -1,4 +1,4 @@
-"""The seams: what the service needs from a store, a dispatcher, a clock and a source of ids."""
+"""The seams: what the service needs from a store, a clock and a source of ids."""
 
 from __future__ import annotations
 
@@ -278,22 +278,4 @@ class ArtifactStore(Protocol):
 
     async def find(self, ref: RunRef, name: str) -> Artifact | None:
         """Return one artifact, or `None` where the tenant's run has no such one."""
-        ...
-
-
-class Dispatcher(Protocol):
-    """Gets segments executed: in this process or by another."""
-
-    def submit(self, ref: RunRef, *, alone: bool) -> None:
-        """Say that a committed run may be claimed. Losing this call costs time, not the run.
-
-        `alone`: it began its thread, so no earlier run can be in its way."""
-        ...
-
-    def cancel(self, ref: RunRef) -> None:
-        """Stop the run's segment if this dispatcher holds it; the row says `cancelled` already."""
-        ...
-
-    async def released(self, refs: Sequence[RunRef]) -> list[RunRef]:
-        """Return when no segment of these runs executes any more, or after a while those that still do."""
         ...

@@ -12,11 +12,12 @@ from jsonschema import Draft202012Validator
 
 from agents._kit.cleaning import is_clean
 from agents._kit.registry import Team
-from domain.approval import ACTION_PREFIX, VERBS, Approval, ToolAction, approval_id
-from domain.deciding import ApprovalQuery, ApprovalStore, Decided, Settled, Verdict
+from domain.approval import ACTION_PREFIX, VERBS, Approval, Settled, ToolAction, approval_id
+from domain.deciding import ApprovalQuery, ApprovalStore, Decided, Verdict
+from domain.dispatch import Dispatcher
 from domain.errors import CallerError
 from domain.limits import BudgetRules
-from domain.ports import Clock, Dispatcher, IdempotencyKey, RunRef
+from domain.ports import Clock, IdempotencyKey, RunRef
 from domain.problems import Code, Pointer
 from domain.run import Run
 from service.hub import EventHub

@@ -5,7 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
-from domain.ports import Clock, Dispatcher
+from domain.dispatch import Dispatcher
+from domain.ports import Clock
 from graph.workflow import build_workflow, graph_version
 from service.approvals import ApprovalService
 from service.artifacts import ArtifactService

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+from domain.dispatch import Dispatcher
 from domain.errors import CallerError
 from domain.keeping import Erased, RunEraser
-from domain.ports import Clock, Dispatcher, RunRef
+from domain.ports import Clock, RunRef
 from domain.problems import Code
 from domain.run import Run
 from service.checkpoints import MemoryCheckpoints
+from service.store.erasing import not_over
 from service.workspaces import RunFolders, remove_folders
 
 SCRUB_SECONDS: Final = 60.0
@@ -51,20 +53,23 @@ class ErasureService:
     async def erase_run(self, run: Run) -> None:
         """Delete a run that has ended; raises `run-not-terminal` or `not-found`."""
         ref = RunRef(run.tenant_id, run.id)
-        if run.terminal:  # else the transaction says what is wrong, if it is still so
-            await self._stand_still([ref])
+        if not run.terminal:
+            # Not asked again below: one that ends just now may still be written about.
+            raise not_over(run.id, run.status)
+        await self._stand_still([ref])
         if not await self._eraser.erase_run(ref, now=self._clock.now()):
             raise CallerError("not-found", f"The run {run.id!r} is not there any more.")
         await self._forget([ref])
 
     async def erase_thread(self, tenant_id: str, thread_id: str) -> None:
         """Delete all runs of a thread, or none where one has not ended; raises `not-found` too."""
-        await self._stand_still(await self._eraser.ended_of(tenant_id, thread_id))
-        refs = await self._eraser.erase_thread(tenant_id, thread_id, now=self._clock.now())
-        if not refs:
+        ended = await self._eraser.ended_of(tenant_id, thread_id)
+        await self._stand_still(ended)
+        now = self._clock.now()
+        if not await self._eraser.erase_thread(tenant_id, thread_id, ended=set(ended), now=now):
             msg = f"The thread {thread_id[:80]!r} is not there. GET /v1/runs names the thread of each run."
             raise CallerError("not-found", msg)
-        await self._forget(refs)
+        await self._forget(ended)
 
     async def scrub(self) -> bool:
         """Remove what is left of deleted runs, a batch of them; return whether there may be more."""

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from agents._kit.registry import Team
 from domain.artifact import InputFile
+from domain.dispatch import Dispatcher
 from domain.errors import CallerError, ToolFailedError
 from domain.events import Event, EventDraft
 from domain.limits import NO_LIMITS, NOTHING_SPENT, BudgetRules, Limits, budget_of
@@ -18,7 +19,6 @@ from domain.partial import MAX_EVENTS_OF_A_RUN, PARTIAL_TYPES, cancelled_after
 from domain.ports import (
     Clock,
     Created,
-    Dispatcher,
     IdempotencyKey,
     Ids,
     RunPatch,

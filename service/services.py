@@ -8,7 +8,8 @@ from typing import Protocol
 
 from agents._kit.models import ModelGateway
 from agents._kit.registry import Team
-from domain.ports import Dispatcher, RunStore
+from domain.dispatch import Dispatcher
+from domain.ports import RunStore
 from domain.sandbox import Sandbox
 from service.approvals import ApprovalService
 from service.artifacts import ArtifactService

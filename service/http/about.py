@@ -167,6 +167,8 @@ async def get_info(parts: Parts) -> Response:
                 "budgets",
                 "reuse",
                 "webhooks",
+                "export",
+                "deletion",
             ],
         }
     )

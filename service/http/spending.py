@@ -102,7 +102,7 @@ async def get_usage(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: str | None = None,
 ) -> Response:
-    """Return tokens and money of all runs that are kept. `cost_usd` is null, and `cost_known` false, as
+    """Return tokens and money of all runs, deleted ones too. `cost_usd` is null, and `cost_known` false, as
     soon as the price of one call is not known."""
     asked = SpendingAsked(
         since=since, until=until, group_by=group_by or (), limit=limit, cursor=cursor

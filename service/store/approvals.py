@@ -8,8 +8,8 @@ from typing import Literal
 
 from sqlalchemy import Connection, Select, select, tuple_
 
-from domain.approval import ActionRecord, Approval
-from domain.deciding import ApprovalQuery, Decided, Settled, Verdict, Waiting
+from domain.approval import ActionRecord, Approval, Settled
+from domain.deciding import ApprovalQuery, Decided, Verdict, Waiting
 from domain.ports import IdempotencyKey, RunRef
 from service.store import actions, decisions, expiry, patching
 from service.store.database import Database

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, select, update
 
-from domain.approval import DecisionMade, action_id, changed_arguments
-from domain.deciding import Decided, Settled, Verdict
+from domain.approval import DecisionMade, Settled, action_id, changed_arguments
+from domain.deciding import Decided, Verdict
 from domain.errors import CallerError
 from domain.events import EventDraft
 from domain.limits import Limits

@@ -6,14 +6,13 @@ id, until no machine can have a file of it any more.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
     BindParameter,
     Connection,
-    Row,
     bindparam,
     delete,
     insert,
@@ -100,9 +99,11 @@ class SqlRunEraser:
         """Delete a run that has ended."""
         return await self._database.write(_erase_run, ref, now)
 
-    async def erase_thread(self, tenant_id: str, thread_id: str, *, now: datetime) -> list[RunRef]:
+    async def erase_thread(
+        self, tenant_id: str, thread_id: str, *, ended: Collection[RunRef], now: datetime
+    ) -> bool:
         """Delete all runs of a thread, or none."""
-        return await self._database.write(_erase_thread, tenant_id, thread_id, now)
+        return await self._database.write(_erase_thread, tenant_id, thread_id, ended, now)
 
     async def ended_of(self, tenant_id: str, thread_id: str) -> list[RunRef]:
         """Return the runs of a thread that have ended."""
@@ -127,21 +128,27 @@ def _erase_run(connection: Connection, ref: RunRef, now: datetime) -> bool:
     row = connection.execute(_THE_RUN, values).one_or_none()
     if row is None:
         return False
-    _check(row)
+    if row.status in ACTIVE:
+        raise not_over(row.id, row.status)
     erase(connection, [ref], now)
     return True
 
 
 def _erase_thread(
-    connection: Connection, tenant_id: str, thread_id: str, now: datetime
-) -> list[RunRef]:
+    connection: Connection,
+    tenant_id: str,
+    thread_id: str,
+    ended: Collection[RunRef],
+    now: datetime,
+) -> bool:
     threads.hold_named_thread(connection, tenant_id, thread_id)
     rows = connection.execute(_OF_THREAD, {"tenant": tenant_id, "thread": thread_id}).all()
-    for row in rows:
-        _check(row)
     refs = [RunRef(tenant_id, row.id) for row in rows]
+    for row, ref in zip(rows, refs, strict=True):
+        if row.status in ACTIVE or ref not in ended:
+            raise not_over(row.id, row.status)
     erase(connection, refs, now)
-    return refs
+    return bool(refs)
 
 
 def _ended_of(connection: Connection, tenant_id: str, thread_id: str) -> list[RunRef]:
@@ -149,14 +156,15 @@ def _ended_of(connection: Connection, tenant_id: str, thread_id: str) -> list[Ru
     return [RunRef(tenant_id, row.id) for row in found]
 
 
-def _check(row: Row[tuple[str, str]]) -> None:
-    if row.status in ACTIVE:
-        code: Code = "run-not-terminal"
-        msg = (
-            f"The run {row.id} has not ended ({row.status}), so it cannot be deleted, and nothing was. "
-            "Cancel it or wait for its end, and try again."
-        )
-        raise CallerError(code, msg, run_id=row.id)
+def not_over(run_id: str, status: str) -> CallerError:
+    """Return why a run is not deleted."""
+    code: Code = "run-not-terminal"
+    why = "has not ended" if status in ACTIVE else "has only just ended"
+    msg = (
+        f"The run {run_id} {why} ({status}), so it cannot be deleted, and nothing was. "
+        "Cancel it or wait for its end, and try again."
+    )
+    return CallerError(code, msg, run_id=run_id)
 
 
 def _erased(connection: Connection, after: Erased | None, limit: int) -> list[Erased]:

@@ -441,7 +441,9 @@ async def test_an_unknown_run_is_not_found_by_any_route(empty: Product, run_id: 
 
 ROUTES: Final[dict[str, set[str]]] = {
     "/v1/runs": {"GET", "POST"},
-    f"/v1/runs/{UNKNOWN}": {"GET", "PATCH"},
+    f"/v1/runs/{UNKNOWN}": {"GET", "PATCH", "DELETE"},
+    f"/v1/runs/{UNKNOWN}/export": {"GET"},
+    f"/v1/threads/{UNKNOWN}": {"GET", "DELETE"},
     f"/v1/runs/{UNKNOWN}/events": {"GET"},
     f"/v1/runs/{UNKNOWN}/cancel": {"POST"},
     "/v1/agents": {"GET"},

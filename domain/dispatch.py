@@ -1,0 +1,26 @@
+"""The seam between what accepts runs and what executes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from domain.ports import RunRef
+
+
+class Dispatcher(Protocol):
+    """Gets segments executed: in this process or by another."""
+
+    def submit(self, ref: RunRef, *, alone: bool) -> None:
+        """Say that a committed run may be claimed. Losing this call costs time, not the run.
+
+        `alone`: it began its thread, so no earlier run can be in its way."""
+        ...
+
+    def cancel(self, ref: RunRef) -> None:
+        """Stop the run's segment if this dispatcher holds it; the row says `cancelled` already."""
+        ...
+
+    async def released(self, refs: Sequence[RunRef]) -> list[RunRef]:
+        """Return when no segment of these runs executes any more, or after a while those that still do."""
+        ...
