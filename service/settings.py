@@ -19,6 +19,7 @@ from domain.agent import TIERS, Tier
 from domain.errors import ConfigurationError
 from domain.gates import GateRule, OnExpiry
 from domain.limits import BudgetRules
+from domain.oidc import OidcRules
 from domain.validation import Validation
 from tools.net.targets import parse_allow
 from tools.sandbox.choice import Choice
@@ -66,6 +67,9 @@ class Settings(BaseSettings):
     """Address the server listens on."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port the server listens on; 0 picks a free one."""
+    oidc: Annotated[OidcRules | None, NoDecode] = None
+    """Whose tokens are taken beside keys, a JSON object: `issuer`, `audience`, and as they are wanted `jwks_url`,
+    `tenant_claim`, `scopes_claim` (docs/keys.md). Unset means nobody's."""
     api_key: SecretStr | None = None
     """Key that `signalbox run` sends to a server that is running (docs/keys.md)."""
     model_fast: str | None = None
@@ -173,6 +177,15 @@ class Settings(BaseSettings):
     @classmethod
     def _read_gates(cls, value: object) -> object:
         return read_gates(value) if isinstance(value, str) else value
+
+    @field_validator("oidc", mode="before")
+    @classmethod
+    def _read_oidc(cls, value: object) -> object:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError as error:
+            msg = f"write a JSON object: {error}"
+            raise ValueError(msg) from error
 
     @field_validator("budgets", mode="before")
     @classmethod
