@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, get_args
@@ -14,6 +15,10 @@ SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 
 LOCAL_TENANT: Final = "default"
 """The tenant of the local caller, and of keys that name no other."""
+
+
+TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a tenant may be called: folders are named by it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,8 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple
 
+import httpx
+
 from domain.errors import ConfigurationError
 from domain.ports import Clock
 from domain.run import Engine
@@ -39,6 +41,7 @@ from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
 from service.hub import EventHub
 from service.ids import SystemClock
 from service.links import LinkService
+from service.oidc import Tokens
 from service.parts import open_parts, sandbox_wishes
 from service.rates import CallerRates
 from service.reuse import work_version
@@ -113,7 +116,7 @@ async def open_services(
         toolbox, gates, team, gateway = parts
         queue = _make_queue(settings, gateway.engine) if uses_queue(settings) else None
         store = await stack.enter_async_context(_open_store(settings, queue))
-        callers = _open_callers(settings, store.database, clock, stack)
+        callers = await _open_callers(settings, store.database, clock, stack)
         hub = EventHub()
         cache.store = SqlPieceStore(store.database)
         cache.version = work_version(parts, settings, product_version())
@@ -163,10 +166,16 @@ async def open_services(
         )
 
 
-def _open_callers(
+async def _open_callers(
     settings: Settings, database: Database, clock: Clock, stack: AsyncExitStack
 ) -> Callers:
-    callers = Callers(SqlKeyStore(database), clock, closed=settings.env == "production")
+    tokens = None
+    if settings.oidc:
+        # No proxies from the environment: the issuer is named by whoever runs this.
+        client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        tokens = Tokens(settings.oidc, client, clock)
+    production = settings.env == "production"
+    callers = Callers(SqlKeyStore(database), clock, production=production, tokens=tokens)
     stack.push_async_callback(callers.note_use)
     return callers
 

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from domain.caller import LOCAL_CALLER, ApiKey, CallerIdentity
 from domain.errors import CallerError
 from domain.ports import Clock
+from service.oidc import TokenRefusedError, Tokens
 from service.rates import FAILURES_PER_MINUTE, Rates, bucket_of
 from service.secrets import KEY_MARK, hash_of, new_secret
 from service.store.api_keys import SqlKeyStore
@@ -54,10 +55,13 @@ class _Known(NamedTuple):
 class Callers:
     """Who may call this server."""
 
-    def __init__(self, store: SqlKeyStore, clock: Clock, *, closed: bool) -> None:
+    def __init__(
+        self, store: SqlKeyStore, clock: Clock, *, production: bool, tokens: Tokens | None
+    ) -> None:
         self._store = store
         self._clock = clock
-        self._closed = closed
+        self._tokens = tokens
+        self._closed = production or tokens is not None
         """Whether nobody is served without a key; once it is so it stays so."""
         self._look_again = 0.0
         self._known: OrderedDict[str, _Known] = OrderedDict()
@@ -73,8 +77,8 @@ class Callers:
         return self._closed
 
     async def has_keys(self) -> bool:
-        """Return whether anybody can be known: there is a key, or was one."""
-        return await self._store.any()
+        """Return whether anybody can be known: there is a key, or was one, or an issuer of tokens."""
+        return self._tokens is not None or await self._store.any()
 
     def own_secret(self) -> str:
         """Return a secret for a client in this very process, which acts for whoever started it."""
@@ -94,15 +98,28 @@ class Callers:
         secret_hash = hash_of(given.token)
         if secret_hash in self._own:
             return self._own[secret_hash]
-        # Who was known a moment ago is not kept out by others at the same address.
-        if secret_hash not in self._known:
-            await self._refuse_guessing(given.address)
         try:
+            if self._tokens and not given.token.startswith(KEY_MARK):
+                return await self._by_token(self._tokens, given.token)
+            # Who was known a moment ago is not kept out by others at the same address.
+            if secret_hash not in self._known:
+                await self._refuse_guessing(given.address)
             return await self._find(given.token, secret_hash)
         except CallerError as error:
             if error.code == "unauthenticated":
-                await self._failures.take(bucket_of(given.address), FAILURES_PER_MINUTE)
+                await self._count_failure(given.address)
             raise
+
+    async def _by_token(self, tokens: Tokens, token: str) -> CallerIdentity:
+        try:
+            return await tokens.caller(token[: MAX_CREDENTIAL + 1])
+        except TokenRefusedError as error:
+            raise unauthenticated(f"The token is no good: {error}.", wrong=True) from None
+
+    async def _count_failure(self, address: str) -> None:
+        rate = await self._failures.take(bucket_of(address), FAILURES_PER_MINUTE)
+        if not rate.allowed:
+            await self._refuse_guessing(address)
 
     async def _refuse_guessing(self, address: str) -> None:
         rate = await self._failures.look(bucket_of(address), FAILURES_PER_MINUTE)

@@ -19,6 +19,7 @@ from domain.agent import TIERS, Tier
 from domain.errors import ConfigurationError
 from domain.gates import GateRule, OnExpiry
 from domain.limits import BudgetRules
+from domain.oidc import OidcRules
 from domain.validation import Validation
 from tools.net.targets import parse_allow
 from tools.sandbox.choice import Choice
@@ -69,6 +70,9 @@ class Settings(BaseSettings):
     public_url: str | None = None
     """Address under which people reach this server, as in `https://signalbox.example.com`: what asks for a
     decision is sent to webhooks with links to pages below it. Unset means without links."""
+    oidc: Annotated[OidcRules | None, NoDecode] = None
+    """Whose tokens are taken beside keys, a JSON object: `issuer`, `audience`, and as they are wanted `jwks_url`,
+    `tenant_claim`, `scopes_claim` (docs/keys.md). Unset means nobody's."""
     api_key: SecretStr | None = None
     """Key that `signalbox run` sends to a server that is running (docs/keys.md)."""
     model_fast: str | None = None
@@ -176,6 +180,15 @@ class Settings(BaseSettings):
     @classmethod
     def _read_gates(cls, value: object) -> object:
         return read_gates(value) if isinstance(value, str) else value
+
+    @field_validator("oidc", mode="before")
+    @classmethod
+    def _read_oidc(cls, value: object) -> object:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError as error:
+            msg = f"write a JSON object: {error}"
+            raise ValueError(msg) from error
 
     @field_validator("budgets", mode="before")
     @classmethod

@@ -16,6 +16,7 @@ from domain.agent import TIERS
 from domain.errors import ConfigurationError, DatabaseInUseError
 from domain.sandbox import SandboxState
 from service.bootstrap import product_version
+from service.ids import SystemClock
 from service.parts import (
     open_gates,
     open_gateway,
@@ -25,6 +26,7 @@ from service.parts import (
 )
 from service.settings import Settings, unknown_variables
 from service.store import open_store, shown_url
+from service.store.api_keys import SqlKeyStore
 from tools.registry import Toolbox
 from tools.sandbox.choice import open_sandbox
 from tools.tavily import BASE_URL
@@ -159,8 +161,8 @@ def _gates(settings: Settings, toolbox: Toolbox) -> Finding:
     if any(rule.by == "other" for rule in gates.rules):
         return warn(
             "gates",
-            "a rule has by='other', but without keys every caller is the same one: nobody can decide "
-            "what it asks. Take it out, or let it expire",
+            "a rule has by='other', which takes two keys: one that creates the run, another that decides. "
+            "Where there are none, nobody can decide what it asks",
         )
     hosts = ", ".join(sorted(settings.http_allow)) or "none"
     return ok(
@@ -188,11 +190,14 @@ async def _database(settings: Settings) -> Finding:
         # take up the runs that are unfinished there.
         async with open_store(settings.database_url, owner="shared") as store:
             await store.ping()
+            keys = await SqlKeyStore(store.database).all()
     except DatabaseInUseError as error:
         return warn("database", f"{error} (fine where that is your running server)")
     except ConfigurationError as error:
         return fail("database", str(error))
-    return ok("database", shown_url(settings.database_url))
+    good = [key for key in keys if key.stands(SystemClock().now())]
+    told = ", ".join(f"{key.name} ({key.prefix}…)" for key in good[:10]) or "none"
+    return ok("database", f"{shown_url(settings.database_url)}; keys that are good: {told}")
 
 
 def _guarded(

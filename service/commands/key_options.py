@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from typing import Any, Final
 
 import click
 
-from domain.caller import LOCAL_TENANT, SCOPES, CallerLimits, Scope
+from domain.caller import LOCAL_TENANT, SCOPES, TENANT, CallerLimits, Scope
 from service.settings import Settings, prepare_environment, read_settings
-
-_TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def command_settings(**overrides: Any) -> Settings:
@@ -23,7 +20,7 @@ def command_settings(**overrides: Any) -> Settings:
 
 
 def _tenant(_context: click.Context, _option: click.Parameter, value: str) -> str:
-    if not _TENANT.fullmatch(value) or ".." in value:
+    if not TENANT.fullmatch(value):
         msg = "write 1 to 64 letters, digits, `.`, `_` or `-`, the first a letter or a digit"
         raise click.BadParameter(msg)
     return value
