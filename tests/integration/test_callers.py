@@ -26,6 +26,12 @@ OWNED: Final[dict[tuple[str, str], Any]] = {
     ("post", "/v1/runs/{run_id}/cancel"): {},
     ("post", "/v1/runs/{run_id}/decisions"): {"decisions": [{"approval_id": "APPROVAL", **DECIDE}]},
     ("get", "/v1/runs/{run_id}/receipt"): None,
+    ("get", "/v1/runs/{run_id}/export"): None,
+    ("get", "/v1/runs/{run_id}/deliveries"): None,
+    ("post", "/v1/runs/{run_id}/deliveries/{delivery_id}/redeliver"): None,
+    ("delete", "/v1/runs/{run_id}"): None,
+    ("get", "/v1/threads/{thread_id}"): None,
+    ("delete", "/v1/threads/{thread_id}"): None,
     ("get", "/v1/approvals/{approval_id}"): None,
     ("post", "/v1/approvals/{approval_id}/decision"): DECIDE,
     ("post", "/v1/actions/{action_id}/resolution"): {"outcome": "done"},
@@ -74,6 +80,7 @@ async def waiting(product: Product, headers: dict[str, str]) -> dict[str, str]:
         "thread_id": run["thread_id"],
         "name": "x.csv",
         "sha256": "0" * 64,
+        "delivery_id": f"whd_{'0' * 32}",
     }
 
 

@@ -105,7 +105,10 @@ ROUTES = (
     "/v1/approvals/{approval_id}/decision",
     "/v1/actions/{action_id}/resolution",
 )
-"""Every POST there is."""
+"""Every POST that has a body."""
+
+BODYLESS = ("/v1/runs/{run_id}/deliveries/{delivery_id}/redeliver",)
+"""Those without one: another body cannot come under the same key. See test_webhooks.py."""
 
 
 @pytest.fixture
@@ -321,7 +324,10 @@ async def test_a_replay_survives_a_restart(
 async def test_every_post_is_among_those_that_can_be_repeated(product: Product) -> None:
     """A new one has to be made so first, and named here."""
     described = (await product.client.get("/openapi.json")).json()["paths"]
-    assert {path for path, methods in described.items() if "post" in methods} == set(ROUTES)
+    assert {path for path, methods in described.items() if "post" in methods} == {
+        *ROUTES,
+        *BODYLESS,
+    }
 
 
 @pytest.mark.parametrize("route", ROUTES)
