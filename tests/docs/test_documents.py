@@ -81,11 +81,13 @@ def test_every_subcommand_exists(document: Document) -> None:
 @documents
 def test_every_option_of_a_subcommand_exists(document: Document) -> None:
     for line in document.code:
-        match = re.search(r"(?:^|[ /])signalbox ([a-z]+).*? (--[a-z-]+)", line)
+        match = re.search(r"(?:^|[ /])signalbox ([a-z]+)(?: ([a-z]+))?.*? (--[a-z-]+)", line)
         if match:
-            given = cli.commands[match[1]].params
-            options = {o for p in given for o in [*p.opts, *p.secondary_opts]}
-            assert match[2] in options, line
+            command = cli.commands[match[1]]
+            if isinstance(command, click.Group):
+                command = command.commands[match[2]]
+            options = {o for p in command.params for o in [*p.opts, *p.secondary_opts]}
+            assert match[3] in options, line
 
 
 @documents
