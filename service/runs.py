@@ -14,7 +14,7 @@ from domain.artifact import InputFile
 from domain.dispatch import Dispatcher
 from domain.errors import CallerError, ToolFailedError
 from domain.events import Event, EventDraft
-from domain.limits import NO_LIMITS, NOTHING_SPENT, BudgetRules, Limits, budget_of
+from domain.limits import NOTHING_SPENT, BudgetRules, budget_of
 from domain.partial import MAX_EVENTS_OF_A_RUN, PARTIAL_TYPES, cancelled_after
 from domain.ports import (
     Clock,
@@ -26,43 +26,22 @@ from domain.ports import (
     RunRef,
     RunStore,
 )
-from domain.run import ApprovalMode, Ending, Engine, MultitaskStrategy, Run
+from domain.run import Ending, Engine, MultitaskStrategy, Run
 from domain.validation import Validation
-from domain.webhook import Webhook
 from service.crowding import QueueBound
 from service.days import DayBudget
 from service.endpoints import Endpoints, Standing
 from service.hub import EventHub, Reader
 from service.limits import check_limits
+from service.new_run import NewRun
 from service.notices import Notice
-from service.reuse import NOTHING_ASKED, ReuseAsked, key_of, reuse_seconds
+from service.reuse import key_of, reuse_seconds
 from service.workspaces import NewFile, fill_workspace, remove_workspace
 
 FULL_AGAIN_SECONDS: Final = 30
 """When a client may try again whose files could not be kept."""
 
 _NOT_THERE: Final = "is not there. Ids look like run_ followed by 32 hexadecimal digits."
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewRun:
-    """What a caller asks for, parsed and bounded."""
-
-    task: str
-    thread_id: str | None = None
-    agents: tuple[str, ...] | None = None
-    max_rounds: int | None = None
-    limits: Limits = NO_LIMITS
-    strategy: MultitaskStrategy = "enqueue"
-    approval_mode: ApprovalMode = "policy"
-    validation: Validation | None = None
-    caller_id: str = "default"
-    caller_places: int | None = None
-    files: tuple[NewFile, ...] = ()
-    reuse: ReuseAsked = NOTHING_ASKED
-    webhook: Webhook | None = None
-    metadata: dict[str, Any]
-    tags: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http" or _is_public(scope["path"]):
+        if scope["type"] != "http" or is_public(scope["path"]):
             await self._app(scope, receive, send)
             return
         request = Request(scope)
@@ -62,7 +62,8 @@ class Door:
         await self._app(scope, receive, send)
 
 
-def _is_public(path: str) -> bool:
+def is_public(path: str) -> bool:
+    """Return whether anybody may ask for a path."""
     # Whoever holds a link may come in: it is what says who may decide (docs/webhooks.md).
     return path in PUBLIC or path.startswith(PATH)
 

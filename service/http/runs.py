@@ -26,8 +26,8 @@ from service.http.openapi import problems
 from service.http.schemas import CacheIn, CancelIn, RunCreate, RunPage, RunPatchIn
 from service.http.sse import make_filter, stream_run
 from service.http.uploads import read_uploads
+from service.new_run import NewRun
 from service.reuse import ReuseAsked
-from service.runs import NewRun
 from service.services import Services
 
 router: Final = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=JsonRoute)

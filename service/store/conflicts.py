@@ -9,7 +9,8 @@ from sqlalchemy import Connection, Executable, Table, bindparam, literal_column
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.store.exact import exact_add
-from service.store.tables import artifacts, cache, idempotency, spent, usage, webhook_endpoints
+from service.store.tables import artifacts, cache, idempotency, spent, usage
+from service.store.webhook_tables import webhook_endpoints
 
 _Insert = Callable[[Table], sqlite.Insert] | Callable[[Table], postgresql.Insert]
 

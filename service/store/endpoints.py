@@ -13,7 +13,7 @@ from domain.errors import CallerError
 from domain.problems import Pointer
 from domain.webhooks import Endpoint
 from service.store.conflicts import add_endpoint
-from service.store.tables import webhook_endpoints as rows
+from service.store.webhook_tables import webhook_endpoints as rows
 
 OVERLAP: Final = timedelta(hours=24)
 """How long messages are signed with the secret before as well, after a new one was made."""

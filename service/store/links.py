@@ -13,7 +13,7 @@ from domain.links import Link, hash_of
 from domain.ports import RunRef
 from service.store import actions, queries
 from service.store.database import Database
-from service.store.tables import approval_links as rows
+from service.store.webhook_tables import approval_links as rows
 
 LIFE: Final = timedelta(days=7)
 """How long a link can be used at most; no longer than its approval in any case."""

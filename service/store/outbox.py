@@ -21,7 +21,7 @@ from domain.run import Run
 from domain.webhooks import Attempt, AttemptResult, Delivery, Due, Redelivered
 from service.ids import UuidIds
 from service.store import actions, endpoints, keys, links
-from service.store.tables import deliveries as rows
+from service.store.webhook_tables import deliveries as rows
 
 GIVE_UP: Final = timedelta(days=1)
 """How long a delivery is tried."""

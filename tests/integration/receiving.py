@@ -11,7 +11,7 @@ import httpx
 from sqlalchemy import Connection, update
 from standardwebhooks.webhooks import Webhook as Verifier
 
-from service.store.tables import deliveries
+from service.store.webhook_tables import deliveries
 from tests.fakes.http_target import CountingTarget, Received
 from tests.fakes.running import Product
 from tests.integration.team_script import SECONDS

@@ -17,7 +17,8 @@ import pytest
 from sqlalchemy import Connection, select, update
 
 from service.ids import SystemClock
-from service.store.tables import actions, approval_links, deliveries
+from service.store.tables import actions
+from service.store.webhook_tables import approval_links, deliveries
 from tests.fakes.http_target import CountingTarget
 from tests.fakes.model_script import Reply
 from tests.fakes.model_server import FakeModelServer

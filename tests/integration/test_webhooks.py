@@ -18,6 +18,7 @@ from tests.fakes.http_target import CountingTarget
 from tests.fakes.model_script import Reply
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
+from tests.integration.callers import issue
 from tests.integration.conftest import Start
 from tests.integration.people import asked, decided, post, turns
 from tests.integration.problem_checks import assert_problem, pointers
@@ -386,6 +387,8 @@ async def test_where_it_may_be_sent_is_looked_at_again(
         run_id = (await create(product, TASK, **hook(target))).json()["id"]
         await delivery(product, run_id, "pending", attempts=1, last_status=503)
     async with start(**place, env="production") as product:
+        _, key = await issue(product)
+        product.client.headers.update(key)
         await pass_time(product, HOUR)
         found = await delivery(product, run_id, "pending", attempts=2, last_status=None)
         assert "not https" in found["last_error"]

@@ -1,0 +1,34 @@
+"""What is asked for when a run is created."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from domain.limits import NO_LIMITS, Limits
+from domain.run import ApprovalMode, MultitaskStrategy
+from domain.validation import Validation
+from domain.webhook import Webhook
+from service.reuse import NOTHING_ASKED, ReuseAsked
+from service.workspaces import NewFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewRun:
+    """What a caller asks for, parsed and bounded."""
+
+    task: str
+    thread_id: str | None = None
+    agents: tuple[str, ...] | None = None
+    max_rounds: int | None = None
+    limits: Limits = NO_LIMITS
+    strategy: MultitaskStrategy = "enqueue"
+    approval_mode: ApprovalMode = "policy"
+    validation: Validation | None = None
+    caller_id: str = "default"
+    caller_places: int | None = None
+    files: tuple[NewFile, ...] = ()
+    reuse: ReuseAsked = NOTHING_ASKED
+    webhook: Webhook | None = None
+    metadata: dict[str, Any]
+    tags: list[str]
