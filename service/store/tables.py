@@ -340,3 +340,6 @@ api_keys: Final = Table(
     Column("last_used_at", UtcDateTime),
 )
 """Who may call. A row stays when its key is revoked: runs name it, and a server that had keys stays closed."""
+
+# Whether any has places of its own, which whoever looks for runs asks.
+Index(None, api_keys.c.concurrent_runs)

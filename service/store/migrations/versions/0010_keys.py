@@ -30,6 +30,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_api_keys"),
         sa.UniqueConstraint("hash", name="uq_api_keys_hash"),
     )
+    op.create_index("ix_api_keys_concurrent_runs", "api_keys", ["concurrent_runs"])
     op.add_column("runs", sa.Column("caller_places", sa.Integer()))
 
 
