@@ -67,9 +67,7 @@ _RUNNABLE_UNDER_LIMIT: Final = (
     .limit(bindparam("most"))
 )
 _NO_LIMIT: Final = 2**31 - 1
-_A_KEY_IS_LIMITED: Final = (
-    select(api_keys.c.id).where(api_keys.c.concurrent_runs.is_not(None)).limit(1)
-)
+_A_KEY_IS_LIMITED: Final = select(api_keys.c.id).where(api_keys.c.concurrent_runs >= 0).limit(1)
 _WAITING: Final = select(func.count()).select_from(
     select(runs.c.id).where(runs.c.status == "queued").limit(bindparam("most")).subquery()
 )
