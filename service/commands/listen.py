@@ -92,6 +92,7 @@ def listen(port: int, secret: str | None) -> None:
     """Listen until Ctrl-C."""
     listener = Listener(secret, click.echo)
     sock = open_socket(HOST, port)
+    sock.listen()  # so that whoever reads the line below is not refused
     url = f"http://{HOST}:{sock.getsockname()[1]}/"
     checked = "" if listener.verifies else " Without --secret no signature is checked."
     click.echo(f"Listening at {url}: give a run that as its webhook.url.{checked}", err=True)
