@@ -30,7 +30,10 @@ export PIP_NO_INPUT := 1
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
 
 # What is the same on every database: requests that are refused, tools and models by themselves.
-ANYWHERE := bad_input exfiltration agents_alone emulation sandbox_robust tables research context told_usage hostile about
+ANYWHERE := bad_input exfiltration agents_alone emulation sandbox_robust tables research context told_usage hostile about \
+	oidc browsers canaries providers rate_limits doctor
+# What asks of a database the same with and without the queue.
+EITHER := webhooks webhook_secrets approval_links keys callers erasure export conversations idempotency spending lists
 OVER := tests/integration -m "not slow" $(ANYWHERE:%=--ignore tests/integration/test_%.py)
 
 .PHONY: help install dev run serve test test-slow test-all lint format lock env-example check bench chaos
@@ -53,7 +56,7 @@ test: dev ## all tests but the slow ones
 
 test-slow: dev ## the slow tests: real processes, kills, restarts; then all of HTTP over Postgres
 	@$(PYTEST) -m slow
-	@$(PYTEST) $(OVER) --over postgres-local
+	@$(PYTEST) $(OVER) $(EITHER:%=--ignore tests/integration/test_%.py) --over postgres-local
 	@$(PYTEST) $(OVER) --over postgres-queue
 
 test-all: dev ## every test
