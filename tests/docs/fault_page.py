@@ -114,7 +114,7 @@ async def measure() -> dict[Case, Came]:
         async with FakeModelServer() as models:
             settings: dict[str, Any] = {
                 "database_url": "memory://",
-                "model_timeout": 2.0,
+                "model_timeout": 1.5,
                 "sandbox": "off",
                 "search_keyless": False,
                 "knowledge_dir": ROOT / "docs" / "decisions",

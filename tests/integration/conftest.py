@@ -80,11 +80,19 @@ def on_postgres(request: pytest.FixtureRequest, over: str) -> dict[str, Any]:
     }
 
 
+IN_MEMORY = {
+    f"tests.integration.test_{name}"
+    for name in ("approvals", "cache", "cancel", "create_run", "erasure", "event_stream", "threads")
+}
+"""What is tried in memory as well as in a file: only where checkpoints are kept is another code there."""
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give `modelled` and the like every database in turn, or the one the tests run over."""
+    """Give `modelled` and the like each database of their module, or the one the tests run over."""
     for name in {"modelled", "acting", "outside", "place"} & set(metafunc.fixturenames):
         over = metafunc.config.getoption("--over")
-        metafunc.parametrize(name, [over] if over else ["memory", "sqlite"], indirect=True)
+        own = ["memory", "sqlite"] if metafunc.module.__name__ in IN_MEMORY else ["sqlite"]
+        metafunc.parametrize(name, [over] if over else own, indirect=True)
 
 
 @pytest.fixture
