@@ -22,6 +22,8 @@ class Webhook(BaseModel):
     url: str
     events: tuple[WebhookEvent, ...] | None = None
     """`None` means all of them."""
+    decides: bool = False
+    """Whether who named it may decide: only then do questions come with links, which decide."""
 
     @property
     def endpoint(self) -> str:

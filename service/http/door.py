@@ -33,6 +33,12 @@ PUBLIC: Final = frozenset(
 """What anybody may ask for: probes have no key, and the description says how to get in."""
 
 
+FORWARDED: Final = frozenset(
+    {"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"}
+)
+"""What proxies add."""
+
+
 class Door:
     """Wraps the routes."""
 
@@ -113,11 +119,12 @@ def _is_local(request: Request) -> bool:
     its scripts in, but they cannot send another `Host` than that name.
     """
     server, client = request.scope.get("server"), request.scope.get("client")
-    if server and server[1] is None:
-        return True  # a Unix socket
-    if not server or not client:
+    # What a proxy passes on is somebody else's, whatever it says of whom; on a Unix socket too.
+    if not server or not is_loopback(_host(request)) or not FORWARDED.isdisjoint(request.headers):
         return False
-    return all(is_loopback(name) for name in (server[0], client[0], _host(request)))
+    if server[1] is None:
+        return True  # a Unix socket, which has no addresses
+    return client is not None and is_loopback(server[0]) and is_loopback(client[0])
 
 
 def _host(request: Request) -> str:

@@ -14,6 +14,7 @@ from domain.limits import NO_LIMITS
 from domain.ports import Created, RunPatch, RunQuery, RunRef
 from domain.problems import make_problem
 from domain.run import ApprovalMode, Run, RunStatus
+from domain.webhook import Webhook
 from service.http.caller import Caller, CallerIdentity, Parts, Tenant, needs, require
 from service.http.errors import problem_response
 from service.http.json_body import JsonRoute
@@ -105,11 +106,17 @@ async def accept(
         caller_places=caller.limits.concurrent_runs,
         files=read_uploads(body.files or ()),
         reuse=_reuse_asked(body),
-        webhook=body.webhook.webhook() if body.webhook else None,
+        webhook=_webhook(body, caller),
         metadata=body.metadata,
         tags=list(dict.fromkeys(body.tags)),
     )
     return await parts.runs.create(caller.tenant_id, new, idempotency=idempotency)
+
+
+def _webhook(body: RunCreate, caller: CallerIdentity) -> Webhook | None:
+    # A link decides for whoever holds it, so who may not decide has none sent.
+    decides = caller.may("approvals:decide")
+    return body.webhook.webhook(decides=decides) if body.webhook else None
 
 
 def _reuse_asked(body: RunCreate) -> ReuseAsked:

@@ -148,10 +148,10 @@ class WebhookIn(Strict):
         default=None, min_length=1, max_length=20, description="All of them where not given."
     )
 
-    def webhook(self) -> Webhook:
-        """Return it as the run keeps it."""
+    def webhook(self, *, decides: bool) -> Webhook:
+        """Return it as the run keeps it; `decides`: whether who names it may decide."""
         events = None if self.events is None else tuple(dict.fromkeys(self.events))
-        return Webhook(url=str(self.url), events=events)
+        return Webhook(url=str(self.url), events=events, decides=decides)
 
 
 class FileIn(Strict):

@@ -13,6 +13,7 @@ from domain.links import Link, hash_of
 from domain.ports import RunRef
 from service.store import actions, queries
 from service.store.database import Database
+from service.store.tables import runs
 from service.store.webhook_tables import approval_links as rows
 
 LIFE: Final = timedelta(days=7)
@@ -22,6 +23,9 @@ PATH: Final = "/approve/"
 
 _TOKEN_BYTES: Final = 32
 
+_WEBHOOK: Final = select(runs.c.webhook).where(
+    runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant")
+)
 _FIND: Final = select(rows).where(rows.c.token_hash == bindparam("token"))
 _USE: Final = (
     update(rows)
@@ -40,6 +44,10 @@ NO_ADDRESS: Final = (
 )
 FOR_ANOTHER: Final = (
     "Somebody else than the one who created the run has to decide, and a link does not tell who holds it; "
+    "decide through the API."
+)
+MAY_NOT_DECIDE: Final = (
+    "The key that created the run lacks the scope approvals:decide, which a link would lend it; "
     "decide through the API."
 )
 CLOSED: Final = "It was closed before this was sent."
@@ -70,6 +78,8 @@ def _for_approval(
         return {"link": None, "no_link": CLOSED}
     if row["decided_by"] == "other":
         return {"link": None, "no_link": FOR_ANOTHER}
+    if not _may_decide(connection, row):
+        return {"link": None, "no_link": MAY_NOT_DECIDE}
     if base_url is None:
         return {"link": None, "no_link": NO_ADDRESS}
     token = secrets.token_urlsafe(_TOKEN_BYTES)
@@ -86,6 +96,12 @@ def _for_approval(
     connection.execute(insert(rows), made)
     shown = until.isoformat().replace("+00:00", "Z")
     return {"link": {"url": f"{base_url}{PATH}{token}", "expires_at": shown}, "no_link": None}
+
+
+def _may_decide(connection: Connection, row: actions.Row) -> bool:
+    values = {"run": row["run_id"], "tenant": row["tenant_id"]}
+    webhook = connection.execute(_WEBHOOK, values).scalar_one()
+    return bool(webhook and webhook.get("decides"))
 
 
 def use(

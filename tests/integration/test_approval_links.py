@@ -16,6 +16,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, select, update
 
+from domain.caller import Scope
 from service.ids import SystemClock
 from service.store.tables import actions
 from service.store.webhook_tables import approval_links, deliveries
@@ -23,6 +24,7 @@ from tests.fakes.http_target import CountingTarget
 from tests.fakes.model_script import Reply
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
+from tests.integration.callers import issue
 from tests.integration.conftest import Start
 from tests.integration.people import decided, pending, post, results, turns, waiting
 from tests.integration.receiving import (
@@ -386,6 +388,21 @@ async def test_what_is_for_somebody_else_has_no_link(
         approval = await question(product, target)
         assert approval["link"] is None
         assert "else" in approval["no_link"]
+
+
+@pytest.mark.parametrize("decides", [True, False])
+async def test_who_may_not_decide_is_sent_no_link(
+    start: Start, models: FakeModelServer, target: CountingTarget, decides: bool
+) -> None:
+    """Else a key that only creates runs could approve what its own runs ask, through its own webhook."""
+    models.add(*one_post(target))
+    scopes: tuple[Scope, ...] = ("runs:write", "runs:read")
+    async with linking(start, models, target) as product:
+        _, key = await issue(product, *scopes, *(("approvals:decide",) if decides else ()))
+        product.client.headers.update(key)
+        approval = await question(product, target)
+    assert (approval["link"] is not None) is decides
+    assert decides or "approvals:decide" in approval["no_link"]
 
 
 async def test_links_are_kept_no_longer_than_they_are_sent(

@@ -11,11 +11,12 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from domain.caller import SCOPES, Scope
 from service.http.application import ROUTERS
 from service.http.caller import scopes_of
-from service.http.door import is_loopback, is_public
+from service.http.door import is_loopback, is_public, read_credentials
 from service.rates import FAILURES_PER_MINUTE
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
@@ -342,8 +343,39 @@ async def test_a_page_under_another_name_is_not_served_without_a_key(product: Pr
     assert (await product.client.get("/v1/runs", headers=named)).status_code == 200
 
 
-async def test_a_client_from_elsewhere_is_not_served_without_a_key(product: Product) -> None:
-    """A proxy on this machine tells who it speaks for: others need a key."""
-    forwarded = {"x-forwarded-for": "203.0.113.7"}
-    response = await product.client.get("/v1/runs", headers=forwarded)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-forwarded-for", "203.0.113.7"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("forwarded", "for=127.0.0.1"),
+        ("x-real-ip", "127.0.0.1"),
+        ("via", "1.1 proxy"),
+    ],
+)
+async def test_what_a_proxy_passes_on_is_not_served_without_a_key(
+    product: Product, name: str, value: str
+) -> None:
+    """It is somebody else's, whoever it says that is: clients send such headers themselves."""
+    response = await product.client.get("/v1/runs", headers={name: value})
     assert_problem(response, "forbidden")
+
+
+@pytest.mark.parametrize(
+    ("headers", "local"),
+    [
+        ({"host": "localhost"}, True),
+        ({"host": "signalbox.example"}, False),
+        ({"host": "localhost", "x-forwarded-for": "127.0.0.1"}, False),
+        ({}, False),
+    ],
+)
+def test_a_unix_socket_is_no_proof_of_who_asks(headers: dict[str, str], local: bool) -> None:
+    """A proxy may stand before it, as it may before a port."""
+    scope = {
+        "type": "http",
+        "server": ("/run/signalbox.sock", None),
+        "client": None,
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    assert read_credentials(Request(scope)).local is local
