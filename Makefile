@@ -32,8 +32,9 @@ PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
 # What is the same on every database: requests that are refused, tools and models by themselves.
 ANYWHERE := bad_input exfiltration agents_alone emulation sandbox_robust tables research context told_usage hostile about \
 	oidc browsers canaries providers rate_limits doctor
-# What asks of a database the same with and without the queue.
-EITHER := webhooks webhook_secrets approval_links keys callers erasure export conversations idempotency spending lists
+# What asks of who executes runs; the rest asks Postgres the same with and without the queue.
+TURNS := create_run threads cancel approvals approval_rounds asking_users doubt event_stream event_reconnect cache \
+	budgets budget_questions rounds short_form retention
 OVER := tests/integration -m "not slow" $(ANYWHERE:%=--ignore tests/integration/test_%.py)
 
 .PHONY: help install dev run serve test test-slow test-all lint format lock env-example check bench chaos
@@ -56,7 +57,7 @@ test: dev ## all tests but the slow ones
 
 test-slow: dev ## the slow tests: real processes, kills, restarts; then all of HTTP over Postgres
 	@$(PYTEST) -m slow
-	@$(PYTEST) $(OVER) $(EITHER:%=--ignore tests/integration/test_%.py) --over postgres-local
+	@$(PYTEST) $(TURNS:%=tests/integration/test_%.py) -m "not slow" --over postgres-local
 	@$(PYTEST) $(OVER) --over postgres-queue
 
 test-all: dev ## every test
