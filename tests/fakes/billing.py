@@ -102,7 +102,8 @@ def check(run: dict[str, Any], billed: list[TokenUsage]) -> None:
     tokens = usage["input_tokens"] + usage["output_tokens"]
     due = sum(each.input_tokens + each.output_tokens for each in billed)
     assert usage["calls"] >= len(billed)
-    assert tokens <= due <= limits["spent"]["tokens"]
+    told = tokens, due, limits["spent"]["tokens"], usage, billed, run["status"], run["stop_reason"]
+    assert tokens <= due <= limits["spent"]["tokens"], told
     if not usage["unmetered_calls"]:
         assert usage["calls"] == len(billed)
         assert usage["input_tokens"] == sum(each.input_tokens for each in billed)
