@@ -18,6 +18,10 @@ from tests.docs.fault_page import (
 )
 
 
+# A model that says nothing is waited for, case by case.
+pytestmark = pytest.mark.timeout(240)
+
+
 @pytest.fixture(scope="module")
 def came() -> dict[Case, Came]:
     """Return what each fault at each place came to."""
