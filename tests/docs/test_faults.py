@@ -17,7 +17,6 @@ from tests.docs.fault_page import (
     write_table,
 )
 
-
 # A model that says nothing is waited for, case by case.
 pytestmark = pytest.mark.timeout(240)
 
