@@ -55,7 +55,7 @@ serve: install ## start the API on http://127.0.0.1:8000
 test: dev ## all tests but the slow ones
 	@$(PYTEST) -m "not slow"
 
-test-slow: dev ## the slow tests: real processes, kills, restarts; then all of HTTP over Postgres
+test-slow: dev ## the slow tests: real processes, kills, restarts; then HTTP over Postgres
 	@$(PYTEST) -m slow
 	@$(PYTEST) $(TURNS:%=tests/integration/test_%.py) -m "not slow" --over postgres-local
 	@$(PYTEST) $(OVER) --over postgres-queue

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from domain.approval import Approval
 from domain.run import Run
-
-
-def hash_of(token: str) -> str:
-    """Return what is kept of a link's token."""
-    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

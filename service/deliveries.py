@@ -15,9 +15,9 @@ from typing import Final, NamedTuple
 import httpcore
 from standardwebhooks.webhooks import Webhook as Signer
 
+from domain.delivery import Attempt, AttemptResult, Delivery, Due, Redelivered, WebhookStore
 from domain.errors import CallerError, ToolFailedError
 from domain.ports import Clock, IdempotencyKey, RunRef
-from domain.webhooks import Attempt, AttemptResult, Delivery, Due, Redelivered, WebhookStore
 from service.endpoints import Reach
 from tools.net.bodies import Body, read_body
 from tools.net.client import NetLimits, SafeClient

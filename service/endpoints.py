@@ -7,11 +7,11 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from domain.delivery import WebhookStore
 from domain.errors import CallerError, ToolFailedError
 from domain.ports import Clock
 from domain.problems import Pointer
 from domain.webhook import Webhook
-from domain.webhooks import WebhookStore
 from tools.net.addresses import refuse_private
 from tools.net.targets import Target, read_page
 

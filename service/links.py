@@ -7,9 +7,10 @@ from typing import Final, Literal, NamedTuple
 from domain.approval import MAX_MESSAGE_CHARS, ApprovalType, Decision, Verb
 from domain.deciding import Verdict
 from domain.errors import CallerError
-from domain.links import Link, LinkStore, hash_of
+from domain.links import Link, LinkStore
 from domain.ports import Clock
 from service.approvals import ApprovalService, Decider
+from service.secrets import hash_of
 
 Choice = Literal["approve", "reject", "finish", "respond"]
 

@@ -1,4 +1,4 @@
-"""Makes the secrets of API keys and tells what is kept of them.
+"""Makes the secrets of API keys, and tells what is kept of them and of the tokens of links.
 
 A secret is 256 random bits, so its SHA-256 needs no salt and no slow hash: those make guessing what people
 choose dear, and nobody guesses one of 2^256, however fast. Whoever reads the table has nothing to call with.

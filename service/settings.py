@@ -48,7 +48,7 @@ class Settings(BaseSettings):
 
     env: Literal["development", "production"] = "development"
     """`production` refuses what is only safe on your own machine, such as running a model's code without a
-    sandbox. Which tool calls ask a person is the same in both."""
+    sandbox, and needs a key or `SIGNALBOX_OIDC` from the start. Which tool calls ask a person is the same in both."""
     database_url: str = "sqlite:///data/signalbox.db"
     """Where runs are kept: `sqlite:///path`, `postgresql://user:password@host/name` or
     `memory://`."""

@@ -9,14 +9,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from domain.caller import ApiKey, CallerLimits, Scope
-from domain.errors import ConfigurationError, DatabaseInUseError
+from domain.errors import ConfigurationError
 from service.ids import SystemClock, UuidIds
 from service.secrets import hash_of, new_secret, prefix_of
 from service.settings import Settings
-from service.store import is_postgres, open_store, shown_url, sqlite_path
 from service.store.api_keys import SqlKeyStore
-from service.store.database import SqliteDatabase
-from service.store.upgrading import needed, require_upgraded
+from service.store.beside import open_beside
 
 DEFAULT_SCOPES: Final[tuple[Scope, ...]] = ("runs:write", "runs:read")
 
@@ -77,45 +75,9 @@ async def revoke(settings: Settings, key_id: str) -> ApiKey:
 
 @asynccontextmanager
 async def open_keys(url: str) -> AsyncIterator[SqlKeyStore]:
-    """Open the keys of a database, also while a server runs on it.
-
-    The owner of a SQLite file keeps others from executing its runs; one row more in a table that it only
-    reads is no harm, and SQLite itself lets one write after the other.
-    """
-    if is_postgres(url):
-        from service.store.postgres import PostgresDatabase  # noqa: PLC0415 - its driver loads slowly
-
-        database = PostgresDatabase(url, pool_size=2)
-        try:
-            await require_upgraded(database, url)
-            yield SqlKeyStore(database)
-        finally:
-            await database.close()
-        return
-    path = sqlite_path(url)
-    if path is None:
-        msg = (
-            "SIGNALBOX_DATABASE_URL is 'memory://', which keeps no keys: they would end with this command. "
-            "Name a file or a Postgres, as your server does."
-        )
-        raise ConfigurationError(msg)
-    try:
-        async with open_store(url) as store:
-            yield SqlKeyStore(store.database)
-            return
-    except DatabaseInUseError as error:
-        in_use = error
-    if await needed(url):
-        msg = (
-            f"The tables of {shown_url(url)!r} are older than this version of Signalbox, and the process that "
-            "has them in use would have to be stopped; then run this again"
-        )
-        raise ConfigurationError(msg) from in_use
-    file = SqliteDatabase(path)
-    try:
-        yield SqlKeyStore(file)
-    finally:
-        await file.close()
+    """Open the keys of a database, also while a server runs on it, which only reads them."""
+    async with open_beside(url) as database:
+        yield SqlKeyStore(database)
 
 
 def as_json(key: ApiKey) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from domain.delivery import Endpoint
 from domain.errors import ConfigurationError, ToolFailedError
 from domain.webhook import Webhook
-from domain.webhooks import Endpoint
 from service.endpoints import Reach
 from service.ids import SystemClock
 from service.settings import Settings

@@ -8,21 +8,9 @@ from fastapi import Depends, Request
 from fastapi.params import Depends as Dependency
 from starlette.routing import BaseRoute
 
-from domain.caller import LOCAL_CALLER, LOCAL_TENANT, CallerIdentity, Scope
+from domain.caller import CallerIdentity, Scope
 from domain.errors import CallerError
 from service.services import Services
-
-__all__ = [
-    "LOCAL_CALLER",
-    "LOCAL_TENANT",
-    "Caller",
-    "CallerIdentity",
-    "Parts",
-    "Tenant",
-    "needs",
-    "require",
-    "scopes_of",
-]
 
 
 def get_services(request: Request) -> Services:

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from domain.delivery import Delivery
 from domain.errors import CallerError
 from domain.ports import RunRef
-from domain.webhooks import Delivery
 from service.http.caller import Parts, Tenant, needs
 from service.http.json_body import JsonRoute
 from service.http.negotiation import idempotency_of

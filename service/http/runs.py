@@ -9,13 +9,14 @@ import orjson
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from domain.caller import CallerIdentity
 from domain.errors import CallerError
 from domain.limits import NO_LIMITS
 from domain.ports import Created, RunPatch, RunQuery, RunRef
 from domain.problems import make_problem
 from domain.run import ApprovalMode, Run, RunStatus
 from domain.webhook import Webhook
-from service.http.caller import Caller, CallerIdentity, Parts, Tenant, needs, require
+from service.http.caller import Caller, Parts, Tenant, needs, require
 from service.http.errors import problem_response
 from service.http.json_body import JsonRoute
 from service.http.negotiation import (

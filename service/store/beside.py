@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from domain.errors import ConfigurationError, DatabaseInUseError
 from service.store.database import Database
-from service.store.engine import MEMORY_URL, is_postgres, open_database
+from service.store.engine import MEMORY_URL, is_postgres, open_database, shown_url
 from service.store.opening import open_store
 
 
@@ -27,8 +27,8 @@ async def open_beside(url: str) -> AsyncIterator[Database]:
             async with open_store(url) as store:
                 yield store.database
                 return
-        except DatabaseInUseError:
-            pass
+        except DatabaseInUseError as error:
+            await _refuse_older(url, error)
     database = await asyncio.to_thread(open_database, url, pool_size=2)
     try:
         if is_postgres(url):
@@ -38,3 +38,15 @@ async def open_beside(url: str) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
+
+
+async def _refuse_older(url: str, in_use: DatabaseInUseError) -> None:
+    """Raise where the tables of a file in use lack something: only its owner may upgrade them."""
+    from service.store.upgrading import needed  # noqa: PLC0415 - loads slowly
+
+    if await needed(url):
+        msg = (
+            f"The tables of {shown_url(url)!r} are older than this version of Signalbox, and the process that "
+            "has them in use would have to be stopped; then run this again"
+        )
+        raise ConfigurationError(msg) from in_use

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
+from domain.delivery import Endpoint
 from domain.errors import CallerError
 from domain.problems import Pointer
-from domain.webhooks import Endpoint
 from service.store.conflicts import add_endpoint
 from service.store.webhook_tables import webhook_endpoints as rows
 

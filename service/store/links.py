@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from domain.links import Link, hash_of
+from domain.links import Link
 from domain.ports import RunRef
+from service.secrets import hash_of
 from service.store import actions, queries
 from service.store.database import Database
 from service.store.tables import runs

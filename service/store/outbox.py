@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, RowMapping, bindparam, insert, null, or_, select, update
 
+from domain.delivery import Attempt, AttemptResult, Delivery, Due, Redelivered
 from domain.events import Event
 from domain.ports import IdempotencyKey, RunRef
 from domain.run import Run
-from domain.webhooks import Attempt, AttemptResult, Delivery, Due, Redelivered
 from service.ids import UuidIds
 from service.store import actions, endpoints, keys, links
 from service.store.webhook_tables import deliveries as rows

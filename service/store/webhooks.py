@@ -1,13 +1,13 @@
-"""The webhook store: `domain.webhooks.WebhookStore` over SQL."""
+"""The webhook store: `domain.delivery.WebhookStore` over SQL."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
+from domain.delivery import Attempt, AttemptResult, Delivery, Due, Endpoint, Redelivered
 from domain.ports import IdempotencyKey, RunRef
 from domain.webhook import Webhook
-from domain.webhooks import Attempt, AttemptResult, Delivery, Due, Endpoint, Redelivered
 from service.store import endpoints, outbox
 from service.store.database import Database
 

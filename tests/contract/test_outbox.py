@@ -8,9 +8,9 @@ from typing import Final
 
 from sqlalchemy import delete
 
+from domain.delivery import Attempt, AttemptResult, Delivery
 from domain.ports import RunRef
 from domain.webhook import Webhook
-from domain.webhooks import Attempt, AttemptResult, Delivery
 from service.store import SqlRunStore
 from service.store.tables import runs
 from service.store.webhooks import SqlWebhookStore

@@ -72,7 +72,6 @@ async def delivery(product: Product, run_id: str, status: str, **more: Any) -> d
             [found] = await log_of(product, run_id) or [{}]
             if wanted.items() <= found.items():
                 return found
-            await asyncio.sleep(0.01)
 
 
 async def redeliver(product: Product, found: dict[str, Any], **headers: str) -> httpx.Response:

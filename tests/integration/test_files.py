@@ -9,7 +9,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from service.http.caller import LOCAL_TENANT
+from domain.caller import LOCAL_TENANT
 from tests.fakes.model_script import Reply
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product

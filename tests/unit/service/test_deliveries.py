@@ -10,10 +10,10 @@ from typing import Final
 
 import pytest
 
+from domain.delivery import Delivery
 from domain.errors import CallerError
 from domain.ports import RunRef
 from domain.webhook import Webhook
-from domain.webhooks import Delivery
 from service.deliveries import (
     CLAIM,
     FIRST_DELAY_SECONDS,
