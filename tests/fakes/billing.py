@@ -22,7 +22,11 @@ class Provider:
     """A model that answers at random, and now and then not at all."""
 
     def __init__(self, seed: int) -> None:
+        self._seed = seed
         self._random = random.Random(seed)
+
+    def _chars_a_token(self, request: ModelRequest) -> int:
+        return random.Random(f"{self._seed}/{number_of(request)}").randrange(3, 12)
 
     def __call__(self, request: ModelRequest) -> Reply:
         chance = self._random.random()
@@ -40,9 +44,13 @@ class Provider:
         return Reply(text=f"It is {self._random.randrange(1000)}.", usage=usage)
 
     def _usage(self, request: ModelRequest) -> TokenUsage:
-        """Return what such an answer may use: no more than was sent, and than was allowed."""
+        """Return what such an answer may use: no more than was sent, and than was allowed.
+
+        Of one run every prompt is counted alike: what a prompt begins with does not count less the next time
+        that it is sent, which is what the ledger's bounds rest on.
+        """
         most = int(request.body["max_completion_tokens"])
-        prompt = self._random.randrange(1, max(len(request.transcript) // 3, 2))
+        prompt = max(len(request.transcript) // self._chars_a_token(request), 1)
         answer = self._random.randrange(1, most + 1)
         cached = self._random.randrange(prompt + 1)
         return TokenUsage(prompt, answer, cached_tokens=cached)
@@ -86,13 +94,18 @@ def task_of(number: int) -> str:
     return f"Task <{number:04}> to do"
 
 
+def number_of(request: ModelRequest) -> int:
+    """Return which run asks."""
+    return int(request.transcript.partition("Task <")[2][:4])
+
+
 def bills_of(
     billed: Iterable[tuple[ModelRequest, TokenUsage]],
 ) -> defaultdict[int, list[TokenUsage]]:
     """Return what a provider bills, run by run."""
     bills: defaultdict[int, list[TokenUsage]] = defaultdict(list)
     for request, usage in billed:
-        bills[int(request.transcript.partition("Task <")[2][:4])].append(usage)
+        bills[number_of(request)].append(usage)
     return bills
 
 
@@ -101,8 +114,8 @@ def check(run: dict[str, Any], billed: list[TokenUsage]) -> None:
     usage, limits = run["usage"], run["budget"]
     tokens = usage["input_tokens"] + usage["output_tokens"]
     due = sum(each.input_tokens + each.output_tokens for each in billed)
-    assert usage["calls"] >= len(billed)
     told = tokens, due, limits["spent"]["tokens"], usage, billed, run["status"], run["stop_reason"]
+    assert usage["calls"] >= len(billed), told
     assert tokens <= due <= limits["spent"]["tokens"], told
     if not usage["unmetered_calls"]:
         assert usage["calls"] == len(billed)

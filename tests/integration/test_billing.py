@@ -81,7 +81,8 @@ async def test_the_ledger_is_the_bill(
                     return await lead(product, number, seed)
 
             ended = await asyncio.gather(*(one(number) for number in range(runs)))
-            # What was cut off by a cancellation is booked a moment later.
+        # What was cut off by a cancellation is booked a moment later: a stop waits for that.
+        async with start(models=models, **settings) as product:
             ended = [(await product.client.get(f"/v1/runs/{r['id']}")).json() for r in ended]
             sums = (await product.client.get("/v1/usage?group_by=agent")).json()
     bills = bills_of(models.bills)
