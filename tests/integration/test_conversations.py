@@ -32,7 +32,7 @@ async def product(
 ) -> AsyncIterator[Product]:
     """Run the product with the fake model server."""
     models.add(
-        *decisions(("coder", "Say it"), task="<task>\n(?s:.)*"),
+        *decisions(("coder", "Say it"), task="<task>\n(?!Hold)"),
         worker("Say it", Reply(text=f"It is {CANARY}.")),
     )
     async with start(models=models, **place) as running_product:
