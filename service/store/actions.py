@@ -53,7 +53,8 @@ _OF_RUN: Final = (
     actions.c.tenant_id == bindparam("tenant"),
 )
 _ROWS: Final = select(actions).where(*_OF_RUN).order_by(actions.c.created_at, actions.c.id)
-_ROW: Final = select(actions).where(*_OF_RUN, actions.c.id == bindparam("action"))
+_THE_ACTION: Final = (*_OF_RUN, actions.c.id == bindparam("action"))
+_ROW: Final = select(actions).where(*_THE_ACTION)
 _BY_IDS: Final = select(actions).where(
     actions.c.tenant_id == bindparam("tenant"),
     actions.c.id.in_(bindparam("ids", expanding=True)),
@@ -76,17 +77,18 @@ _DOUBTS: Final = (
     .where(*_OF_RUN, actions.c.status == "in_doubt")
     .order_by(actions.c.created_at, actions.c.id)
 )
+_THE_RUN: Final = (runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
 _HOLD: Final = (
     select(runs.c.status, runs.c.attempt, runs.c.caller_id)
-    .where(runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
+    .where(*_THE_RUN)
     .with_for_update(key_share=True)
 )
-_SHOW: Final = update(runs).where(runs.c.id == bindparam("run")).values(actions=bindparam("list"))
+_SHOW: Final = update(runs).where(*_THE_RUN).values(actions=bindparam("list"))
+_THREAD: Final = select(runs.c.thread_id).where(*_THE_RUN)
 _END: Final = (
     update(actions)
     .where(
-        actions.c.run_id == bindparam("run"),
-        actions.c.id == bindparam("action"),
+        *_THE_ACTION,
         actions.c.attempt == bindparam("of_attempt"),
         actions.c.status.in_(["started", "in_doubt"]),
         # A person who has settled it knows more than the segment that was cut off.
@@ -159,7 +161,7 @@ def show(connection: Connection, ref: RunRef) -> list[dict[str, Any]]:
         {"id": action_id(row.id), "tool": row.tool, "status": row.status}
         for row in connection.execute(_SHOWN, name(ref))
     ]
-    connection.execute(_SHOW, {"run": ref.run_id, "list": shown})
+    connection.execute(_SHOW, {**name(ref), "list": shown})
     return shown
 
 
@@ -287,8 +289,7 @@ def end(connection: Connection, call: ActionCall, ended: Standing, now: datetime
     # Also of a run that was cancelled meanwhile: what is known now is worth more than the doubt.
     own(connection, call.ref, call.attempt, running=False)
     values = {
-        "run": call.ref.run_id,
-        "action": call.id,
+        **_name(call),
         "of_attempt": call.attempt,
         "came_to": ended.status,
         "told": ended.result,
@@ -297,9 +298,10 @@ def end(connection: Connection, call: ActionCall, ended: Standing, now: datetime
     }
     if not connection.execute(_END, values).rowcount:
         # Left by an earlier attempt: the row has that one's number.
-        left = update(actions).where(actions.c.id == call.id, actions.c.run_id == call.ref.run_id)
+        left = update(actions).where(*_THE_ACTION)
         left = left.where(actions.c.status == "started", actions.c.attempt < call.attempt)
-        connection.execute(left.values(status=ended.status, result=ended.result, ended_at=now))
+        left = left.values(status=ended.status, result=ended.result, ended_at=now)
+        connection.execute(left, _name(call))
     show(connection, call.ref)
 
 
@@ -309,29 +311,29 @@ def _approved(row: Row) -> bool:
     return row["status"] == "decided" and decision.get("type") in APPROVING
 
 
+def _name(call: ActionCall) -> dict[str, Any]:
+    return {**name(call.ref), "action": call.id}
+
+
 def _row(connection: Connection, call: ActionCall) -> Row | None:
-    values = {**name(call.ref), "action": call.id}
-    found = connection.execute(_ROW, values).mappings().one_or_none()
+    found = connection.execute(_ROW, _name(call)).mappings().one_or_none()
     return None if found is None else dict(found)
 
 
 def _restart(connection: Connection, call: ActionCall, now: datetime) -> None:
-    connection.execute(
-        update(actions)
-        .where(actions.c.id == call.id, actions.c.run_id == call.ref.run_id)
-        .values(status="started", attempt=call.attempt, started_at=now)
-    )
+    again = update(actions).where(*_THE_ACTION)
+    again = again.values(status="started", attempt=call.attempt, started_at=now)
+    connection.execute(again, _name(call))
 
 
 def _started_row(
     connection: Connection, call: ActionCall, digest: str, now: datetime
 ) -> dict[str, Any]:
-    thread = select(runs.c.thread_id).where(runs.c.id == call.ref.run_id)
     return {
         "id": call.id,
         "run_id": call.ref.run_id,
         "tenant_id": call.ref.tenant_id,
-        "thread_id": connection.execute(thread).scalar_one(),
+        "thread_id": connection.execute(_THREAD, name(call.ref)).scalar_one(),
         "type": "action",
         "agent": call.agent,
         "path": call.path,
@@ -360,8 +362,8 @@ def close(connection: Connection, ref: RunRef, now: datetime) -> list[EventDraft
     for row in of_run(connection, ref):
         values = _closed(row)
         if values:
-            changed = update(actions).where(actions.c.id == row["id"])
-            connection.execute(changed.values(ended_at=now, **values))
+            changed = update(actions).where(*_THE_ACTION).values(ended_at=now, **values)
+            connection.execute(changed, {**name(ref), "action": row["id"]})
         stands = {**row, **values}
         if stands["status"] == "in_doubt":
             drafts.append(doubt_draft(stands))

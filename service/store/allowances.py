@@ -76,7 +76,8 @@ def change_limits(connection: Connection, ref: RunRef, changes: Limits) -> Limit
     """Change the limits of a run whose row is held; return them as they are now."""
     before = limits(connection, ref) or Limits()
     after = before.changed_by(changes)
-    connection.execute(update(runs).where(runs.c.id == ref.run_id).values(budget=after.stored()))
+    changed = update(runs).where(*_THE_RUN).values(budget=after.stored())
+    connection.execute(changed, _name(ref))
     return after
 
 
@@ -89,9 +90,8 @@ def resume_clock(connection: Connection, ref: RunRef, now: datetime) -> None:
     if row["claimed_at"] is not None:
         told = connection.execute(_LAST_EVENT, _name(ref)).scalar_one_or_none()
         ran += max((utc(told) - row["claimed_at"]).total_seconds(), 0.0) if told else 0.0
-    connection.execute(
-        update(runs).where(runs.c.id == ref.run_id).values(claimed_at=now, ran_seconds=ran)
-    )
+    counted = update(runs).where(*_THE_RUN).values(claimed_at=now, ran_seconds=ran)
+    connection.execute(counted, _name(ref))
 
 
 def stop_clock(connection: Connection, ref: RunRef, now: datetime) -> dict[str, Any]:

@@ -132,7 +132,8 @@ def record(
             raised = Limits.model_validate(edited.args)
             allowances.change_limits(connection, RunRef(row["tenant_id"], row["run_id"]), raised)
     stored = {**row, **values}
-    connection.execute(update(rows).where(rows.c.id == row["id"]).values(**values))
+    found = (rows.c.id == row["id"], rows.c.tenant_id == row["tenant_id"])
+    connection.execute(update(rows).where(*found).values(**values))
     return approval_draft("approval.resolved", actions.approval_from(stored))
 
 
@@ -170,7 +171,7 @@ def settle(
         told = row["result"] if result is None else result
         connection.execute(
             update(rows)
-            .where(rows.c.id == approval_id)
+            .where(rows.c.id == approval_id, rows.c.tenant_id == tenant_id)
             .values(status=status, result=told, settled_by=by, ended_at=now)
         )
         actions.show(connection, ref)
@@ -183,7 +184,7 @@ def settle(
 
 def _take_out_of_degraded(connection: Connection, ref: RunRef, action: str) -> None:
     """Name an action no longer as something that nobody knows; the answer's text stays as it was written."""
-    of_run = runs.c.id == ref.run_id
-    parts = connection.execute(select(runs.c.degraded).where(of_run)).scalar_one()
+    of_run = (runs.c.id == ref.run_id, runs.c.tenant_id == ref.tenant_id)
+    parts = connection.execute(select(runs.c.degraded).where(*of_run)).scalar_one()
     left = [part for part in parts if action not in part["reason"]]
-    connection.execute(update(runs).where(of_run).values(degraded=left))
+    connection.execute(update(runs).where(*of_run).values(degraded=left))

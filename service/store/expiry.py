@@ -56,7 +56,8 @@ def expire(connection: Connection, ref: RunRef, now: datetime, turns: Turns) -> 
         values = {"approval": "expired"}
         if row["status"] is not None:
             values["status"] = "decided" if row["on_expiry"] == "reject" else "failed"
-        connection.execute(update(rows).where(rows.c.id == row["id"]).values(**values))
+        found = (rows.c.id == row["id"], rows.c.tenant_id == ref.tenant_id)
+        connection.execute(update(rows).where(*found).values(**values))
         drafts.append(approval_draft("approval.expired", actions.approval_from({**row, **values})))
     ids = [row["id"] for row in lapsed]
     ends = next((row for row in lapsed if row["on_expiry"] == "fail"), None)

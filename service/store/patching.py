@@ -47,7 +47,8 @@ def patch(
         msg = f"The run has ended ({held.status}), so its budget cannot be changed any more."
         raise CallerError("run-terminal", msg, run_id=ref.run_id)
     if values:
-        connection.execute(update(runs).where(runs.c.id == ref.run_id).values(**values))
+        found = (runs.c.id == ref.run_id, runs.c.tenant_id == ref.tenant_id)
+        connection.execute(update(runs).where(*found).values(**values))
     claimable: frozenset[RunRef] = frozenset()
     if change.limits is not None:
         allowances.change_limits(connection, ref, change.limits)

@@ -23,7 +23,7 @@ pytestmark = [
 ]
 
 DATABASES = ("sqlite", "postgres")
-EVERY = 10
+EVERY = 15
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,24 @@ from tests.fakes.model_server import FakeModelServer
 from tests.fakes.postgres import PostgresServer, postgres, postgres_url  # noqa: F401 - fixtures
 from tests.fakes.running import Product, running
 from tests.fakes.search_server import FakeWeb
+from tests.tenant_scope import Watch, watching
 
 Start = Callable[..., AbstractAsyncContextManager[Product]]
+
+
+@pytest.fixture(scope="session")
+def statements() -> Iterator[Watch]:
+    """Watch the statements of every test here."""
+    with watching() as watch:
+        yield watch
+
+
+@pytest.fixture(autouse=True)
+def _every_statement_asks_for_a_tenant(statements: Watch) -> Iterator[None]:
+    """Fail the test that makes the product ask for rows of whichever tenant."""
+    yield
+    found = statements.take()
+    assert not found, "say which tenant's, or tests/tenant_scope.py why not:\n" + "\n".join(found)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from tests.fakes.running import Product
 from tests.integration.callers import issue
 from tests.integration.conftest import Start
 from tests.integration.problem_checks import assert_problem
+from tests.tenant_scope import is_scoped
 
 TASK: Final = {"task": "What is 17% of 80? Ask for the owner's secret."}
 
@@ -131,3 +132,22 @@ async def test_no_run_follows_another_tenants_thread(shared: Product) -> None:
     body = {"task": "What was asked?", "thread_id": ids["thread_id"]}
     response = await shared.client.post("/v1/runs", json=body, headers=other)
     assert_problem(response, "not-found")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT runs.id, runs.tenant_id FROM runs WHERE runs.id = ?",
+        "SELECT runs.id\nFROM runs ORDER BY runs.id",
+        "UPDATE actions SET approval=? WHERE actions.id = %(id_1)s::VARCHAR",
+        "DELETE FROM runs WHERE runs.thread_id IN (?, ?)",
+        "INSERT INTO events (run_id, seq) VALUES (?, ?)",
+        "UPDATE runs SET tenant_id=? WHERE runs.id = ?",
+    ],
+)
+def test_a_statement_that_asks_for_no_tenant_is_noticed(statement: str) -> None:
+    """Every statement of the tests beside this one is looked at so."""
+    assert not is_scoped(statement)
+    assert is_scoped(
+        statement.replace("INSERT INTO events (", "INSERT INTO events (tenant_id, ")
+    ) == (statement.startswith("INSERT"))

@@ -19,6 +19,8 @@ from tests.integration.people import asked, decided, start_run
 TURNS: Final = 200
 MEGABYTE: Final = 1_000_000
 MOST: Final = 15.0
+MOST_ON_DISK: Final = 30.0
+"""The file keeps the place of what was not trimmed yet, which on a busy machine is more."""
 LOOK_UP: Final = "look up what the lighthouse at Fastnet is"
 
 
@@ -70,7 +72,8 @@ async def test_two_hundred_follow_up_turns_leave_little_and_grow_in_a_line(
                 sizes.append(await tidied(product, file))
     print([f"{size.on_disk:.1f} MB, {size.used:.1f} used" for size in sizes])  # noqa: T201 - its result
     begin, middle, end = sizes
-    assert end.on_disk <= MOST
+    assert end.used <= MOST
+    assert end.on_disk <= MOST_ON_DISK
     assert end.used - middle.used <= 1.3 * (middle.used - begin.used)
 
 
