@@ -37,7 +37,7 @@ TURNS := create_run threads cancel approvals approval_rounds asking_users doubt 
 	budgets budget_questions rounds short_form retention
 OVER := tests/integration -m "not slow" $(ANYWHERE:%=--ignore tests/integration/test_%.py)
 
-.PHONY: help install dev run serve test test-slow test-all lint format lock env-example check bench chaos
+.PHONY: help install dev run serve test test-slow test-all lint format lock audit env-example check bench chaos
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -93,6 +93,9 @@ lock: $(INSTALLED_DEV) ## pin requirements*.in again; make lock UPGRADE=1 takes 
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements.in -o requirements.txt
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-dev.in -o requirements-dev.txt
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-sandbox.in -o requirements-sandbox.txt
+
+audit: dev ## look the pinned packages up in the index's advisories, as far as it has them
+	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/audit requirements.txt requirements-sandbox.txt
 
 env-example: $(INSTALLED) ## write .env.example from service/settings.py
 	@$(BIN)/python -m service.commands.env_example > .env.example
