@@ -23,6 +23,9 @@ MAX_BODY_BYTES: Final = 1_048_576
 MAX_CREATE_BYTES: Final = 16 * 1_048_576
 """The largest body that creates a run: its files have up to 10 MiB, and base64 makes 14 of them."""
 
+MAX_FORM_BYTES: Final = 262_144
+"""The largest form of an approval's page: 16 000 characters, each up to four bytes, each of them as `%F0`."""
+
 LARGE_BODY_BYTES: Final = 262_144
 LARGE_AT_ONCE: Final = 4
 """Bodies larger than that which one process holds at the same time; the others are not read any further."""
@@ -97,6 +100,8 @@ def _for_browsers(own: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
 def _limit(scope: Scope) -> int:
     """Return how many bytes the body of a request may have."""
+    if scope["path"].startswith(PATH):
+        return MAX_FORM_BYTES
     creates = (scope["method"], scope["path"]) == ("POST", "/v1/runs")
     return MAX_CREATE_BYTES if creates else MAX_BODY_BYTES
 
