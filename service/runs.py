@@ -146,7 +146,7 @@ class RunService:
         if webhook is not None:
             endpoint = await self._endpoints.look_at(tenant_id, webhook)
             error = error or endpoint.refusal
-        error = error or await self._rules.queue.refusal()
+        error = error or await self._rules.queue.refusal(tenant_id, new.caller_id)
         created = await self._commit(run, new, idempotency, error)
         for ended, events in created.interrupted:
             self._tell_cancelled(ended, events)

@@ -112,9 +112,11 @@ class SqlRunStore:
         """Return the matching runs, newest first, and one more than asked for."""
         return await self._database.read(queries.search, tenant_id, query)
 
-    async def queued(self, most: int) -> int:
-        """Return how many runs of all tenants wait for their turn, at most `most`."""
-        return await self._database.read(queries.count_queued, most)
+    async def queued(
+        self, most: int, *, tenant_id: str | None = None, caller_id: str | None = None
+    ) -> int:
+        """Return how many runs wait for their turn, at most `most`: those of all tenants, or of one caller."""
+        return await self._database.read(queries.count_queued, most, tenant_id, caller_id)
 
     async def runnable(self, *, limit: int, exclude: Collection[str]) -> list[RunRef]:
         """Return the oldest runs that may be claimed now, of every tenant."""
