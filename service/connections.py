@@ -27,10 +27,11 @@ LEFT_OVER_SECONDS: Final = 5
 """How long the rest of a body is thrown away whose request was answered already."""
 
 TAKE_SECONDS: Final = 30
-"""A client that does not take what is sent for this long is gone."""
+TAKE_BYTES: Final = 16_384
+"""A client has so long to take so many bytes of what is sent; one that does not is gone."""
 
 CLOSE_SECONDS: Final = 5
-"""How long a connection that is being closed waits for its client to take the rest."""
+"""How long a connection may be closing that has nothing more to send."""
 
 MAX_HEAD_BYTES: Final = 65_536
 MAX_PIPELINED: Final = 8
@@ -76,6 +77,7 @@ class Connection(HttpToolsProtocol):
         self._quiet = 0
         self._looked_at: tuple[_Phase, int] = ("head", 0)
         self._seconds = 0
+        self._to_send = 0
         self.network = network_of(self.client[0] if self.client else "")
         self._timer = self.loop.call_later(1, self._look)
         own = sum(getattr(each, "network", None) == self.network for each in self.connections)
@@ -135,9 +137,17 @@ class Connection(HttpToolsProtocol):
     def _look(self) -> None:
         self._timer = self.loop.call_later(1, self._look)
         phase = self._phase()
-        if self._looked_at != (phase, self._begun):
-            self._looked_at = (phase, self._begun)
+        # Whoever takes nothing may not win time by asking for more.
+        now = (phase, 0 if phase == "taking" else self._begun)
+        if self._looked_at != now:
+            self._looked_at = now
             self._seconds = 0
+            self._to_send = 0
+        to_send = self.transport.get_write_buffer_size()
+        if phase == "taking" and self._to_send - to_send >= TAKE_BYTES:
+            self._seconds = 0
+            self._to_send = to_send
+        self._to_send = max(self._to_send, to_send)
         if not (phase == "body" and self.flow.read_paused):  # then it is us who take our time
             self._seconds += 1
         bound = _SECONDS[phase]
@@ -151,10 +161,11 @@ class Connection(HttpToolsProtocol):
 
     def _phase(self) -> _Phase:
         busy = self._busy()
-        if self.transport.is_closing():
-            return "closing"
-        if self.flow.write_paused:
+        closing = self.transport.is_closing()
+        if self.flow.write_paused or (closing and self.transport.get_write_buffer_size()):
             return "taking"
+        if closing:
+            return "closing"
         if self._stage == "body":
             return "body" if busy else "left over"
         return "answering" if busy else "head"

@@ -26,6 +26,7 @@ from tests.fakes.hostile_clients import (
     never_reading,
     rest,
     sent,
+    slow_reader,
     status_of,
 )
 
@@ -37,6 +38,9 @@ GIVEN_BACK: Final = 60.0
 """Seconds that a server may need until the last hostile client is gone: beyond any of its bounds."""
 
 TASK: Final = "What is 17% of 80?"
+LONG: Final = "/v1/runs?tag=long"
+"""A list that is more than all buffers hold, or nine times a part of it."""
+
 ELSEWHERE: Final = "127.0.0.2"
 """Another address of this machine, for a client that is to be told from the hostile ones."""
 
@@ -111,7 +115,7 @@ def test_fifty_hostile_clients_hurt_nobody(serve: StartService) -> None:
     service = serve()
     pid = service.process.pid
     address = address_of(service)
-    runs = [service.create(TASK.ljust(32_000, "!")) for _ in range(20)]
+    runs = [service.create(TASK.ljust(32_000, "🙂"), tags=["long"]) for _ in range(30)]
     for run_id in runs:
         service.ended(run_id)
     rested = memory(pid, "VmRSS")
@@ -123,9 +127,10 @@ def test_fifty_hostile_clients_hurt_nobody(serve: StartService) -> None:
         serving = asyncio.create_task(good(service.base_url, over))
         leaving = [
             asyncio.create_task(each(address, ended))
-            for each in never_reading(runs[0])
+            for each in never_reading(runs[0], f"{LONG}&limit=5")
             for _ in range(CLIENTS)
         ]
+        slow = asyncio.create_task(slow_reader(address, f"{LONG}&limit=100"))
         async with asyncio.timeout(GIVEN_BACK):
             wrong = await asyncio.gather(*(hostile(address) for _ in range(CLIENTS)))
             # Those that never read are still there when the server has let go of everybody.
@@ -133,6 +138,7 @@ def test_fifty_hostile_clients_hurt_nobody(serve: StartService) -> None:
                 done, _ = await asyncio.wait(leaving, timeout=0.2)
                 assert not done
         over.set()
+        assert (await slow).endswith(b'"has_more":false}')
         ended.set()
         await asyncio.gather(*leaving)
         return wrong, await serving

@@ -30,15 +30,17 @@ _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @asynccontextmanager
-async def connected(address: Address, *, small: bool = False) -> AsyncIterator[_Streams]:
-    """Connect; `small`: with as little room for what comes as the kernel allows."""
+async def connected(
+    address: Address, *, room: int | None = None, limit: int = 2**24
+) -> AsyncIterator[_Streams]:
+    """Connect; `room`: bytes that the kernel, `limit` that the reader keeps of what comes."""
     sock = socket.socket()
-    if small:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    if room is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
     sock.setblocking(False)
     async with asyncio.timeout(BOUND):
         await asyncio.get_running_loop().sock_connect(sock, address)
-        reader, writer = await asyncio.open_connection(sock=sock, limit=2**24)
+        reader, writer = await asyncio.open_connection(sock=sock, limit=limit)
         try:
             yield reader, writer
         finally:
@@ -203,7 +205,7 @@ SLOW: Final[dict[str, Kind]] = {
 
 async def ask_and_leave_it(address: Address, ended: asyncio.Event, *requests: bytes) -> None:
     """Ask, and take nothing of the answer until it is over for everybody."""
-    async with connected(address, small=True) as (reader, writer):
+    async with connected(address, room=2048) as (reader, writer):
         transport = writer.transport
         assert isinstance(transport, asyncio.ReadTransport)
         transport.pause_reading()
@@ -213,13 +215,24 @@ async def ask_and_leave_it(address: Address, ended: asyncio.Event, *requests: by
         await ended.wait()
 
 
+async def slow_reader(address: Address, path: str) -> bytes:
+    """Take an answer little by little, and return all of it. This one means no harm."""
+    came = b""
+    async with connected(address, room=65_536, limit=65_536) as (reader, writer):
+        writer.write(head("GET", path))
+        while part := await reader.read(65_536):
+            came += part
+            await asyncio.sleep(PAUSE)
+    return came
+
+
 def never_reading(
-    run_id: str,
+    run_id: str, path: str
 ) -> tuple[Callable[[Address, asyncio.Event], Coroutine[Any, Any, None]], ...]:
     """Return the clients that take nothing: of a stream, and of lists that together fill every buffer."""
     headers = {"accept": "text/event-stream"}
     stream = head("GET", f"/v1/runs/{run_id}/events", headers, last=False)
-    pages = [head("GET", "/v1/runs", last=False)] * 9
+    pages = [head("GET", path, last=False)] * 9
 
     async def leave_stream(address: Address, ended: asyncio.Event) -> None:
         await ask_and_leave_it(address, ended, stream)
