@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 
 from tests.e2e.conftest import StartService
 from tests.e2e.processes import BOUND, Service
@@ -110,12 +111,13 @@ async def good(base_url: str, over: asyncio.Event) -> int:
     return done
 
 
+@pytest.mark.timeout(180)
 def test_fifty_hostile_clients_hurt_nobody(serve: StartService) -> None:
     """All they send is refused, slow ones are cut off, others are served, and what it took is given back."""
     service = serve()
     pid = service.process.pid
     address = address_of(service)
-    runs = [service.create(TASK.ljust(32_000, "🙂"), tags=["long"]) for _ in range(30)]
+    runs = [service.create(TASK.ljust(32_000, "🙂"), tags=["long"]) for _ in range(60)]
     for run_id in runs:
         service.ended(run_id)
     rested = memory(pid, "VmRSS")

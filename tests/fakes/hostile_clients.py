@@ -218,9 +218,9 @@ async def ask_and_leave_it(address: Address, ended: asyncio.Event, *requests: by
 async def slow_reader(address: Address, path: str) -> bytes:
     """Take an answer little by little, and return all of it. This one means no harm."""
     came = b""
-    async with connected(address, room=65_536, limit=65_536) as (reader, writer):
+    async with connected(address, room=131_072, limit=131_072) as (reader, writer):
         writer.write(head("GET", path))
-        while part := await reader.read(65_536):
+        while part := await reader.read(262_144):
             came += part
             await asyncio.sleep(PAUSE)
     return came
