@@ -49,6 +49,7 @@ class Delivery(BaseModel):
     run_id: str
     type: WebhookEvent
     url: str
+    """Without its query, which may hold a secret; `?…` stands for it."""
     status: DeliveryStatus
     attempts: int
     next_attempt_at: UtcTime | None
@@ -135,8 +136,8 @@ class WebhookStore(Protocol):
     """What is to be sent to webhooks. The rows are written by whatever changes a run's status, in the same
     transaction. Every method takes the tenant, but for those that the sender alone calls."""
 
-    async def ensure(self, tenant_id: str, webhook: Webhook, *, now: datetime) -> Endpoint:
-        """Return the endpoint of a webhook; it is made, with a secret, where there is none."""
+    async def endpoint(self, tenant_id: str, webhook: Webhook) -> Endpoint | None:
+        """Return the endpoint of a webhook; it is made with the first run that names it."""
         ...
 
     async def show(self, tenant_id: str, webhook: Webhook, *, now: datetime) -> str | None:
@@ -154,8 +155,11 @@ class WebhookStore(Protocol):
         endpoint that wanted nothing more is tried again too."""
         ...
 
-    async def due(self, *, now: datetime, busy: Collection[str], limit: int) -> list[Due]:
-        """Return deliveries whose turn it is and that nobody sends, but none to the `busy` hosts."""
+    async def due(
+        self, *, now: datetime, busy: Collection[str], full: Collection[str] = (), limit: int
+    ) -> list[Due]:
+        """Return deliveries whose turn it is and that nobody sends, but none to the `busy` hosts and none of
+        the `full` tenants."""
         ...
 
     async def claim(self, due: Due, *, now: datetime, until: datetime) -> Attempt | None:

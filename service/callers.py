@@ -101,9 +101,7 @@ class Callers:
         try:
             if self._tokens and not given.token.startswith(KEY_MARK):
                 return await self._by_token(self._tokens, given.token)
-            # Who was known a moment ago is not kept out by others at the same address.
-            if secret_hash not in self._known:
-                await self._refuse_guessing(given.address)
+            # Looked up however many wrong ones have come: others at the same address keep no good one out.
             return await self._find(given.token, secret_hash)
         except CallerError as error:
             if error.code == "unauthenticated":
@@ -118,11 +116,6 @@ class Callers:
 
     async def _count_failure(self, address: str) -> None:
         rate = await self._failures.take(bucket_of(address), FAILURES_PER_MINUTE)
-        if not rate.allowed:
-            await self._refuse_guessing(address)
-
-    async def _refuse_guessing(self, address: str) -> None:
-        rate = await self._failures.look(bucket_of(address), FAILURES_PER_MINUTE)
         if not rate.allowed:
             msg = "Too many wrong keys came from your address. Wait, and send one that is good."
             raise CallerError("rate-limited", msg, headers={"retry-after": str(rate.reset_seconds)})

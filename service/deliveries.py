@@ -32,6 +32,9 @@ AT_ONCE: Final = 32
 PER_HOST: Final = 4
 """Of those, to one host: one that hangs holds up nobody but itself."""
 
+PER_TENANT: Final = 16
+"""Of those, for one tenant: not all of them are held up by what one has named."""
+
 LIMITS: Final = NetLimits(connect_seconds=5.0, total_seconds=15.0, read_bytes=16_384, redirects=0)
 """What one attempt may take."""
 
@@ -79,6 +82,7 @@ class Sender:
         self._turn = asyncio.Lock()
         self._under_way: dict[asyncio.Task[None], Attempt] = {}
         self._hosts: Counter[str] = Counter()
+        self._tenants: Counter[str] = Counter()
         self._looking: asyncio.Task[None] | None = None
         self._wanted = False
         self._stopped = False
@@ -107,22 +111,26 @@ class Sender:
         async with self._turn:
             while not self._stopped and (free := AT_ONCE - len(self._under_way)) > 0:
                 busy = [host for host, count in self._hosts.items() if count >= PER_HOST]
+                full = [each for each, count in self._tenants.items() if count >= PER_TENANT]
                 now = self._clock.now()
-                found = await self._store.due(now=now, busy=busy, limit=free)
+                found = await self._store.due(now=now, busy=busy, full=full, limit=free)
                 begun = [await self._begin(each) for each in found]
                 if not any(begun):
                     break
         return False
 
     async def _begin(self, due: Due) -> bool:
-        """Begin an attempt; `False` where it is another's, or its host has enough to do."""
+        """Begin an attempt; `False` where it is another's, or its host or tenant has enough to do."""
         if self._stopped or self._hosts[due.host] >= PER_HOST:
+            return False
+        if self._tenants[due.tenant_id] >= PER_TENANT:
             return False
         now = self._clock.now()
         attempt = await self._store.claim(due, now=now, until=now + CLAIM)
         if attempt is None:
             return False
         self._hosts[due.host] += 1
+        self._tenants[due.tenant_id] += 1
         task = asyncio.create_task(self._make(attempt, due.host), name=f"send {due.id}")
         self._under_way[task] = attempt
         return True
@@ -148,9 +156,10 @@ class Sender:
             fields = {"action": "delivery_not_settled", "run_id": attempt.run_id}
             _log.warning("A delivery could not be settled.", exc_info=True, extra=fields)
         finally:
-            self._hosts[host] -= 1
-            if self._hosts[host] <= 0:
-                del self._hosts[host]
+            for counted, name in ((self._hosts, host), (self._tenants, attempt.tenant_id)):
+                counted[name] -= 1
+                if counted[name] <= 0:
+                    del counted[name]
             self._under_way.pop(asyncio.current_task(), None)  # type: ignore[arg-type]  # it is one
             self.wake()
 

@@ -22,18 +22,22 @@ _POINTER: Final = "/webhook/url"
 
 class Reach:
     """Says where webhooks may go: to public hosts over https, to those that the operator vouches for, and
-    in development to this machine."""
+    in development to this machine, where whoever names it may reach that."""
 
     def __init__(self, *, vouched: Collection[str], development: bool) -> None:
         self._vouched = frozenset(vouched)
         self._development = development
 
-    def target(self, url: str) -> Way:
-        """Return the way to a url; raises `ToolFailedError`, with a sentence, where there is none."""
+    def target(self, url: str, *, own: bool = True) -> Way:
+        """Return the way to a url; raises `ToolFailedError`, with a sentence, where there is none.
+
+        `own`: whoever has named it may reach this machine.
+        """
         target = read_page(url)
-        own = self._development and is_loopback(target.host)
+        own = own or target.address in self._vouched
+        own = own and self._development and is_loopback(target.host)
         if target.url.scheme != "https" and not own:
-            where = "http is only for this machine's own addresses, in development"
+            where = "http is only for this machine's own addresses, in development, with the scope `admin`"
             raise ToolFailedError(f"The url is not https; {where}.")
         if own:
             return Way(target, self._vouched | {target.address})
@@ -41,13 +45,13 @@ class Reach:
             refuse_private(target.host, target.port)
         return Way(target, self._vouched)
 
-    def spelled(self, webhook: Webhook) -> Webhook:
+    def spelled(self, webhook: Webhook, *, own: bool = True) -> Webhook:
         """Return a webhook with its url as it is sent to; raises `ToolFailedError` where that may not be."""
         if len(webhook.url) > MAX_URL_CHARS:
             raise ToolFailedError(f"The url has more than {MAX_URL_CHARS} characters.")
         if "#" in webhook.url:
             raise ToolFailedError("The url has a fragment, which is never sent; leave it out.")
-        return webhook.model_copy(update={"url": str(self.target(webhook.url).target.url)})
+        return webhook.model_copy(update={"url": str(self.target(webhook.url, own=own).target.url)})
 
 
 class Way(NamedTuple):
@@ -81,16 +85,18 @@ class Endpoints:
         self._clock = clock
         self._reach = reach
 
-    def read(self, webhook: Webhook) -> Webhook:
+    def read(self, webhook: Webhook, *, own: bool) -> Webhook:
         """Return a webhook with its url as it is sent to; raises `CallerError` where that may not be."""
         try:
-            return self._reach.spelled(webhook)
+            return self._reach.spelled(webhook, own=own)
         except ToolFailedError as error:
             raise _refused(error.detail.removesuffix(".")) from None
 
     async def look_at(self, tenant_id: str, webhook: Webhook) -> Standing:
-        """Have an endpoint for a webhook; return how it stands."""
-        endpoint = await self._store.ensure(tenant_id, webhook, now=self._clock.now())
+        """Return how the endpoint of a webhook stands."""
+        endpoint = await self._store.endpoint(tenant_id, webhook)
+        if endpoint is None:
+            return Standing(untold=True)
         refusal = None
         if endpoint.disabled_at is not None:
             when = endpoint.disabled_at.isoformat()

@@ -30,5 +30,7 @@ class NewRun:
     files: tuple[NewFile, ...] = ()
     reuse: ReuseAsked = NOTHING_ASKED
     webhook: Webhook | None = None
+    own_hook: bool = False
+    """Whether it may lead to this machine."""
     metadata: dict[str, Any]
     tags: list[str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections import OrderedDict
 from ipaddress import IPv6Address, ip_address
 from typing import Final, NamedTuple
 
@@ -17,10 +18,13 @@ from domain.caller import LOCAL_CALLER, CallerIdentity
 WINDOW_SECONDS: Final = 60
 
 FAILURES_PER_MINUTE: Final = 30
-"""Credentials of an address that may turn out to be wrong before more are refused unseen."""
+"""Wrong credentials of an address that are answered with 401, before more are with 429."""
 
-MAX_COUNTERS: Final = 20_000
-"""Counters a process keeps; there are two for each caller of the last two minutes."""
+LINKS_PER_MINUTE: Final = 60
+"""Pages of approval links that an address may ask for."""
+
+MAX_CALLERS: Final = 10_000
+"""Callers that a process counts; whose last request is the longest ago is forgotten first."""
 
 _BUCKETS: Final = 4096
 """Addresses are as many as somebody likes to have, so they share this number of counters."""
@@ -42,20 +46,18 @@ class Rates:
     def __init__(self) -> None:
         self._storage = MemoryStorage()
         self._limiter = SlidingWindowCounterRateLimiter(self._storage)
+        self._counted: OrderedDict[str, RateLimitItemPerMinute] = OrderedDict()
 
     async def take(self, name: str, per_minute: int) -> Rate:
         """Count one request where it is allowed, and say whether it is."""
         item = RateLimitItemPerMinute(per_minute)
-        if len(self._storage.storage) > MAX_COUNTERS:
-            # Better to have counted too little than to keep counters without end.
-            await self._storage.reset()
+        self._counted[name] = item
+        self._counted.move_to_end(name)
+        if len(self._counted) > MAX_CALLERS:
+            oldest, its = self._counted.popitem(last=False)
+            await self._limiter.clear(its, oldest)
         allowed = await self._limiter.hit(item, name)
         return await self._rate(item, name, allowed=allowed)
-
-    async def look(self, name: str, per_minute: int) -> Rate:
-        """Say whether one more would be allowed."""
-        item = RateLimitItemPerMinute(per_minute)
-        return await self._rate(item, name, allowed=await self._limiter.test(item, name))
 
     async def _rate(self, item: RateLimitItemPerMinute, name: str, *, allowed: bool) -> Rate:
         reset, remaining = await self._limiter.get_window_stats(item, name)
@@ -68,6 +70,7 @@ class CallerRates:
 
     def __init__(self, per_minute: int) -> None:
         self._rates = Rates()
+        self._links = Rates()
         self._per_minute = per_minute
 
     async def take(self, caller: CallerIdentity) -> Rate | None:
@@ -76,6 +79,10 @@ class CallerRates:
         if limit == 0 or caller == LOCAL_CALLER:
             return None
         return await self._rates.take(f"{caller.tenant_id}/{caller.id}", limit)
+
+    async def take_link(self, address: str) -> Rate:
+        """Count a request for a page that needs no caller, by its address."""
+        return await self._links.take(bucket_of(address), LINKS_PER_MINUTE)
 
 
 def bucket_of(address: str) -> str:
@@ -87,4 +94,4 @@ def bucket_of(address: str) -> str:
     else:
         network = parsed.packed[:8] if isinstance(parsed, IPv6Address) else parsed.packed
     number = int.from_bytes(hashlib.sha256(network).digest()[:4]) % _BUCKETS
-    return f"failures/{number}"
+    return str(number)

@@ -108,7 +108,7 @@ class RunService:
         self._check_rounds(new.max_rounds)
         limits = self._rules.budgets.limits_of(new.limits)
         check_limits(new.limits, self._rules.budgets, [s.name for s in self._team.specs])
-        webhook = self._endpoints.read(new.webhook) if new.webhook else None
+        webhook = self._endpoints.read(new.webhook, own=new.own_hook) if new.webhook else None
         refusal = await self._day.refuse(tenant_id, new.caller_id)
         if new.thread_id is not None:
             await self._prepare_thread(tenant_id, new.thread_id, new.strategy)
@@ -146,7 +146,7 @@ class RunService:
         if webhook is not None:
             endpoint = await self._endpoints.look_at(tenant_id, webhook)
             error = error or endpoint.refusal
-        error = error or await self._rules.queue.refusal()
+        error = error or await self._rules.queue.refusal(tenant_id, new.caller_id)
         created = await self._commit(run, new, idempotency, error)
         for ended, events in created.interrupted:
             self._tell_cancelled(ended, events)

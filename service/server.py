@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from domain.errors import ConfigurationError
+from service.connections import connections
 from service.services import Services
 
 DRAIN_SECONDS: Final = 5
@@ -72,6 +73,7 @@ async def serving(app: FastAPI, services: Services, sock: socket.socket) -> Asyn
     """Serve in the background for as long as the context lasts."""
     config = uvicorn.Config(
         app,
+        http=connections(services.settings.max_connections),
         lifespan="off",
         ws="none",
         log_level="warning",

@@ -147,6 +147,9 @@ class Settings(BaseSettings):
     max_queued: int = Field(default=10_000, ge=0, le=10_000_000)
     """Runs that may wait for their turn, of all callers together, before more are refused with 503; 0 means no
     limit."""
+    max_connections: int = Field(default=1000, ge=4, le=1_000_000)
+    """Connections that a process holds at the same time before more are refused with 503; one address has half
+    of them. There are no more than file descriptors allow (`ulimit -n`)."""
     max_wait: float = Field(default=60.0, ge=0, le=3600)
     """Seconds a request may wait for its run."""
     keep_runs_days: float = Field(default=90.0, ge=0, le=36_500)

@@ -43,7 +43,9 @@ _MAY_BLOCK: Final = (
 )
 """Functions below which blocking is allowed: end of the file's name, and names."""
 
-_LOOPBACK: Final = frozenset({None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})
+_LOOPBACK: Final = frozenset(
+    {None, "", "localhost", "127.0.0.1", "127.0.0.2", "::1", "0.0.0.0", "::"}
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -51,7 +51,7 @@ SANDBOX_LIBRARIES: Final = frozenset({"pandas", "pyarrow"})
 
 SANDBOX_PROGRAMS: Final = frozenset({"tools/table_program.py", "tools/table_reading.py"})
 
-METAPACKAGES: Final = {"pydantic_monty": "pydantic-monty"}
+METAPACKAGES: Final = {"httptools": "uvicorn", "pydantic_monty": "pydantic-monty"}
 """Modules that come with a package which only brings others: its name is the one to ask for."""
 
 GENERATED_FOLDERS: Final = frozenset({"build", "data", "node_modules", "__pycache__"})

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
+from domain.unseen import shows
+
 SHOWN_ARGS: Final = 100
 COLOURS: Final = (36, 33, 35, 32, 34)
 
@@ -127,8 +129,8 @@ _SENTENCES: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
 
 
 def _plain(text: str) -> str:
-    """Return the text with its control characters made visible: a model's could hide what it shows."""
-    return "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in text)
+    """Return the text with what shows nothing written out: a model's could hide what it does."""
+    return "".join(c if c == "\t" or shows(c) else ascii(c)[1:-1] for c in text)
 
 
 def _short(text: str) -> str:

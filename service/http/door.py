@@ -6,14 +6,18 @@ added is closed until it says otherwise here.
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from typing import Final, cast
 
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import CallerError
-from service.callers import Credentials, unauthenticated
+from service.callers import Callers, Credentials, unauthenticated
 from service.http.errors import answer_error
 from service.rates import WINDOW_SECONDS, Rate
 from service.services import Services
@@ -32,6 +36,9 @@ PUBLIC: Final = frozenset(
 )
 """What anybody may ask for: probes have no key, and the description says how to get in."""
 
+
+LOOK_AGAIN_SECONDS: Final = 30.0
+"""How often it is looked whether whoever follows a stream may still do so."""
 
 FORWARDED: Final = frozenset(
     {"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"}
@@ -53,7 +60,8 @@ class Door:
         request = Request(scope)
         services = cast("Services", scope["app"].state.services)
         try:
-            caller = await services.callers.identify(read_credentials(request))
+            given = read_credentials(request)
+            caller = await services.callers.identify(given)
             rate = await services.rates.take(caller)
             if rate:
                 send = _telling(send, rate)
@@ -65,7 +73,57 @@ class Door:
             await response(scope, receive, send)
             return
         scope["caller"] = caller
-        await self._app(scope, receive, send)
+        watched = _Watched(receive, send, services.callers, given)
+        await self._app(scope, watched.receive, watched.send)
+        await watched.close()
+
+
+class _Watched:
+    """A request whose answer, if it is a stream, ends when its caller is known no more."""
+
+    def __init__(self, receive: Receive, send: Send, callers: Callers, given: Credentials) -> None:
+        self._receive = receive
+        self._send = send
+        self._callers = callers
+        self._given = given
+        self._streams = False
+        self._whole = False
+        self._ended = False
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on; notes whether a stream begins, and whether it has ended."""
+        if message["type"] == "http.response.start":
+            headers = {name.lower(): value for name, value in message.get("headers", [])}
+            self._streams = headers.get(b"content-type", b"").startswith(b"text/event-stream")
+        elif message["type"] == "http.response.body":
+            self._whole = not message.get("more_body", False)
+        await self._send(message)
+
+    async def receive(self) -> Message:
+        """Return what comes next: of a stream that is the client's leaving, or that of its right to be here."""
+        while self._streams:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                    return await self._receive()
+            if not await self._is_known():
+                self._ended = True
+                return {"type": "http.disconnect"}
+        return await self._receive()
+
+    async def _is_known(self) -> bool:
+        try:
+            await self._callers.identify(self._given)
+        except CallerError as error:
+            # What cannot be looked up now, such as the keys of an issuer, is looked up the next time.
+            return error.code == "overloaded"
+        except (DBAPIError, PoolTimeoutError):
+            return True
+        return True
+
+    async def close(self) -> None:
+        """End a stream that was cut off here as one that is whole, so that its client comes back and is told."""
+        if self._ended and not self._whole:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def is_public(path: str) -> bool:

@@ -4,6 +4,7 @@ Plain ASGI, so streams stay streams."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Final
 
@@ -12,8 +13,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import CallerError
-from domain.problems import Code, make_problem
-from service.http.errors import problem_response
+from service.connections import CROWDED
+from service.http.errors import answer_error
 from service.store.links import PATH
 
 MAX_BODY_BYTES: Final = 1_048_576
@@ -21,6 +22,19 @@ MAX_BODY_BYTES: Final = 1_048_576
 
 MAX_CREATE_BYTES: Final = 16 * 1_048_576
 """The largest body that creates a run: its files have up to 10 MiB, and base64 makes 14 of them."""
+
+MAX_FORM_BYTES: Final = 262_144
+"""The largest form of an approval's page: 16 000 characters, each up to four bytes, each of them as `%F0`."""
+
+LARGE_BODY_BYTES: Final = 262_144
+LARGE_AT_ONCE: Final = 4
+"""Bodies larger than that which one process holds at the same time; the others are not read any further."""
+
+LARGE_WAIT_SECONDS: Final = 15.0
+"""How long one of those waits for its turn."""
+
+CROWDED_AGAIN_SECONDS: Final = 5
+"""When a client may try again for which there was no place."""
 
 _FRAMES: Final = b"frame-ancestors 'none'"
 _NOTHING: Final = b"default-src 'none'; " + _FRAMES
@@ -42,6 +56,7 @@ class Edge:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -64,9 +79,15 @@ class Edge:
 
         refused = _refuse(scope, headers)
         if refused:
-            await _answer(scope, receive, send_with_id, *refused)
+            response = await answer_error(Request(scope), refused)
+            if response:
+                await response(scope, receive, send_with_id)
             return
-        await self._app(scope, _Bounded(receive, _limit(scope)), send_with_id)
+        bounded = _Bounded(receive, _limit(scope), self._large)
+        try:
+            await self._app(scope, bounded, send_with_id)
+        finally:
+            bounded.close()
 
 
 def _for_browsers(own: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -79,6 +100,8 @@ def _for_browsers(own: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
 def _limit(scope: Scope) -> int:
     """Return how many bytes the body of a request may have."""
+    if scope["path"].startswith(PATH):
+        return MAX_FORM_BYTES
     creates = (scope["method"], scope["path"]) == ("POST", "/v1/runs")
     return MAX_CREATE_BYTES if creates else MAX_BODY_BYTES
 
@@ -88,12 +111,14 @@ def _too_large(limit: int) -> str:
 
 
 class _Bounded:
-    """Passes a body on up to the limit, also where no length was announced."""
+    """Passes a body on up to the limit, also where no length was announced; a large one when it is its turn."""
 
-    def __init__(self, receive: Receive, limit: int) -> None:
+    def __init__(self, receive: Receive, limit: int, large: asyncio.Semaphore) -> None:
         self._receive = receive
         self._limit = limit
+        self._large = large
         self._bytes = 0
+        self._has_turn = False
 
     async def __call__(self) -> Message:
         message = await self._receive()
@@ -101,21 +126,48 @@ class _Bounded:
             self._bytes += len(message.get("body", b""))
             if self._bytes > self._limit:
                 raise CallerError("payload-too-large", _too_large(self._limit))
+            if self._bytes > LARGE_BODY_BYTES and not self._has_turn:
+                await self._wait()
         return message
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(LARGE_WAIT_SECONDS):
+                await self._large.acquire()
+        except TimeoutError:
+            msg = "Too many large bodies come at the same time. Send this one again."
+            raise _full(msg) from None
+        self._has_turn = True
+
+    def close(self) -> None:
+        """Give the turn to the next one."""
+        if self._has_turn:
+            self._has_turn = False
+            self._large.release()
+
+
+def _full(detail: str) -> CallerError:
+    return CallerError("overloaded", detail, headers={"retry-after": str(CROWDED_AGAIN_SECONDS)})
 
 
 def _request_id(given: str) -> str:
     return given if _REQUEST_ID.fullmatch(given) else f"req_{uuid_utils.uuid7().hex}"
 
 
-def _refuse(scope: Scope, headers: dict[bytes, bytes]) -> tuple[Code, str] | None:
+def _refuse(scope: Scope, headers: dict[bytes, bytes]) -> CallerError | None:
     """Return why a request is refused before its body is read."""
+    if scope.get("state", {}).get(CROWDED) and scope["path"] != "/health/live":
+        error = _full(
+            "There are as many connections as there may be. Close some, or come back soon."
+        )
+        error.headers["connection"] = "close"
+        return error
     if "\x00" in scope["path"]:
-        return "not-found", "No resource has a NUL character in its name."
+        return CallerError("not-found", "No resource has a NUL character in its name.")
     length = headers.get(b"content-length", b"")
     limit = _limit(scope)
     if length.isdigit() and int(length) > limit:
-        return "payload-too-large", _too_large(limit)
+        return CallerError("payload-too-large", _too_large(limit))
     if scope["method"] not in {"POST", "PATCH", "PUT"} or (
         not int(length or b"0") and b"transfer-encoding" not in headers
     ):
@@ -130,9 +182,4 @@ def _refuse(scope: Scope, headers: dict[bytes, bytes]) -> tuple[Code, str] | Non
     detail = (
         f"The body's media type is {media[:80]!r}. Send JSON with content-type: application/json."
     )
-    return "unsupported-media-type", detail
-
-
-async def _answer(scope: Scope, receive: Receive, send: Send, code: Code, detail: str) -> None:
-    response = problem_response(Request(scope), make_problem(code, detail))
-    await response(scope, receive, send)
+    return CallerError("unsupported-media-type", detail)

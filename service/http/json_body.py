@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from domain.errors import CallerError
+
+MAX_VALUES: Final = 200_000
+"""Values that a body may have: three bytes of text can become an object of a hundred."""
 
 
 class JsonRoute(APIRoute):
@@ -37,6 +40,9 @@ def read_json(body: bytes) -> object:
     Python also takes UTF-16 and NaN, and of a key that stands twice the last value: another reader of
     the same bytes, such as a gateway that checks them, would understand something else.
     """
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        msg = f"The body has more than {MAX_VALUES} values. Send fewer."
+        raise CallerError("payload-too-large", msg)
     try:
         text = body.decode()
     except UnicodeDecodeError as error:

@@ -6,11 +6,12 @@ import base64
 import hashlib
 import html
 import json
-import unicodedata
 from datetime import datetime
 from typing import Any, Final
 
 from domain.approval import Approval, DecisionMade
+from domain.run import Run
+from domain.unseen import shows
 from service.links import LINK_PREFIX, Shown, State
 
 _STYLE: Final = """
@@ -46,9 +47,6 @@ HEADERS: Final = {
     "X-Frame-Options": "DENY",
 }
 
-_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Kinds of characters that show nothing, or change how others are shown."""
-
 _BUTTONS: Final = {
     "approve": ("yes", "Approve"),
     "reject": ("no", "Reject"),
@@ -70,10 +68,7 @@ _DONE: Final = {
 
 def visible(text: str, *, keep: str = "\n\t") -> str:
     """Return a text for HTML in which nothing hides: what shows nothing is written out."""
-    shown = "".join(
-        c if c in keep or unicodedata.category(c) not in _UNSEEN else f"\\u{{{ord(c):04x}}}"
-        for c in text
-    )
+    shown = "".join(c if c in keep or shows(c) else f"\\u{{{ord(c):04x}}}" for c in text)
     return html.escape(shown)
 
 
@@ -93,9 +88,10 @@ def open_page(shown: Shown, token: str, choices: tuple[str, ...]) -> str:
 
 
 def closed_page(shown: Shown) -> str:
-    """Return the page about what can be decided no more."""
+    """Return the page about what can be decided no more: a link that was left somewhere tells little."""
     title, text = _ENDS[shown.state]
-    made = shown.link.approval.decision
+    approval, run = shown.link.approval, shown.link.run
+    made = approval.decision
     if shown.state == "decided" and made is not None:
         title = _DONE[made.type]
         text = "" if shown.done else "It was decided already, and what was decided stands. "
@@ -104,8 +100,16 @@ def closed_page(shown: Shown) -> str:
     said = ""
     if made is not None and made.message:
         said = f'<h2>What was said</h2><div class="box">{visible(made.message)}</div>'
+    if approval.action is not None:
+        said += f"<h2>The call: {visible(approval.action.name)}</h2>"
     note = f'<p class="note" role="status">{visible(text)}</p>'
-    return _page(title, f"{note}{refusal}{said}{_question(shown)}")
+    return _page(title, f"{note}{refusal}{said}{_asked_by(approval, run)}")
+
+
+def busy_page() -> str:
+    """Return the page for an address that has asked for too many."""
+    text = "Too many of these pages were asked for from your address. Wait a minute, then open it again."
+    return _page("Too many requests", f'<p class="note">{text}</p>')
 
 
 def missing_page() -> str:
@@ -133,10 +137,14 @@ def _question(shown: Shown) -> str:
         call = f"<h2>The call: {visible(approval.action.name)}</h2>{_arguments(approval)}"
     return f"""<p>{visible(approval.description)}</p>
 {call}
-<h2>Asked by</h2>
-<p>{visible(approval.agent)} <small>in {visible(run.id)}</small></p>
+{_asked_by(approval, run)}
 <h2>The task of the run</h2>
 <div class="box">{visible(run.task)}</div>"""
+
+
+def _asked_by(approval: Approval, run: Run) -> str:
+    return f"""<h2>Asked by</h2>
+<p>{visible(approval.agent)} <small>in {visible(run.id)}</small></p>"""
 
 
 def _arguments(approval: Approval) -> str:

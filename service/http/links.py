@@ -14,9 +14,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
 from service.http.caller import Parts
-from service.http.link_page import HEADERS, closed_page, missing_page, open_page
+from service.http.link_page import HEADERS, busy_page, closed_page, missing_page, open_page
 from service.http.schemas import can_be_kept
 from service.links import CHOICES, Shown, State
+from service.services import Services
 from service.store.links import PATH
 
 MAX_FIELDS: Final = 5
@@ -33,8 +34,10 @@ _STATUS: Final[dict[State, int]] = {
 
 
 @router.get(f"{PATH}{{token}}")
-async def show_link(token: str, parts: Parts) -> Response:
+async def show_link(token: str, request: Request, parts: Parts) -> Response:
     """Show what is asked, or how it was closed."""
+    if (busy := await _refuse_excess(request, parts)) is not None:
+        return busy
     shown = await parts.links.look(token)
     if shown is None:
         return _html(missing_page(), 404)
@@ -46,6 +49,8 @@ async def show_link(token: str, parts: Parts) -> Response:
 @router.post(f"{PATH}{{token}}")
 async def use_link(token: str, request: Request, parts: Parts) -> Response:
     """Decide; where somebody has before, show what stands."""
+    if (busy := await _refuse_excess(request, parts)) is not None:
+        return busy
     form = _read_form(await request.body())
     if form is None or not hmac.compare_digest(form["token"].encode(), token.encode()):
         shown = await parts.links.look(token)
@@ -60,6 +65,16 @@ async def use_link(token: str, request: Request, parts: Parts) -> Response:
     if shown.done:
         return _html(closed_page(shown), 200)
     return _html(closed_page(shown), 409 if shown.state == "decided" else _STATUS[shown.state])
+
+
+async def _refuse_excess(request: Request, parts: Services) -> Response | None:
+    """Return the page for an address that has asked for too many, before anything is looked up."""
+    rate = await parts.rates.take_link(request.client.host if request.client else "")
+    if rate.allowed:
+        return None
+    response = _html(busy_page(), 429)
+    response.headers["retry-after"] = str(rate.reset_seconds)
+    return response
 
 
 def _form(shown: Shown, token: str) -> str:
@@ -83,5 +98,5 @@ def _read_form(body: bytes) -> dict[str, str] | None:
     return form
 
 
-def _html(page: str, status: int) -> Response:
+def _html(page: str, status: int) -> HTMLResponse:
     return HTMLResponse(page, status_code=status, headers=HEADERS)

@@ -108,6 +108,7 @@ async def accept(
         files=read_uploads(body.files or ()),
         reuse=_reuse_asked(body),
         webhook=_webhook(body, caller),
+        own_hook=caller.may("admin"),
         metadata=body.metadata,
         tags=list(dict.fromkeys(body.tags)),
     )

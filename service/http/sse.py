@@ -9,13 +9,12 @@ from typing import Final
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from domain.ports import RunRef, RunStore
+from service.connections import TAKE_SECONDS
 from service.events import follow
 from service.hub import EventHub
 from service.notices import RETRY_FRAME, Notice
 
 PING_SECONDS: Final = 10
-SEND_SECONDS: Final = 60.0
-"""A client that takes nothing for this long is gone."""
 HEADERS: Final = {
     "Cache-Control": "no-store, no-transform",
     "X-Accel-Buffering": "no",
@@ -68,7 +67,7 @@ def event_stream(
         frames,
         ping=PING_SECONDS,
         ping_message_factory=lambda: ServerSentEvent(comment="ping"),
-        send_timeout=SEND_SECONDS,
+        send_timeout=TAKE_SECONDS,
         headers={**HEADERS, **(headers or {})},
         sep="\n",
     )

@@ -40,6 +40,7 @@ _DUE: Final = (
         rows.c.next_at <= _NOW,
         _UNCLAIMED,
         rows.c.host.not_in(bindparam("busy", expanding=True)),
+        rows.c.tenant_id.not_in(bindparam("full", expanding=True)),
     )
     .order_by(rows.c.next_at, rows.c.id)
     .limit(bindparam("most"))
@@ -169,9 +170,15 @@ def host_of(url: str) -> str:
     return f"{parts.hostname}:{parts.port or _DEFAULT_PORTS.get(parts.scheme, 443)}"
 
 
-def due(connection: Connection, now: datetime, busy: Collection[str], limit: int) -> list[Due]:
+def due(
+    connection: Connection,
+    now: datetime,
+    busy: Collection[str],
+    full: Collection[str],
+    limit: int,
+) -> list[Due]:
     """Return what is to be sent now, the longest due first."""
-    values = {"now": now, "busy": list(busy), "most": limit}
+    values = {"now": now, "busy": list(busy), "full": list(full), "most": limit}
     return [Due(*row) for row in connection.execute(_DUE, values)]
 
 
@@ -294,7 +301,7 @@ def delivery_from(row: RowMapping) -> Delivery:
         id=row["id"],
         run_id=row["run_id"],
         type=row["type"],
-        url=row["url"],
+        url=shown_url(row["url"]),
         status=row["status"],
         attempts=row["attempts"],
         next_attempt_at=row["next_at"],
@@ -303,6 +310,12 @@ def delivery_from(row: RowMapping) -> Delivery:
         created_at=row["created_at"],
         delivered_at=row["delivered_at"],
     )
+
+
+def shown_url(url: str) -> str:
+    """Return a url without its query: that may hold a secret, and whoever sees the run would see it."""
+    endpoint, mark, _ = url.partition("?")
+    return f"{endpoint}?…" if mark else endpoint
 
 
 def _name(tenant_id: str, delivery_id: str) -> dict[str, Any]:

@@ -68,8 +68,12 @@ _RUNNABLE_UNDER_LIMIT: Final = (
 )
 _NO_LIMIT: Final = 2**31 - 1
 _A_KEY_IS_LIMITED: Final = select(api_keys.c.id).where(api_keys.c.concurrent_runs >= 0).limit(1)
-_WAITING: Final = select(func.count()).select_from(
-    select(runs.c.id).where(runs.c.status == "queued").limit(bindparam("most")).subquery()
+_ALL_QUEUED: Final = select(runs.c.id).where(runs.c.status == "queued").limit(bindparam("most"))
+_WAITING: Final = select(func.count()).select_from(_ALL_QUEUED.subquery())
+_WAITING_OF_ONE: Final = select(func.count()).select_from(
+    _ALL_QUEUED.where(
+        runs.c.tenant_id == bindparam("tenant"), runs.c.caller_id == bindparam("caller")
+    ).subquery()
 )
 _EARLIER_TURNS: Final = (
     select(runs.c.task, runs.c.result)
@@ -134,9 +138,14 @@ def runnable(
     return [RunRef(*row) for row in found]
 
 
-def count_queued(connection: Connection, most: int) -> int:
-    """Return how many runs are `queued`, of all tenants; of very many only that they are `most`."""
-    count: int = connection.execute(_WAITING, {"most": most}).scalar_one()
+def count_queued(
+    connection: Connection, most: int, tenant_id: str | None, caller_id: str | None
+) -> int:
+    """Return how many runs are `queued`, of all tenants or of one caller; of very many only that they are
+    `most`."""
+    statement = _WAITING if tenant_id is None else _WAITING_OF_ONE
+    values = {"most": most, "tenant": tenant_id, "caller": caller_id}
+    count: int = connection.execute(statement, values).scalar_one()
     return count
 
 

@@ -25,7 +25,16 @@ from domain.ports import (
 )
 from domain.run import Ending, MultitaskStrategy, Run
 from domain.usage import ModelCall
-from service.store import allowances, cancelling, changes, events, keys, patching, queries
+from service.store import (
+    allowances,
+    cancelling,
+    changes,
+    endpoints,
+    events,
+    keys,
+    patching,
+    queries,
+)
 from service.store.approvals import SqlApprovalStore
 from service.store.artifacts import SqlArtifactStore
 from service.store.changes import Writer
@@ -82,10 +91,18 @@ class SqlRunStore:
         strategy: MultitaskStrategy = "enqueue",
         refusal: CallerError | None = None,
     ) -> Created:
-        """Commit the run, its first event and the idempotency record together."""
-        return await self._database.write(
-            changes.create, run, draft, idempotency, strategy, self._turns, refusal
-        )
+        """Commit the run, its first event, the idempotency record and the receiver together."""
+
+        def write(connection: Connection) -> Created:
+            created = changes.create(
+                connection, run, draft, idempotency, strategy, self._turns, refusal
+            )
+            if run.webhook is not None and not created.replayed:
+                # Last, so that whoever waits for it (two runs name it at once) waits for a commit alone.
+                endpoints.ensure(connection, run.tenant_id, run.webhook.endpoint, run.created_at)
+            return created
+
+        return await self._database.write(write)
 
     async def get(self, ref: RunRef) -> Run | None:
         """Return the run with its usage summed, or `None`."""
@@ -95,9 +112,11 @@ class SqlRunStore:
         """Return the matching runs, newest first, and one more than asked for."""
         return await self._database.read(queries.search, tenant_id, query)
 
-    async def queued(self, most: int) -> int:
-        """Return how many runs of all tenants wait for their turn, at most `most`."""
-        return await self._database.read(queries.count_queued, most)
+    async def queued(
+        self, most: int, *, tenant_id: str | None = None, caller_id: str | None = None
+    ) -> int:
+        """Return how many runs wait for their turn, at most `most`: those of all tenants, or of one caller."""
+        return await self._database.read(queries.count_queued, most, tenant_id, caller_id)
 
     async def runnable(self, *, limit: int, exclude: Collection[str]) -> list[RunRef]:
         """Return the oldest runs that may be claimed now, of every tenant."""

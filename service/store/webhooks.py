@@ -20,6 +20,10 @@ class SqlWebhookStore:
         self._public_url = public_url
         """Below it are the pages on which people decide."""
 
+    async def endpoint(self, tenant_id: str, webhook: Webhook) -> Endpoint | None:
+        """Return the endpoint of a webhook."""
+        return await self._database.read(endpoints.find, tenant_id, webhook.endpoint)
+
     async def ensure(self, tenant_id: str, webhook: Webhook, *, now: datetime) -> Endpoint:
         """Return the endpoint of a webhook; it is made where there is none."""
         found = await self._database.read(endpoints.find, tenant_id, webhook.endpoint)
@@ -41,9 +45,11 @@ class SqlWebhookStore:
         """Have a delivery sent again, or return `None`."""
         return await self._database.write(outbox.again, ref, delivery_id, idempotency, now)
 
-    async def due(self, *, now: datetime, busy: Collection[str], limit: int) -> list[Due]:
+    async def due(
+        self, *, now: datetime, busy: Collection[str], full: Collection[str] = (), limit: int
+    ) -> list[Due]:
         """Return deliveries whose turn it is."""
-        return await self._database.read(outbox.due, now, busy, limit)
+        return await self._database.read(outbox.due, now, busy, full, limit)
 
     async def claim(self, due: Due, *, now: datetime, until: datetime) -> Attempt | None:
         """Take a delivery to send it, or return `None`."""

@@ -21,7 +21,7 @@ import orjson
 BOUND: Final = 25.0
 """Seconds after which a wait fails: far beyond what anything here takes."""
 
-PASSED_ON: Final = ("PATH", "SYSTEMROOT", "TMPDIR", "LD_LIBRARY_PATH")
+PASSED_ON: Final = ("PATH", "SYSTEMROOT", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH")
 
 Event = dict[str, Any]
 Run = dict[str, Any]
@@ -63,6 +63,11 @@ class Process:
         with self._changed:
             self._open -= 1
             self._changed.notify_all()
+
+    @property
+    def pid(self) -> int:
+        """Return the process's number."""
+        return self._popen.pid
 
     @property
     def stdout(self) -> str:

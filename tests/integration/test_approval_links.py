@@ -17,7 +17,9 @@ import pytest
 from sqlalchemy import Connection, select, update
 
 from domain.caller import Scope
+from service.http.edge import MAX_FORM_BYTES
 from service.ids import SystemClock
+from service.rates import LINKS_PER_MINUTE
 from service.store.tables import actions
 from service.store.webhook_tables import approval_links, deliveries
 from tests.fakes.http_target import CountingTarget
@@ -39,6 +41,9 @@ from tests.integration.receiving import (
 from tests.integration.team_script import decisions
 
 PUBLIC: Final = "https://signalbox.example.com/box"
+UNSEEN: Final = "\u202e\u200b\u115f\u1160\u3164\uffa0\u2800\u034f\ufe0f\U000e0041\U000e0101"
+"""Characters that show nothing, or turn others round."""
+
 TASK: Final = "Do it <b>now</b> & well"
 
 
@@ -123,14 +128,15 @@ async def test_the_page_shows_all_of_it_and_is_kept_nowhere(
     linked: Product, models: FakeModelServer, target: CountingTarget
 ) -> None:
     body = json.dumps({"note": "<script>alert(1)</script>", "long": "x" * 30_000})
-    models.add(*one_post(target, body + "\u202e"))
+    models.add(*one_post(target, f"{body}{UNSEEN}"))
     approval = await question(linked, target)
     page = await linked.client.get(path_of(approval))
     for shown in ("http_request", target.url("/orders"), body, TASK, approval["run_id"]):
         assert html.escape(shown) in page.text
     assert "<script" not in page.text
-    assert "\u202e" not in page.text
-    assert "\\u{202e}" in page.text
+    for character in UNSEEN:
+        assert character not in page.text
+        assert f"\\u{{{ord(character):04x}}}" in page.text
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert page.headers["cache-control"] == "no-store"
     assert page.headers["referrer-policy"] == "no-referrer"
@@ -211,6 +217,10 @@ async def test_a_link_that_was_used_shows_what_was_decided(
         assert "not before Monday" in late.text
     seen = await linked.client.get(path_of(approval))
     assert (seen.status_code, "<h1>Rejected</h1>" in seen.text) == (410, True)
+    for page in (first, again, seen):
+        assert "http_request" in page.text
+        for content in (target.url("/orders"), html.escape(TASK)):
+            assert content not in page.text
     await linked.ended(approval["run_id"])
     assert results(models.requests[-2]) == ["A person refused this call: not before Monday"]
     assert target.count("/orders") == 0
@@ -285,6 +295,7 @@ async def test_a_link_is_over_after_its_time(
         await press(linked, approval, "approve"),
     ):
         assert (answer.status_code, "Too late" in answer.text) == (410, True)
+        assert target.url("/orders") not in answer.text
     await decided(linked, approval["id"], type="reject")
 
 
@@ -297,6 +308,29 @@ async def test_a_link_of_a_run_that_has_ended_decides_nothing(
     late = await press(linked, approval, "approve")
     assert (late.status_code, "has ended" in late.text) == (410, True)
     assert target.count("/orders") == 0
+
+
+async def test_an_address_sees_so_many_pages_a_minute(
+    linked: Product, models: FakeModelServer, target: CountingTarget
+) -> None:
+    """Then it has to wait, and nothing is looked up or decided meanwhile."""
+    models.add(*one_post(target))
+    approval = await question(linked, target)
+    for _ in range(LINKS_PER_MINUTE):
+        assert (await linked.client.get("/approve/x")).status_code == 404
+    for answer in (
+        await linked.client.get(path_of(approval)),
+        await press(linked, approval, "approve"),
+    ):
+        assert (answer.status_code, "Too many requests" in answer.text) == (429, True)
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+    await waiting(linked, approval["run_id"])
+
+
+async def test_a_form_has_its_own_bound(linked: Product) -> None:
+    """It is far below what a run may bring."""
+    form = {"message": "a" * MAX_FORM_BYTES}
+    assert (await linked.client.post("/approve/x", data=form)).status_code == 413
 
 
 async def test_a_strange_link_is_not_found(linked: Product) -> None:

@@ -14,10 +14,13 @@ import pytest
 from starlette.requests import Request
 
 from domain.caller import SCOPES, Scope
+from service import callers
+from service.http import door
 from service.http.application import ROUTERS
 from service.http.caller import scopes_of
 from service.http.door import is_loopback, is_public, read_credentials
 from service.rates import FAILURES_PER_MINUTE
+from tests.fakes.model_script import Reply
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
 from tests.integration.callers import issue, key_store
@@ -125,6 +128,41 @@ async def test_a_revoked_key_is_refused_within_seconds(product: Product) -> None
         while (await product.client.get("/v1/info", headers=headers)).status_code == 200:
             pass
     assert "revoked" in (await refusal(product, **headers))["detail"]
+
+
+async def test_a_stream_ends_when_its_key_does(
+    start: Start, models: FakeModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever follows a run is looked at again; the run itself goes on, and other keys follow it still."""
+    monkeypatch.setattr(door, "LOOK_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(callers, "KNOWN_SECONDS", 0.0)
+    models.add(*solo(Reply(text="Done."), gate="work"))
+    gate = models.event("work")
+    async with start(models=models) as product, asyncio.timeout(SECONDS):
+        key, headers = await issue(product)
+        _, others = await issue(product)
+        created = await product.client.post("/v1/runs", json=TASK, headers=headers)
+        path = f"/v1/runs/{created.json()['id']}/events"
+        following = asyncio.Event()
+
+        async def follow() -> list[str]:
+            types = []
+            async for frame in product.frames(path, headers=others):
+                types.append(str(frame["type"]))
+                following.set()
+            return types
+
+        staying = asyncio.create_task(follow())
+        await following.wait()
+        seen: list[str] = []
+        async for frame in product.frames(path, headers=headers):
+            if not seen:
+                await key_store(product).revoke(key.id, datetime.now(UTC))
+            seen.append(frame["type"])
+        assert seen
+        assert "run.completed" not in seen
+        gate.set()
+        assert (await staying)[-1] == "run.completed"
 
 
 async def test_a_server_that_had_keys_stays_closed(start: Start, tmp_path: Path) -> None:
@@ -305,7 +343,7 @@ async def test_an_idempotency_key_is_its_callers(product: Product) -> None:
 
 
 async def test_who_guesses_is_slowed_down_and_others_are_not(product: Product) -> None:
-    """After some wrong keys the address has to wait, but whoever was known there goes on."""
+    """After some wrong keys the address has to wait, but whoever has a good one there goes on."""
     _, headers = await issue(product)
     assert (await product.client.get("/v1/info", headers=headers)).status_code == 200
     answers: list[httpx.Response] = []
@@ -315,7 +353,9 @@ async def test_who_guesses_is_slowed_down_and_others_are_not(product: Product) -
     assert {answer.status_code for answer in answers[:-1]} == {401}
     assert_problem(answers[-1], "rate-limited")
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
-    assert (await product.client.get("/v1/info", headers=headers)).status_code == 200
+    _, unseen = await issue(product)
+    for good in (headers, unseen):
+        assert (await product.client.get("/v1/info", headers=good)).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "127.8.9.1", "localhost", "::1", "::ffff:127.0.0.1"])

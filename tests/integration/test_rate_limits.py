@@ -125,6 +125,31 @@ async def test_a_full_queue_takes_no_more_runs(start: Start, models: FakeModelSe
                 pass
 
 
+async def test_one_key_fills_half_of_the_queue(start: Start, models: FakeModelServer) -> None:
+    """The other half is for others; what it has asked for before is there all the same."""
+    models.add(*solo(gate="work"))
+    gate = models.event("work")
+    async with start(models=models, max_queued=4, max_concurrent_runs=1) as product:
+        _, busy = await issue(product)
+        _, other = await issue(product)
+        first = await product.client.post("/v1/runs", json={"task": "Tidy up"}, headers=busy)
+        async with asyncio.timeout(SECONDS):
+            while await status_of(product, first, busy) != "running":
+                pass
+        once = {**busy, "idempotency-key": "once"}
+        waiting = await product.client.post("/v1/runs", json={"task": "Tidy up"}, headers=once)
+        more = await product.client.post("/v1/runs", json={"task": "Tidy up"}, headers=busy)
+        assert (waiting.status_code, more.status_code) == (202, 202)
+        refused = await product.client.post("/v1/runs", json={"task": "Tidy up"}, headers=busy)
+        assert_problem(refused, "rate-limited")
+        assert int(refused.headers["retry-after"]) >= 1
+        again = await product.client.post("/v1/runs", json={"task": "Tidy up"}, headers=once)
+        assert again.json()["id"] == waiting.json()["id"]
+        taken = await product.client.post("/v1/runs", json={"task": "Tidy up"}, headers=other)
+        assert taken.status_code == 202
+        gate.set()
+
+
 async def test_a_key_has_only_so_many_runs_at_once(start: Start, models: FakeModelServer) -> None:
     """By its own number, in place of the server's; another key's runs are not held up."""
     models.add(*solo(gate="work"))

@@ -162,6 +162,19 @@ async def test_a_refused_run_does_not_use_up_the_secret(
     assert SECRET_HEADER in (await create(kept, TASK, **hook(target))).headers
 
 
+async def test_a_refused_run_makes_no_endpoint(kept: Product, target: CountingTarget) -> None:
+    """A tenant has so many of them: nobody uses them up with what is never created."""
+    key = {"idempotency-key": "once"}
+    first = await kept.client.post("/v1/runs", json={"task": TASK}, headers=key)
+    assert first.status_code == 202
+    body = {"task": TASK, **hook(target)}
+    refused = await kept.client.post("/v1/runs", json=body, headers=key)
+    assert refused.status_code == 422
+    assert await list_endpoints(kept.services.settings, "default") == []
+    await create(kept, TASK, **hook(target))
+    assert len(await list_endpoints(kept.services.settings, "default")) == 1
+
+
 async def test_a_request_that_waits_or_streams_is_shown_the_secret_too(
     kept: Product, target: CountingTarget
 ) -> None:

@@ -377,6 +377,34 @@ async def test_where_nothing_is_sent_is_refused_at_once(plain: Product, url: str
     assert (await plain.client.get("/v1/runs")).json()["data"] == []
 
 
+async def test_only_who_administers_has_this_machine_sent_to(
+    plain: Product, target: CountingTarget
+) -> None:
+    """A key from elsewhere has no business with what listens on the server's own ports."""
+    _, caller = await issue(plain)
+    _, operator = await issue(plain, "admin")
+    body = {"task": TASK, **hook(target)}
+    refused = await plain.client.post("/v1/runs", json=body, headers=caller)
+    assert pointers(assert_problem(refused, "validation-error")) == ["/webhook/url"]
+    over_https = {"task": TASK, "webhook": {"url": f"https://{target.address}/hook"}}
+    refused = await plain.client.post("/v1/runs", json=over_https, headers=caller)
+    assert_problem(refused, "validation-error")
+    done = await plain.client.post("/v1/runs", json=body, headers=operator)
+    assert done.status_code == 202
+    await target.arrived("/hook")
+
+
+async def test_the_log_shows_no_query(plain: Product, target: CountingTarget) -> None:
+    """Receivers are known by secrets in it, and the log is for whoever may see the run."""
+    created = await create(plain, TASK, **hook(target, "/hook?token=canary"))
+    found = await delivery(plain, created.json()["id"], "delivered")
+    assert found["url"] == target.url("/hook") + "?…"
+    again = await redeliver(plain, found)
+    assert "canary" not in again.text
+    await target.arrived("/hook", 2)
+    assert {each.query for each in received(target)} == {"token=canary"}
+
+
 async def test_where_it_may_be_sent_is_looked_at_again(
     start: Start, target: CountingTarget, tmp_path: Path
 ) -> None:

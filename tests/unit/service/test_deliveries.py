@@ -15,10 +15,12 @@ from domain.errors import CallerError
 from domain.ports import RunRef
 from domain.webhook import Webhook
 from service.deliveries import (
+    AT_ONCE,
     CLAIM,
     FIRST_DELAY_SECONDS,
     LONGEST_DELAY_SECONDS,
     MOST_TOLD_SECONDS,
+    PER_TENANT,
     Sender,
     delay_after,
     told_delay,
@@ -56,10 +58,10 @@ async def target() -> AsyncIterator[CountingTarget]:
         yield server
 
 
-async def ended(store: SqlRunStore, url: str, number: int = 1) -> RunRef:
+async def ended(store: SqlRunStore, url: str, number: int = 1, **changes: str) -> RunRef:
     """End a run that reports to a url."""
     webhook = Webhook(url=url)
-    ref = await add_running(store, number, webhook=webhook)
+    ref = await add_running(store, number, webhook=webhook, **changes)
     await SqlWebhookStore(store.database).ensure(ref.tenant_id, webhook, now=BEGIN)
     done = await store.finish(
         ref, attempt=1, ending=make_ending(), drafts=[last_draft("completed")], now=BEGIN
@@ -189,6 +191,31 @@ async def test_endpoints_are_not_made_without_end(
         await webhooks.ensure("ada", Webhook(url="https://example.com/3"), now=BEGIN)
     assert refused.value.errors is not None
     assert refused.value.errors[0]["pointer"] == "/webhook/url"
+
+
+async def test_one_tenants_dead_receivers_leave_places_for_others(store: SqlRunStore) -> None:
+    """However many hosts it names, a tenant has half of what is sent at once; the oldest go first all the same."""
+    webhooks, clock = SqlWebhookStore(store.database), Hands()
+    looked_up: list[str] = []
+    begun = asyncio.Semaphore(0)
+
+    async def hang(host: str, port: int) -> list[str]:
+        looked_up.append(host)
+        begun.release()
+        await asyncio.Event().wait()
+        raise OSError(port)
+
+    for number in range(1, AT_ONCE + 2):
+        tenant = "eve" if number <= AT_ONCE else "ada"
+        await ended(store, f"https://{tenant}{number}.example.com/hook", number, tenant_id=tenant)
+    sender = Sender(webhooks, clock, Reach(vouched=(), development=True), resolve=hang)
+    await sender.send_due()
+    async with asyncio.timeout(SECONDS):
+        for _ in range(PER_TENANT + 1):
+            await begun.acquire()
+    assert sum(host.startswith("eve") for host in looked_up) == PER_TENANT
+    assert sum(host.startswith("ada") for host in looked_up) == 1
+    await sender.stop()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,219 @@
+"""What a connection may take: time for a head, a body and an answer, bytes of a head, places among all others.
+
+With httptools uvicorn bounds none of these, so its protocol is the base here. Whatever imports this opens
+nothing: `uvicorn api:app --http service.connections:Connection` has the same bounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import IPv6Address, ip_address
+from typing import Any, ClassVar, Final, Literal
+
+import httptools
+import orjson
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from domain.problems import make_problem
+
+HEAD_SECONDS: Final = 10
+"""A connection on which no request begins, and a request whose head has not ended, are closed after this."""
+
+BODY_SECONDS: Final = 10
+BODY_BYTES_A_SECOND: Final = 16_384
+"""A body has so long, and a second more for each so many bytes that have come."""
+
+LEFT_OVER_SECONDS: Final = 5
+"""How long the rest of a body is thrown away whose request was answered already."""
+
+TAKE_SECONDS: Final = 30
+TAKE_BYTES: Final = 16_384
+"""A client has so long to take so many bytes of what is sent; one that does not is gone."""
+
+CLOSE_SECONDS: Final = 5
+"""How long a connection may be closing that has nothing more to send."""
+
+MAX_HEAD_BYTES: Final = 65_536
+MAX_PIPELINED: Final = 8
+"""Requests that a client may send before the first of them is answered."""
+
+MAX_CONNECTIONS: Final = 1000
+KEPT_FILES: Final = 128
+"""File descriptors that are for other things than connections."""
+
+CROWDED: Final = "crowded"
+"""In a scope's state: there are more connections than there may be, so the request is refused."""
+
+_Stage = Literal["head", "body", "whole"]
+_Phase = Literal["closing", "taking", "left over", "body", "head", "answering"]
+
+_SECONDS: Final[dict[_Phase, int | None]] = {
+    "closing": CLOSE_SECONDS,
+    "taking": TAKE_SECONDS,
+    "left over": LEFT_OVER_SECONDS,
+    "body": BODY_SECONDS,
+    "head": HEAD_SECONDS,
+    "answering": None,  # waits and streams are bounded where they are made
+}
+
+
+class TooManyPipelinedError(Exception):
+    """More requests came than may wait on one connection."""
+
+
+class Connection(HttpToolsProtocol):
+    """One connection, looked at once a second."""
+
+    most: ClassVar[int] = MAX_CONNECTIONS
+    """Places of all clients together; one address has half of them."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base
+        """Take a place, or refuse."""
+        super().connection_made(transport)
+        self._stage: _Stage = "head"
+        self._begun = 0
+        self._came = 0
+        self._moves = 0
+        self._quiet = 0
+        self._looked_at: tuple[_Phase, int] = ("head", 0)
+        self._seconds = 0
+        self._to_send = 0
+        self.network = network_of(self.client[0] if self.client else "")
+        self._timer = self.loop.call_later(1, self._look)
+        own = sum(getattr(each, "network", None) == self.network for each in self.connections)
+        over = max(len(self.connections) - self.most, own - max(1, self.most // 2))
+        if over > self.most // 4:
+            self.transport.abort()
+        elif over > 0:
+            self.app_state = {**self.app_state, CROWDED: True}
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the place back."""
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on. Unlike the base this logs nothing: what strangers send would fill the log."""
+        self._unset_keepalive_if_required()
+        moves = self._moves
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            return  # there is nothing but HTTP/1.1 here, which answers
+        except httptools.HttpParserError:
+            self._refuse("What came is no HTTP/1.1 request that could be read.")
+            return
+        self._quiet = self._quiet + len(data) if self._moves == moves else 0
+        if self._quiet > MAX_HEAD_BYTES:
+            self._refuse(f"The head has more than {MAX_HEAD_BYTES} bytes. Send less.")
+
+    def on_message_begin(self) -> None:
+        """Note that a request has begun."""
+        self._stage = "head"
+        self._begun += 1
+        self._came = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Note that its head is there."""
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise TooManyPipelinedError
+        self._stage = "body"
+        self._moves += 1
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Note what has come of its body."""
+        self._came += len(body)
+        self._moves += 1
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note that it is whole."""
+        self._stage = "whole"
+        self._moves += 1
+        super().on_message_complete()
+
+    def _look(self) -> None:
+        self._timer = self.loop.call_later(1, self._look)
+        phase = self._phase()
+        # Whoever takes nothing may not win time by asking for more.
+        now = (phase, 0 if phase == "taking" else self._begun)
+        if self._looked_at != now:
+            self._looked_at = now
+            self._seconds = 0
+            self._to_send = 0
+        to_send = self.transport.get_write_buffer_size()
+        if phase == "taking" and self._to_send - to_send >= TAKE_BYTES:
+            self._seconds = 0
+            self._to_send = to_send
+        self._to_send = max(self._to_send, to_send)
+        if not (phase == "body" and self.flow.read_paused):  # then it is us who take our time
+            self._seconds += 1
+        bound = _SECONDS[phase]
+        if phase == "body" and bound is not None:
+            bound += self._came // BODY_BYTES_A_SECOND
+        if bound is not None and self._seconds > bound:
+            if phase in {"closing", "taking"}:
+                self.transport.abort()
+            else:
+                self.transport.close()
+
+    def _phase(self) -> _Phase:
+        busy = self._busy()
+        closing = self.transport.is_closing()
+        if self.flow.write_paused or (closing and self.transport.get_write_buffer_size()):
+            return "taking"
+        if closing:
+            return "closing"
+        if self._stage == "body":
+            return "body" if busy else "left over"
+        return "answering" if busy else "head"
+
+    def _busy(self) -> bool:
+        """Return whether a request is being answered."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.response_complete  # type: ignore[redundant-expr]  # none at first
+
+    def _refuse(self, detail: str) -> None:
+        """Say that what came is no good, unless something else is being said on this connection."""
+        cycle, busy = self.cycle, self._busy()
+        if busy and self._stage != "body":
+            cycle.keep_alive = False  # what was asked before is answered, and nothing after it
+            self.flow.pause_reading()
+        elif self.pipeline or (busy and cycle.response_started):
+            self.transport.close()
+        else:
+            self.transport.write(_refusal(detail))
+            self.transport.close()
+
+
+def _refusal(detail: str) -> bytes:
+    """Return a whole answer: there is no request that the application could answer."""
+    body = orjson.dumps(make_problem("invalid-parameter", detail))
+    head = (
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n"
+        f"content-length: {len(body)}\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n"
+        "connection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def network_of(address: str) -> bytes:
+    """Return what counts as one client: an address, of IPv6 the 2^64 that everybody has."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address.encode()
+    return parsed.packed[:8] if isinstance(parsed, IPv6Address) else parsed.packed
+
+
+def connections(most: int) -> type[Connection]:
+    """Return the protocol with so many places, or with as many as the process has file descriptors for."""
+    import resource  # noqa: PLC0415 - not on every platform
+
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if files != resource.RLIM_INFINITY:
+        most = min(most, max(4, (files - KEPT_FILES) * 4 // 5))
+    fields: dict[str, Any] = {"most": most}
+    return type("Connection", (Connection,), fields)
