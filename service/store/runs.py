@@ -19,13 +19,15 @@ from domain.ports import (
     Ended,
     IdempotencyKey,
     Patched,
+    Retried,
+    RetryWish,
     RunPatch,
     RunQuery,
     RunRef,
 )
 from domain.run import Ending, MultitaskStrategy, Run
 from domain.usage import ModelCall
-from service.store import allowances, cancelling, changes, events, keys, patching, queries
+from service.store import allowances, cancelling, changes, events, keys, patching, queries, retrying
 from service.store.approvals import SqlApprovalStore
 from service.store.artifacts import SqlArtifactStore
 from service.store.changes import Writer
@@ -165,6 +167,20 @@ class SqlRunStore:
     async def patch(self, ref: RunRef, change: RunPatch, *, now: datetime) -> Patched | None:
         """Change a run that is there, or return `None`."""
         return await self._database.write(patching.patch, ref, change, now, self._turns)
+
+    async def retry(
+        self,
+        ref: RunRef,
+        wish: RetryWish,
+        *,
+        now: datetime,
+        idempotency: IdempotencyKey | None = None,
+        refusal: CallerError | None = None,
+    ) -> Retried | None:
+        """Put a run that has ended back into the queue, or return `None`."""
+        return await self._database.write(
+            retrying.retry, ref, wish, now, self._turns, idempotency, refusal
+        )
 
     async def limits(self, ref: RunRef) -> Limits | None:
         """Return what a run may spend as it stands now."""
