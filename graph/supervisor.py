@@ -25,7 +25,7 @@ from domain.routing import Route, RouteAssignment, RouteRecord
 from domain.run import RunContext, StopReason
 from domain.validation import VALIDATOR
 from graph.calls import Call, call_model
-from graph.checks import material, mend, owed, standing, wants_check, write_check
+from graph.checks import material, mend, owed, standing, to_mend, wants_check, write_check
 from graph.context import run_context
 from graph.progress import STALLED, Proposal, keep_within, rooms, weigh
 from graph.routes import make_assignments, read_route, route_schema
@@ -246,7 +246,7 @@ class Supervisor:
         prompt = write_prompt(
             state["task"], earlier=context.earlier, files=context.files, results=results
         )
-        check = owed(state.get("checks", []), state.get("round", 0))
+        check = to_mend(state)
         if check:
             prompt += f"\n\n{write_check(check)}"
         return [SystemMessage(PROMPT.format(team=team)), HumanMessage(prompt)]

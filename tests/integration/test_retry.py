@@ -12,6 +12,7 @@ from tests.fakes.http_target import CountingTarget
 from tests.fakes.model_script import Reply, Rule, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
+from tests.integration.checking import judge
 from tests.integration.client_view import followed, following
 from tests.integration.conftest import Start
 from tests.integration.people import asked, decided, post, start_run, turns
@@ -129,6 +130,30 @@ async def test_an_incomplete_run_has_its_rounds_anew(
     assert [answer["data"]["text"] for answer in answers][-1] == "All of it."
 
 
+async def test_what_its_check_has_found_is_known_to_the_next_decision(
+    plain: Product, models: FakeModelServer
+) -> None:
+    """Results that were rejected are mended, and checked anew."""
+    plan = decisions(("analyst", "Count it"))
+    no = judge({"verdict": "reject", "reasons": ["That is another ledger."]})
+    models.add(no, *plan, worker("Count it", Reply(text="There are four.")))
+    run = await plain.finished("Count", validation="on")
+    assert (run["status"], run["stop_reason"]) == ("incomplete", "no_progress")
+    mend(
+        models,
+        judge({}),
+        Rule(when=When(schema=True, user="another ledger"), reply=Reply.route(("coder", "Look"))),
+        *plan,
+        worker("Look", Reply(text="There are five.")),
+        composer(Reply(text="Five, not four.")),
+    )
+    run = await retried(plain, run["id"])
+    assert (run["status"], run["result"]["output"]) == ("completed", "Five, not four.")
+    assert (run["result"]["validation"]["verdict"], run["degraded"]) == ("accept", [])
+    told = await types_of(plain, run["id"])
+    assert told.count("validation.completed") == 2
+
+
 async def test_when_all_have_failed_it_begins_afresh(
     modelled: Product, models: FakeModelServer
 ) -> None:
@@ -166,6 +191,25 @@ async def test_an_action_is_not_carried_out_again(
     assert [action["status"] for action in run["actions"]] == ["done", "done"]
     [told] = [m for r in models.requests for m in r.body["messages"] if m["role"] == "tool"][-1:]
     assert "was made before the run was retried" in told["content"]
+
+
+async def test_what_is_in_doubt_stays_so(
+    acting_once: Product, models: FakeModelServer, target: CountingTarget
+) -> None:
+    """Nobody knows whether it took effect, so a retry does not find out by doing it."""
+    target.drop("/orders")
+    call = Reply.calls(post(target, "/orders"))
+    models.add(*decisions(("coder", "Send it")), turns("Send it", call, REFUSED))
+    run_id = await start_run(acting_once)
+    await decided(acting_once, await asked(acting_once, run_id), type="approve")
+    assert (await acting_once.ended(run_id))["status"] == "failed"
+    mend(models, *decisions(("coder", "Send it")), turns("Send it", call, Reply(text="Unsure.")))
+    assert (await retry(acting_once, run_id)).status_code == 202
+    await decided(acting_once, await asked(acting_once, run_id), type="approve")
+    run = await acting_once.ended(run_id)
+    assert (run["status"], target.count("/orders")) == ("completed", 1)
+    assert [action["status"] for action in run["actions"]] == ["in_doubt"] * 2
+    assert all("a person has to settle" in part["reason"] for part in run["degraded"])
 
 
 async def test_another_call_of_it_is_carried_out(

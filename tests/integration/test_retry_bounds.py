@@ -11,12 +11,12 @@ from tests.fakes.http_target import CountingTarget
 from tests.fakes.model_script import Reply, Rule, TokenUsage, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
-from tests.integration.client_view import followed
+from tests.integration.client_view import followed, following
 from tests.integration.conftest import Start
 from tests.integration.people import asked, decided, post, start_run, turns
 from tests.integration.problem_checks import assert_problem
 from tests.integration.retrying import REFUSED, half, mend, retried, retry, types_of
-from tests.integration.team_script import decisions, solo, worker
+from tests.integration.team_script import decisions, solo, unauthorised, worker
 
 
 @pytest.fixture
@@ -153,3 +153,32 @@ async def test_it_can_be_cancelled_and_is_refused_then(
         assert_problem(await retry(plain, run["id"], **body), "validation-error")
     assert (await plain.client.delete(f"/v1/runs/{run['id']}")).status_code == 204
     assert_problem(await retry(plain, run["id"]), "not-found")
+
+
+async def test_it_is_taken_on_like_a_new_run(start: Start, models: FakeModelServer) -> None:
+    """Not while the queue is full, nor by who has spent what there is for a day."""
+    how = {
+        "max_queued": 1,
+        "max_concurrent_runs": 1,
+        "budgets": '{"per_day": {"max_tokens": 20000}}',
+    }
+    async with start(models=models, **how) as product:
+        refusal = unauthorised()
+        models.add(refusal)
+        run = await product.finished("Do it")
+        gate = models.event("held")
+        work = Reply(text="Done.", usage=TokenUsage(20_000, 500))
+        mend(models, *decisions(("coder", "Do it")), worker("Do it", work, gate="held"))
+        first = await start_run(product)
+        async with following(product, first) as stream:
+            await stream.until(lambda view: view.of("agent.started"))
+        second = await start_run(product)
+        full = await retry(product, run["id"])
+        assert_problem(full, "overloaded")
+        assert int(full.headers["retry-after"]) > 0
+        assert (await product.client.post(f"/v1/runs/{second}/cancel")).status_code == 202
+        gate.set()
+        await product.ended(first)
+        problem = assert_problem(await retry(product, run["id"]), "budget-exhausted")
+        assert "Today's limit" in problem["detail"]
+        assert (await product.client.get(f"/v1/runs/{run['id']}")).json() == run
