@@ -93,7 +93,7 @@ class Event:
 
     @property
     def terminal(self) -> bool:
-        """Return whether no event can follow this one."""
+        """Return whether it has ended the run; others follow it only where the run was retried."""
         return self.type in TERMINAL_EVENTS
 
     def envelope(self) -> dict[str, Any]:

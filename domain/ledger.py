@@ -25,12 +25,15 @@ class ActionCall:
     path: str
     round: int
     call: str
+    reads: bool = False
+    """Whether it only reads, so that making it again does nothing twice."""
     steps: Mapping[str, str]
     """The checkpoints that hold what led to the call: the id of each by its namespace."""
 
 
 class Standing(NamedTuple):
-    """Where an action stood when it was to be started."""
+    """Where an action stood when it was to be started. In a run that was retried, one also has `ended` that
+    was made by an assignment which failed before."""
 
     found: Literal["begun", "left", "ended", "refused"]
     """`begun` it is started now, and by this call alone · `left` an earlier segment started it and did not

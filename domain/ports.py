@@ -114,6 +114,22 @@ class Patched(NamedTuple):
     """Runs that wait for nobody's answer any more, since it does not share its own."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class RetryWish:
+    """How a run is to go on that has ended."""
+
+    limits: Limits | None = None
+    """Those that change; the others stay."""
+    max_rounds: int | None = None
+
+
+class Retried(NamedTuple):
+    """A run that goes on after its end, and whether an earlier request has had it do so."""
+
+    run: Run
+    replayed: bool
+
+
 class EarlierTurn(NamedTuple):
     """An earlier run of the same thread, as context for a later one."""
 
@@ -238,6 +254,23 @@ class RunStore(Protocol):
     async def patch(self, ref: RunRef, change: RunPatch, *, now: datetime) -> Patched | None:
         """Change a run; where it waits for nothing but a higher budget, put it into the queue. `None` where
         it is not there; raises `CallerError("run-terminal")` for the budget of one that has ended."""
+        ...
+
+    async def retry(
+        self,
+        ref: RunRef,
+        wish: RetryWish,
+        *,
+        now: datetime,
+        idempotency: IdempotencyKey | None = None,
+        refusal: CallerError | None = None,
+    ) -> Retried | None:
+        """Put a run that is `failed` or `incomplete` back into the queue, or find the one that its key has
+        put there; `None` where it is not there.
+
+        One conditional write: of two at once one wins. What its end has said is gone from the row; rounds
+        and running time count anew, what was spent does not. Raises `CallerError`: `run-terminal`,
+        `run-not-terminal`, `run-incompatible`, `thread-busy`, `budget-exhausted`, or else `refusal`."""
         ...
 
     async def limits(self, ref: RunRef) -> Limits | None:

@@ -48,15 +48,19 @@ TRANSITIONS: Final[dict[RunStatus, frozenset[RunStatus]]] = {
     ),
     "requires_action": frozenset({"queued", "cancelled", "failed"}),
     "completed": frozenset(),
-    "failed": frozenset(),
+    "failed": frozenset({"queued"}),
     "cancelled": frozenset(),
-    "incomplete": frozenset(),
+    "incomplete": frozenset({"queued"}),
 }
-"""The only status changes there are. `running` to `running` is a new claim after a crash."""
+"""The only status changes there are. `running` to `running` is a new claim after a crash; what has ended
+is `queued` only by a retry."""
 
 TERMINAL: Final[frozenset[RunStatus]] = frozenset(
-    s for s, after in TRANSITIONS.items() if not after
+    {"completed", "failed", "cancelled", "incomplete"}
 )
+"""The statuses of a run that has ended; a retry may bring some of them back."""
+
+RETRYABLE: Final[frozenset[RunStatus]] = frozenset(s for s in TERMINAL if TRANSITIONS[s])
 ACTIVE: Final[frozenset[RunStatus]] = frozenset(TRANSITIONS) - TERMINAL
 
 
@@ -187,6 +191,8 @@ class Run(BaseModel):
     """Internal: how old what it reuses may be; `None` where it reuses nothing."""
     cache_web: bool = Field(default=False, exclude=True)
     """Internal: whether that holds for what rests on the web too."""
+    retried_after: int = Field(default=0, exclude=True)
+    """Internal: the attempt whose end the last retry goes on from; 0 where there was no retry."""
     leader_id: str | None = Field(default=None, exclude=True)
     """Internal: the run under way whose answer it waits for."""
     webhook: Webhook | None = Field(default=None, exclude=True)

@@ -16,7 +16,7 @@ from domain.run import RunContext, RunStatus, StopReason
 from graph.checks import standing, summarise_checks
 from graph.composer import Composer
 from graph.context import run_context
-from graph.state import AgentShare, Failure, FinalAnswer, Missing, State
+from graph.state import AgentShare, Failure, FinalAnswer, Missing, State, rounds_of
 from tools.registry import Toolbox
 
 FLAWS: Final = "What does not hold in this answer:"
@@ -36,12 +36,13 @@ class AnswerNode:
         accepted = [o for o in outcomes if o["status"] == "completed"]
         stop = state.get("stop_reason", "done")
         failure = state.get("failure")
-        rounds = state.get("round", 0)
+        rounds = rounds_of(state)
         context = run_context(runtime)
         doubts = await self._ledger.doubts(RunRef(context.tenant_id, context.run_id))
         if not accepted:
             failure = _with_doubts(failure or _nobody_answered(state, outcomes), doubts)
-            final = _end("failed", _why_nobody(outcomes) if stop == "done" else stop, rounds)
+            stop = _why_nobody(outcomes) if stop == "done" else stop
+            final = _end("failed", stop, rounds, context.attempt)
             return {"final": {**final, "failure": failure, "agents": share_by_agent(outcomes)}}
         missing = list(state.get("missing", [])) + missing_agents(outcomes)
         missing += [Missing(agent=doubt.agent, reason=doubt.sentence) for doubt in doubts]
@@ -53,7 +54,8 @@ class AnswerNode:
             composed = composed._replace(output=f"{composed.output}\n\n{FLAWS}\n{told}")
         if validation and validation["verdict"] == "reject" and stop == "done":
             stop = "no_progress"
-        final = _end("completed" if stop == "done" else "incomplete", stop, rounds)
+        status: RunStatus = "completed" if stop == "done" else "incomplete"
+        final = _end(status, stop, rounds, context.attempt)
         return {
             "final": {
                 **final,
@@ -153,7 +155,7 @@ def share_by_agent(outcomes: Sequence[AgentOutcome]) -> dict[str, AgentShare]:
     return shares
 
 
-def _end(status: RunStatus, stop: StopReason, rounds: int) -> FinalAnswer:
+def _end(status: RunStatus, stop: StopReason, rounds: int, attempt: int) -> FinalAnswer:
     return FinalAnswer(
         status=status,
         stop_reason=stop,
@@ -163,4 +165,5 @@ def _end(status: RunStatus, stop: StopReason, rounds: int) -> FinalAnswer:
         failure=None,
         agents={},
         rounds=rounds,
+        attempt=attempt,
     )

@@ -17,7 +17,7 @@ from domain.validation import (
     PlacedFault,
     Validation,
 )
-from graph.state import Missing, State
+from graph.state import Missing, State, rounds_of
 
 MAX_REVISIONS: Final = 2
 """How often results are sent back; what does not hold then is named in the answer."""
@@ -97,6 +97,15 @@ def owed(checks: Sequence[CheckRecord], round_: int) -> CheckRecord | None:
     """Return the check whose demands nobody has worked on, where the last round was the one it saw."""
     last = checks[-1] if checks else None
     return last if last and last["verdict"] == "revise" and last["round"] == round_ else None
+
+
+def to_mend(state: State) -> CheckRecord | None:
+    """Return the check that the next decision is to know of: one whose demands nobody has worked on, or with
+    which a run has ended that was retried."""
+    checks = state.get("checks", [])
+    if not (checks and state.get("begun")) or rounds_of(state) > 0:
+        return owed(checks, state.get("round", 0))
+    return None if checks[-1]["verdict"] == "accept" or state.get("settled") else checks[-1]
 
 
 def write_check(check: CheckRecord) -> str:

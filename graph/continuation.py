@@ -53,7 +53,7 @@ async def carry_over(
         snapshot = await workflow.aget_state(config)
     if any(task.interrupts for task in snapshot.tasks if task.name in gone):
         raise _incompatible("The run asks a person for an agent that this server does not have.")
-    if not snapshot.tasks and "final" not in snapshot.values:
+    if not snapshot.tasks and snapshot.values.get("final") is None:
         raise _incompatible("The run waits for a step that this server does not have.")
     return Continuation(workflow, snapshot)
 

@@ -62,6 +62,8 @@ class FinalAnswer(TypedDict):
     rounds: int
     validation: NotRequired[CheckSummary | None]
     """What the checks came to; `None` where there was none."""
+    attempt: NotRequired[int]
+    """Under which claim of the run it was made; not there in ends of older versions."""
     fleeting: NotRequired[bool]
     """Whether it rests on the web, or on what nobody can tell; not there in ends of older versions."""
 
@@ -102,6 +104,8 @@ class State(TypedDict, total=False):
 
     task: str
     round: int
+    begun: int
+    """The round after which the run was retried last: rounds are counted from there."""
     routes: Annotated[list[RouteRecord], merge_routes]
     outcomes: Annotated[list[AgentOutcome], merge_outcomes]
     missing: Annotated[list[Missing], merge_missing]
@@ -120,9 +124,14 @@ class State(TypedDict, total=False):
     """What the validator asks a person about a disagreement that stays."""
     settled: str
     """What a person said to it; empty where nobody did."""
-    final: FinalAnswer
+    final: FinalAnswer | None
     spending: SpendingQuestion | None
     """What is asked about the budget by a node that is no agent."""
+
+
+def rounds_of(state: State) -> int:
+    """Return how many rounds there were since the run was begun, or retried last."""
+    return state.get("round", 0) - state.get("begun", 0)
 
 
 class AgentInput(TypedDict):

@@ -25,11 +25,11 @@ from domain.routing import Route, RouteAssignment, RouteRecord
 from domain.run import RunContext, StopReason
 from domain.validation import VALIDATOR
 from graph.calls import Call, call_model
-from graph.checks import material, mend, owed, standing, wants_check, write_check
+from graph.checks import material, mend, owed, standing, to_mend, wants_check, write_check
 from graph.context import run_context
 from graph.progress import STALLED, Proposal, keep_within, rooms, weigh
 from graph.routes import make_assignments, read_route, route_schema
-from graph.state import AgentInput, Failure, Missing, State
+from graph.state import AgentInput, Failure, Missing, State, rounds_of
 
 CHECK: Final = VALIDATOR
 """The node that checks the results."""
@@ -104,7 +104,7 @@ class Supervisor:
         if not assignments:
             stop: StopReason = "no_progress" if decision.stalled else "done"
             return await self._end(state, runtime, {**update, "stop_reason": stop})
-        if round_ > run_context(runtime).max_rounds:
+        if rounds_of(state) >= run_context(runtime).max_rounds:
             # The route is dropped: what was not carried out must not show as decided.
             return await self._end(state, runtime, {"stop_reason": "max_rounds"})
         return Command(
@@ -188,9 +188,9 @@ class Supervisor:
                 fault = "it could not be read"
             else:
                 assignments = make_assignments(route, specs, round_, most=context.max_tier)
-                if assignments or (round_ > 1 and not route.assignments):
+                if assignments or (_may_end(state) and not route.assignments):
                     proposal = Proposal(said, _as_said(route, assignments, round_))
-                    last = round_ > context.max_rounds
+                    last = rounds_of(state) >= context.max_rounds
                     weighed = weigh(proposal, state, specs, last=last)
                     # The planner would only say it again, and has few rounds in any case.
                     offline = self._gateway.engine == "offline"
@@ -210,7 +210,7 @@ class Supervisor:
         """Decide by rule: at first the agent the task suggests, later the end."""
         missing = Missing(agent=SUPERVISOR, reason=f"its decision was replaced by a rule: {fault}")
         reason = f"The supervisor's decision was not usable ({fault})"
-        if round_ > 1:
+        if _may_end(state):
             return Decision(
                 _record(round_, f"{reason}; the results so far are the answer.", []), [missing]
             )
@@ -246,10 +246,15 @@ class Supervisor:
         prompt = write_prompt(
             state["task"], earlier=context.earlier, files=context.files, results=results
         )
-        check = owed(state.get("checks", []), state.get("round", 0))
+        check = to_mend(state)
         if check:
             prompt += f"\n\n{write_check(check)}"
         return [SystemMessage(PROMPT.format(team=team)), HumanMessage(prompt)]
+
+
+def _may_end(state: State) -> bool:
+    """Return whether a decision may be that nothing is left to do: not before anybody has worked."""
+    return bool(state.get("outcomes")) or rounds_of(state) > 0
 
 
 def _record(round_: int, reason: str, assignments: list[Assignment]) -> RouteRecord:

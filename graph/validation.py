@@ -26,7 +26,7 @@ from graph.checks import MAX_REVISIONS, brief, describe, owed, place_of, sent_ba
 from graph.context import run_context
 from graph.disagreements import Settled, ask_about, judged, settle
 from graph.spending import ASK
-from graph.state import Missing, State
+from graph.state import Missing, State, rounds_of
 
 AGAIN: Final = (
     "That was not a usable judgement: it could not be read. Answer with one JSON object that has criteria, "
@@ -241,7 +241,7 @@ def _may_go_back(state: State, context: RunContext, check: CheckRecord) -> bool:
     return (
         check["verdict"] == "revise"
         and state.get("stop_reason", "done") == "done"
-        and round_ < context.max_rounds
+        and rounds_of(state) < context.max_rounds
         and owed(before, round_) is None
         and sum(earlier["verdict"] == "revise" for earlier in before) < MAX_REVISIONS
     )

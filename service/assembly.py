@@ -24,6 +24,7 @@ from service.hub import EventHub
 from service.ids import UuidIds
 from service.ledger import SqlActionLedger
 from service.parts import Parts
+from service.retries import RetryService
 from service.runs import RunRules, RunService
 from service.settings import Settings
 from service.store import SqlRunStore
@@ -52,19 +53,31 @@ class Asked(NamedTuple):
 
 def make_runs(
     settings: Settings, opened: Opened, asked: Asked, version: str, work_version: str
-) -> RunService:
-    """Return what creates and looks after runs; versions: of the graph, and of all that answers depend on."""
-    return RunService(
+) -> tuple[RunService, RetryService]:
+    """Return what creates and looks after runs, and what has them go on; versions: of the graph, and of all
+    that answers depend on."""
+    rules = _make_rules(settings, opened, version, work_version)
+    runs = RunService(
         store=opened.store,
         hub=opened.hub,
         dispatcher=asked.dispatcher,
         clock=opened.clock,
         ids=UuidIds(),
         team=opened.parts.team,
-        rules=_make_rules(settings, opened, version, work_version),
+        rules=rules,
         day=asked.day,
         endpoints=asked.endpoints,
     )
+    retries = RetryService(
+        store=opened.store,
+        runs=runs,
+        dispatcher=asked.dispatcher,
+        clock=opened.clock,
+        team=opened.parts.team,
+        rules=rules,
+        day=asked.day,
+    )
+    return runs, retries
 
 
 def _make_rules(settings: Settings, opened: Opened, version: str, work_version: str) -> RunRules:

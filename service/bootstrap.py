@@ -133,7 +133,7 @@ async def open_services(
         )
         webhooks = await _open_webhooks(settings, opened, stack, alone=queue is None)
         asked = Asked(dispatcher, day, webhooks.endpoints)
-        runs = make_runs(settings, opened, asked, executor.graph_version, cache.version)
+        runs, retries = make_runs(settings, opened, asked, executor.graph_version, cache.version)
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
         erasure = make_erasure(settings, opened, dispatcher=dispatcher)
         chores += _own_chores(approvals, cache, webhooks.sender, erasure, callers)
@@ -147,6 +147,7 @@ async def open_services(
             rates=CallerRates(settings.requests_per_minute),
             hub=hub,
             runs=runs,
+            retries=retries,
             approvals=approvals,
             deliveries=webhooks.deliveries,
             links=LinkService(SqlLinkStore(store.database), approvals, clock),

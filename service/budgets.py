@@ -340,7 +340,7 @@ class BudgetGuard:
             scope=purse.scope,
             limits=limits,
             asks=asks,
-            raised=raised,
+            raised=raised + account.run.retried_after,  # what was refused before is asked anew
         )
 
     async def _refuse(

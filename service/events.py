@@ -40,7 +40,7 @@ async def follow(
     """Yield a run's events from `after` on: the stored ones, then live, without gap or repetition.
 
     Where the first of them are kept no longer, that is told before the others. Ends after the
-    terminal event, or when the process stops.
+    event that ends the run, or when the process stops; of a run that was retried, with its later end.
     """
     last = after
     with hub.reading(ref) as reader:
@@ -53,7 +53,7 @@ async def follow(
                 last = reader.given = page[-1].seq or last
                 finished.update(n.message_id for n in page if n.message_id)
                 yield page
-                if page[-1].final:
+                if page[-1].final and await _is_last(store, ref, last):
                     return
             yield [notice for notice in snapshots if notice.message_id not in finished]
             async for fresh in _live(reader, last, finished):
@@ -63,6 +63,12 @@ async def follow(
                     return
             if reader.closed:
                 return
+
+
+async def _is_last(store: RunStore, ref: RunRef, seq: int) -> bool:
+    """Return whether the run has ended with this event, and was not retried since."""
+    run = await store.get(ref)
+    return run is None or (run.terminal and run.last_seq == seq)
 
 
 async def _replay(store: RunStore, ref: RunRef, after: int) -> AsyncIterator[list[Notice]]:

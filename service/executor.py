@@ -22,6 +22,7 @@ from domain.ports import Claim, Clock, RunRef, RunStore
 from domain.run import Ending, Run, RunContext
 from graph.continuation import carry_over
 from graph.projection import unfinished_drafts, update_drafts
+from graph.reentry import reenter
 from graph.state import FinalAnswer, State, Workflow
 from graph.streaming import Item, Segment
 from graph.workflow import recursion_limit
@@ -33,6 +34,7 @@ from service.endings import ending_of, failed_ending
 from service.events import SegmentLog
 from service.hub import EventHub
 from service.notices import Notice
+from service.openings import opening
 from service.workspaces import RunFolders
 from tools.workspace import sweep
 
@@ -196,7 +198,7 @@ class Executor:
             await self._check_engine_and_progress(work.run)
             start = await self._start(work)
         finally:
-            for draft in _opening(work.run, decided=start is not None and bool(start.asked)):
+            for draft in opening(work.run, decided=start is not None and bool(start.asked)):
                 await work.log.put(draft)
         for item in start.missed:
             await self._put(work, item)
@@ -274,6 +276,7 @@ class Executor:
         graph, snapshot = await carry_over(
             work.graph, snapshot, _config(run), version=run.graph_version
         )
+        snapshot = await reenter(graph, snapshot, _config(run), after=run.retried_after)
         if run.graph_version != self.graph_version:
             action = "run_continued_by_other_version"
             _log.info("Another graph version began the run.", extra=_log_fields(run, action))
@@ -378,15 +381,6 @@ def _config(run: Run) -> RunnableConfig:
         },
         "recursion_limit": recursion_limit(run.budget.max_rounds),
     }
-
-
-def _opening(run: Run, *, decided: bool) -> list[EventDraft]:
-    """Return the events a claim leaves: the start, and for a later claim the resumption."""
-    drafts = [EventDraft(type="run.started", data={"attempt": 1})]
-    if run.attempt > 1:
-        data = {"attempt": run.attempt, "cause": "decision" if decided else "recovery"}
-        drafts.append(EventDraft(type="run.resumed", call=str(run.attempt), data=data))
-    return drafts
 
 
 def _log_fields(run: Run, action: str) -> dict[str, Any]:

@@ -256,6 +256,7 @@ class _Topic:
             self._drop(f"msg_{what.round}.{what.path}.")
         elif what.type == "run.resumed":
             self.open.clear()
+            self.ended = False
         elif what.type == "agent.retrying":
             # Clients drop every half-written message now: the others' are given to them again.
             self._drop(f"msg_{what.round}.{what.path}.")

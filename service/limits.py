@@ -31,6 +31,13 @@ def check_limits(
         raise _refused(faults)
 
 
+def check_rounds(rounds: int | None, most: int) -> None:
+    """Refuse more rounds than this server allows."""
+    if rounds is not None and rounds > most:
+        detail = f"{rounds} is more than this server allows ({most})"
+        raise _refused([Pointer(pointer="/budget/max_rounds", detail=detail)])
+
+
 def read_raise(action: ToolAction, prefix: str) -> Limits:
     """Return what an edit raises a budget to; raises `CallerError` where it cannot be read."""
     where = f"{prefix}/edited_action"

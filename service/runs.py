@@ -32,7 +32,7 @@ from service.crowding import QueueBound
 from service.days import DayBudget
 from service.endpoints import Endpoints, Standing
 from service.hub import EventHub, Reader
-from service.limits import check_limits
+from service.limits import check_limits, check_rounds
 from service.new_run import NewRun
 from service.notices import Notice
 from service.reuse import key_of, reuse_seconds
@@ -105,7 +105,7 @@ class RunService:
     ) -> Created:
         """Accept a run: when this returns it is committed and will be executed."""
         self._check_agents(new.agents)
-        self._check_rounds(new.max_rounds)
+        check_rounds(new.max_rounds, self._rules.max_rounds)
         limits = self._rules.budgets.limits_of(new.limits)
         check_limits(new.limits, self._rules.budgets, [s.name for s in self._team.specs])
         webhook = self._endpoints.read(new.webhook, own=new.own_hook) if new.webhook else None
@@ -260,7 +260,7 @@ class RunService:
                 run = await self.get(run.tenant_id, run.id)
             while not _has_stopped(run) and not reader.closed and now() < until:
                 reader.given = max(reader.given, run.last_seq)
-                ended = await _first_end(reader, until - now())
+                ended = await _first_end(reader, until - now(), after=run.last_seq)
                 run = ended or await self.get(run.tenant_id, run.id)
         return run
 
@@ -305,7 +305,7 @@ class RunService:
         if change.limits is not None:
             names = [spec.name for spec in self._team.specs]
             check_limits(change.limits, self._rules.budgets, names)
-        self._check_rounds(change.max_rounds)
+        check_rounds(change.max_rounds, self._rules.max_rounds)
         ref = RunRef(tenant_id, run_id)
         done = await self._store.patch(ref, change, now=self._clock.now())
         if done is None:
@@ -343,15 +343,6 @@ class RunService:
                     errors=[{"pointer": f"/agents/{index}", "detail": detail}],
                 )
 
-    def _check_rounds(self, rounds: int | None) -> None:
-        if rounds is not None and rounds > self._rules.max_rounds:
-            detail = f"{rounds} is more than this server allows ({self._rules.max_rounds})"
-            raise CallerError(
-                "validation-error",
-                f"budget/max_rounds: {detail}.",
-                errors=[{"pointer": "/budget/max_rounds", "detail": detail}],
-            )
-
     async def _prepare_thread(
         self, tenant_id: str, thread_id: str, strategy: MultitaskStrategy
     ) -> None:
@@ -369,13 +360,13 @@ def _has_stopped(run: Run) -> bool:
     return run.terminal or run.status == "requires_action"
 
 
-async def _first_end(reader: Reader, seconds: float) -> Run | None:
+async def _first_end(reader: Reader, seconds: float, *, after: int) -> Run | None:
     """Return the run when a reader hears of its end; `None` when it has to be looked up."""
     try:
         async with asyncio.timeout(seconds):
             while not reader.closed and not reader.behind:
                 for notice in await reader.take():
-                    if notice.final:
+                    if notice.final and (notice.seq or 0) > after:
                         return notice.run
                     if notice.type == "run.requires_action":
                         return None

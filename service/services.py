@@ -20,6 +20,7 @@ from service.export import RunExport
 from service.hub import EventHub
 from service.links import LinkService
 from service.rates import CallerRates
+from service.retries import RetryService
 from service.runs import RunService
 from service.settings import Settings
 from service.sources import SourceService
@@ -49,6 +50,7 @@ class Services:
     rates: CallerRates
     hub: EventHub
     runs: RunService
+    retries: RetryService
     approvals: ApprovalService
     deliveries: DeliveryService
     links: LinkService

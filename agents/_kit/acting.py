@@ -190,7 +190,7 @@ class Acting:
         self, tool: Tool, request: ToolCallRequest, call: str, context: AssignmentContext, run: Run
     ) -> ToolMessage:
         """Carry out a call that changes the world, at most once."""
-        action = _action(request, call, context)
+        action = _action(tool, request, call, context)
         standing = await self._ledger.start(action)
         if standing.found == "refused":
             return _refusal(request, _NOT_APPROVED)
@@ -211,7 +211,7 @@ class Acting:
         except asyncio.CancelledError:
             # Stopped from outside, in the middle: a second cancellation must not cost the record.
             with suppress(OwnershipLostError, StoreUnavailableError):
-                await asyncio.shield(self._cut_off(tool, action, context))
+                await asyncio.shield(self._cut_off(action, context))
             raise
         await self._ledger.end(action, ran.took, ran.message.text, artifacts_of(ran.message))
         if ran.took == "in_doubt":
@@ -222,7 +222,7 @@ class Acting:
         self, tool: Tool, request: ToolCallRequest, action: ActionCall, context: AssignmentContext
     ) -> ToolMessage | None:
         """Find out about an action that an earlier segment left; `None` where it may be made (again)."""
-        if _only_reads(tool, action):
+        if action.reads:  # nothing can be in doubt
             await self._ledger.end(action, "failed", _LOST)
             return _refusal(request, _LOST)
         known = await _ask_target(tool, action)
@@ -235,8 +235,8 @@ class Acting:
         await self._ledger.end(action, "in_doubt", _UNCERTAIN)
         return self._doubt(request, action, context, _UNCERTAIN)
 
-    async def _cut_off(self, tool: Tool, action: ActionCall, context: AssignmentContext) -> None:
-        if _only_reads(tool, action):
+    async def _cut_off(self, action: ActionCall, context: AssignmentContext) -> None:
+        if action.reads:  # nothing can be in doubt
             await self._ledger.end(action, "failed", _LOST)
             return
         await self._ledger.end(action, "in_doubt", _UNCERTAIN)
@@ -250,11 +250,6 @@ class Acting:
         message = _refusal(request, text)
         message.additional_kwargs[IN_DOUBT] = doubt
         return message
-
-
-def _only_reads(tool: Tool, action: ActionCall) -> bool:
-    """Return whether nothing can be in doubt where the call is cut off."""
-    return tool.effect == "none" or tool.reads(action.args)
 
 
 def _tell_doubt(action: ActionCall, context: AssignmentContext, why: str) -> dict[str, Any]:
@@ -292,8 +287,10 @@ def _ask(
     )
 
 
-def _action(request: ToolCallRequest, call: str, context: AssignmentContext) -> ActionCall:
-    work = context.assignment
+def _action(
+    tool: Tool, request: ToolCallRequest, call: str, context: AssignmentContext
+) -> ActionCall:
+    work, args = context.assignment, request.tool_call["args"]
     configurable = request.runtime.config.get("configurable", {})
     return ActionCall(
         ref=RunRef(context.tenant_id, context.run_id),
@@ -301,10 +298,11 @@ def _action(request: ToolCallRequest, call: str, context: AssignmentContext) -> 
         id=ask_id(context.run_id, work["round"], work["path"], call),
         agent=work["agent"],
         tool=request.tool_call["name"],
-        args=request.tool_call["args"],
+        args=args,
         path=work["path"],
         round=work["round"],
         call=call,
+        reads=tool.effect == "none" or tool.reads(args),
         # LangGraph's own record of the steps that led here, by namespace.
         steps=dict(configurable.get("checkpoint_map", {})),
     )

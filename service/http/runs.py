@@ -1,4 +1,4 @@
-"""Routes of runs: create, get, list, cancel."""
+"""Routes of runs: create, get, list, cancel, retry."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.responses import Response
 from domain.caller import CallerIdentity
 from domain.errors import CallerError
 from domain.limits import NO_LIMITS
-from domain.ports import Created, RunPatch, RunQuery, RunRef
+from domain.ports import Created, RetryWish, RunPatch, RunQuery, RunRef
 from domain.problems import make_problem
 from domain.run import ApprovalMode, Run, RunStatus
 from domain.webhook import Webhook
@@ -25,7 +25,7 @@ from service.http.negotiation import (
     wanted_format,
 )
 from service.http.openapi import problems
-from service.http.schemas import CacheIn, CancelIn, RunCreate, RunPage, RunPatchIn
+from service.http.schemas import CacheIn, CancelIn, RunCreate, RunPage, RunPatchIn, RunRetryIn
 from service.http.sse import make_filter, stream_run
 from service.http.uploads import read_uploads
 from service.new_run import NewRun
@@ -275,6 +275,36 @@ async def cancel_run(
     )
     headers = {"Idempotency-Replayed": "true"} if done.replayed else {}
     return run_response(done.run, 202 if done.now else 200, headers)
+
+
+@router.post(
+    "/{run_id}/retry",
+    operation_id="retry_run",
+    summary="Have a failed or incomplete run go on",
+    dependencies=[needs("runs:write")],
+    response_model=Run,
+    status_code=202,
+    responses=problems(400, 402, 403, 404, 409, 413, 415, 422, 500, 503),
+)
+async def retry_run(
+    run_id: str, request: Request, parts: Parts, caller: Caller, body: RunRetryIn | None = None
+) -> Response:
+    """Put a run that has ended back into the queue. What its agents have done stays, and is not done again;
+    what had failed is decided anew. A budget takes the scope `approvals:decide` too, as with PATCH."""
+    wanted = body or RunRetryIn()
+    if wanted.budget is not None:
+        require(caller, "approvals:decide")
+    wish = RetryWish(
+        limits=wanted.budget.limits() if wanted.budget else None,
+        max_rounds=wanted.budget.max_rounds if wanted.budget else None,
+    )
+    done = await parts.retries.retry(
+        caller.tenant_id, run_id, wish, idempotency=idempotency_of(request, wanted)
+    )
+    headers = {"Location": f"/v1/runs/{run_id}"}
+    if done.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return run_response(done.run, 202, headers)
 
 
 def ended_response(request: Request, run: Run, headers: dict[str, str]) -> Response:

@@ -256,6 +256,19 @@ class CancelIn(Strict):
     reason: Reason | None = None
 
 
+class RunRetryIn(Strict):
+    """The body that has a run go on."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"budget": {"max_cost_usd": "2.50"}}]}
+    )
+
+    budget: BudgetIn | None = Field(
+        default=None,
+        description="The limits to change; those that are not given stay, null lifts one.",
+    )
+
+
 class RunPage(BaseModel):
     """A page of runs, newest first."""
 

@@ -27,6 +27,7 @@ from domain.errors import OwnershipLostError
 from domain.events import EventDraft
 from domain.ledger import ActionCall, Doubt, Standing
 from domain.ports import RunRef
+from service.store import repeats
 from service.store.tables import actions, runs
 
 Row = dict[str, Any]
@@ -274,8 +275,9 @@ def start(connection: Connection, call: ActionCall, now: datetime) -> Standing:
         return Standing("left")
     else:
         return Standing("ended", row["status"], row["result"] or "", row["artifacts"] or ())
+    made = repeats.take_up(connection, call, digest, now)
     show(connection, call.ref)
-    return Standing("begun")
+    return made or Standing("begun")
 
 
 def start_again(connection: Connection, call: ActionCall, now: datetime) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -373,10 +372,8 @@ def _end(
         before += doubts
     row = artifacts.tell(connection, ref, row, before, values["now"])
     run = run_from(row, usage.of_run(connection, ref))
-    # The last event tells how the run ended, so it is made from the row that says so.
-    last = replace(last, data={**last.data, "run": run.model_dump(mode="json")})
     new = events.number(
-        [*before, last],
+        [*before, events.of_end(last, run)],
         run_id=ref.run_id,
         last_seq=run.last_seq,
         attempt=run.attempt,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -51,6 +52,13 @@ def tell(connection: Connection, run: Run, new: Sequence[Event]) -> None:
     """Insert the events of a change of a run's status, and what its webhook is sent of it."""
     add(connection, run.tenant_id, new)
     outbox.post(connection, run, new)
+
+
+def of_end(draft: EventDraft, run: Run) -> EventDraft:
+    """Return the event that ends a run: it tells how, so it is made from the row that says so."""
+    # A run that was retried may have ended in the same way before.
+    call = str(run.retried_after) if run.retried_after else draft.call
+    return replace(draft, call=call, data={**draft.data, "run": run.model_dump(mode="json")})
 
 
 def keys(connection: Connection, ref: RunRef) -> frozenset[str]:

@@ -15,7 +15,7 @@ from domain.partial import MAX_EVENTS_OF_A_RUN, PARTIAL_TYPES, ended_after
 from domain.ports import RunRef
 from domain.problems import make_problem
 from domain.run import Run
-from service.store import actions, changes, events, threads
+from service.store import actions, changes, events, reopening, threads
 from service.store.actions import Held, hold
 from service.store.tables import actions as rows
 from service.store.threads import Turns
@@ -59,6 +59,7 @@ def expire(connection: Connection, ref: RunRef, now: datetime, turns: Turns) -> 
         found = (rows.c.id == row["id"], rows.c.tenant_id == ref.tenant_id)
         connection.execute(update(rows).where(*found).values(**values))
         drafts.append(approval_draft("approval.expired", actions.approval_from({**row, **values})))
+    drafts = reopening.told_anew(connection, ref, drafts, held.attempt)
     ids = [row["id"] for row in lapsed]
     ends = next((row for row in lapsed if row["on_expiry"] == "fail"), None)
     if ends is not None and held.status == "requires_action":

@@ -15,7 +15,16 @@ from domain.events import Event, EventDraft
 from domain.limits import RAISE, Limits, raises
 from domain.ports import Patched, RunPatch, RunRef
 from domain.run import ACTIVE
-from service.store import actions, allowances, decisions, queries, reuse, threads, waiting
+from service.store import (
+    actions,
+    allowances,
+    decisions,
+    queries,
+    reopening,
+    reuse,
+    threads,
+    waiting,
+)
 from service.store.actions import Row, hold
 from service.store.tables import runs
 from service.store.threads import Turns
@@ -82,11 +91,12 @@ def wait_for(
     reuse.hold_runs(connection, ref.tenant_id, [ref.run_id])
     threads.hold_caller(connection, ref, turns)
     actions.own(connection, ref, attempt)
+    drafts = reopening.reopen(connection, ref, approval_ids, now, attempt)
     asked = actions.by_ids(connection, ref.tenant_id, approval_ids)
     limits, held = allowances.limits(connection, ref), hold(connection, ref)
     told: Sequence[Event] = ()
     if limits is not None and held is not None:
-        drafts = [
+        drafts += [
             _raise(connection, row, limits, held.caller_id, now)
             for row in asked.values()
             if row["type"] == "budget"

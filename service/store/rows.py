@@ -29,6 +29,7 @@ _SAME: Final = (
     "graph_version",
     "rounds",
     "attempt",
+    "retried_after",
     "engine",
     "created_at",
     "started_at",

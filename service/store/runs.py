@@ -19,6 +19,8 @@ from domain.ports import (
     Ended,
     IdempotencyKey,
     Patched,
+    Retried,
+    RetryWish,
     RunPatch,
     RunQuery,
     RunRef,
@@ -34,6 +36,7 @@ from service.store import (
     keys,
     patching,
     queries,
+    retrying,
 )
 from service.store.approvals import SqlApprovalStore
 from service.store.artifacts import SqlArtifactStore
@@ -184,6 +187,20 @@ class SqlRunStore:
     async def patch(self, ref: RunRef, change: RunPatch, *, now: datetime) -> Patched | None:
         """Change a run that is there, or return `None`."""
         return await self._database.write(patching.patch, ref, change, now, self._turns)
+
+    async def retry(
+        self,
+        ref: RunRef,
+        wish: RetryWish,
+        *,
+        now: datetime,
+        idempotency: IdempotencyKey | None = None,
+        refusal: CallerError | None = None,
+    ) -> Retried | None:
+        """Put a run that has ended back into the queue, or return `None`."""
+        return await self._database.write(
+            retrying.retry, ref, wish, now, self._turns, idempotency, refusal
+        )
 
     async def limits(self, ref: RunRef) -> Limits | None:
         """Return what a run may spend as it stands now."""

@@ -90,6 +90,8 @@ runs: Final = Table(
     Column("as_of", UtcDateTime),
     # Where it reports to: see `domain.webhook.Webhook`.
     Column("webhook", optional_json()),
+    # The attempt whose end the last retry goes on from; see `service.store.retrying`.
+    Column("retried_after", Integer, nullable=False, server_default="0"),
     # How far housekeeping has come with it; see `service.store.housekeeping`.
     Column("tidied", Integer, nullable=False, server_default="0"),
 )
@@ -262,6 +264,8 @@ actions: Final = Table(
     # The files that it left, for the same reason.
     Column("artifacts", optional_json()),
     Column("settled_by", String),
+    # The later action of a retried run that stands for it: see `service.store.repeats`.
+    Column("taken_up_by", String),
 )
 """What tools do to the world, and what people are asked: an approval is such a row before it is started."""
 

@@ -183,6 +183,12 @@ def hold_thread(connection: Connection, run: Run) -> None:
         connection.execute(_LOCK_THREAD, {"tenant": run.tenant_id, "name": run.thread_id})
 
 
+def hold_thread_of(connection: Connection, ref: RunRef) -> None:
+    """Do the same for a run that is there, whatever becomes of it: no other of its thread begins meanwhile."""
+    if has_many_writers(connection):
+        connection.execute(_LOCK_THREAD_OF, _name(ref))
+
+
 def hold_named_thread(connection: Connection, tenant_id: str, thread_id: str) -> None:
     """Do the same for whoever has no run of the thread."""
     if has_many_writers(connection):

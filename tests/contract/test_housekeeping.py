@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any, Final
 
 import pytest
@@ -17,7 +18,7 @@ from typing_extensions import TypedDict
 
 from domain.errors import CallerError
 from domain.events import EventDraft
-from domain.ports import RunQuery, RunRef
+from domain.ports import RetryWish, RunQuery, RunRef
 from domain.run import ACTIVE, RunStatus
 from domain.spending import SpendingQuery
 from domain.usage import cached_call
@@ -409,3 +410,25 @@ async def test_unknown_runs_are_told_from_those_of_the_tenant(kept: Kept) -> Non
     others = [RunRef("bob", ref.run_id), RunRef(ref.tenant_id, "run_none")]
     assert await kept.keeper.unknown([ref, *others]) == others
     assert await kept.keeper.unknown([]) == []
+
+
+async def test_a_run_that_is_not_kept_cannot_be_retried(kept: Kept) -> None:
+    """What is tidied a moment after its end can; it is tidied anew after the next one."""
+    store = kept.store
+    retry = partial(store.retry, wish=RetryWish(), now=LATER)
+    pruned, cleared, trimmed = [await add_running(store, number) for number in (1, 2, 3)]
+    await finish(store, pruned, "failed")
+    assert await kept.prune() == [pruned]
+    with pytest.raises(CallerError, match="SIGNALBOX_KEEP_CHECKPOINTS_DAYS"):
+        await retry(pruned)
+    await finish(store, cleared, "failed")
+    assert cleared in await kept.clear()
+    with pytest.raises(CallerError, match="SIGNALBOX_KEEP_EVENTS_DAYS"):
+        await retry(cleared)
+    await finish(store, trimmed, "failed")
+    assert trimmed in await kept.trim()
+    assert await retry(trimmed)
+    assert await kept.prune() == [cleared]
+    assert await store.claim(trimmed, now=LATER)
+    await finish(store, trimmed, "failed", attempt=2)
+    assert await kept.trim() == [trimmed]

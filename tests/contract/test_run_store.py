@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.exc import StatementError
 
 from domain.errors import CallerError, OwnershipLostError
@@ -45,18 +45,13 @@ from tests.contract.factories import (
     make_ending,
     make_key,
     make_run,
+    put_in,
     ref_of,
     run_id,
 )
 
 CREATED = EventDraft(type="run.created", data={"task": "Count the trains."})
 STATUSES = sorted(TRANSITIONS)
-
-
-async def put_in(store: SqlRunStore, ref: RunRef, status: RunStatus) -> None:
-    """Give a run a status without asking how it could have come there."""
-    change = update(runs).where(runs.c.id == ref.run_id).values(status=status)
-    await store.database.write(lambda connection: connection.execute(change).close())
 
 
 async def count(store: SqlRunStore, table: Any) -> int:

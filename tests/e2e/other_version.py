@@ -58,8 +58,8 @@ NEW_CHANNELS: Final[Change] = (
     ),
     Edit(
         "graph/state.py",
-        "    final: FinalAnswer\n",
-        "    final: FinalAnswer\n    notes: Annotated[list[str], merge_notes]\n    mood: str\n",
+        "    final: FinalAnswer | None\n",
+        "    final: FinalAnswer | None\n    notes: Annotated[list[str], merge_notes]\n    mood: str\n",
     ),
     Edit(
         "graph/supervisor.py",

@@ -25,6 +25,7 @@ OWNED: Final[dict[tuple[str, str], Any]] = {
     ("get", "/v1/runs/{run_id}/artifacts/{name}"): None,
     ("get", "/v1/runs/{run_id}/sources/{sha256}"): None,
     ("post", "/v1/runs/{run_id}/cancel"): {},
+    ("post", "/v1/runs/{run_id}/retry"): {},
     ("post", "/v1/runs/{run_id}/decisions"): {"decisions": [{"approval_id": "APPROVAL", **DECIDE}]},
     ("get", "/v1/runs/{run_id}/receipt"): None,
     ("get", "/v1/runs/{run_id}/export"): None,

@@ -38,6 +38,7 @@ class Posts:
             "/api/workflow": self.create_short,
             "/api/workflow/stream": self.stream_short,
             "/v1/runs/{run_id}/cancel": self.cancel,
+            "/v1/runs/{run_id}/retry": self.retry,
             "/v1/runs/{run_id}/decisions": self.decide_several,
             "/v1/approvals/{approval_id}/decision": self.decide,
             "/v1/actions/{action_id}/resolution": self.resolve,
@@ -58,6 +59,15 @@ class Posts:
         self._models.add(*solo(gate="never"))
         run_id = await start_run(self._product)
         return Request(f"/v1/runs/{run_id}/cancel", {"reason": "late"}, {"reason": "dear"})
+
+    async def retry(self) -> Request:
+        refusal = unauthorised()
+        self._models.rules.insert(0, refusal)
+        run = await self._product.finished("Do it")
+        self._models.rules.remove(refusal)
+        self._models.add(*solo())
+        budgets = ({"budget": {"max_tokens": most}} for most in (500_000, 600_000))
+        return Request(f"/v1/runs/{run['id']}/retry", *budgets)
 
     async def _approval(self) -> dict[str, Any]:
         self._target.drop("/orders")
@@ -101,6 +111,7 @@ ROUTES = (
     "/api/workflow",
     "/api/workflow/stream",
     "/v1/runs/{run_id}/cancel",
+    "/v1/runs/{run_id}/retry",
     "/v1/runs/{run_id}/decisions",
     "/v1/approvals/{approval_id}/decision",
     "/v1/actions/{action_id}/resolution",
