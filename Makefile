@@ -37,7 +37,7 @@ TURNS := create_run threads cancel approvals approval_rounds asking_users doubt 
 	budgets budget_questions rounds short_form retention
 OVER := tests/integration -m "not slow" $(ANYWHERE:%=--ignore tests/integration/test_%.py)
 
-.PHONY: help install dev run serve test test-slow test-all lint format lock audit env-example check bench chaos
+.PHONY: help install dev run serve test test-slow test-all lint format lock audit env-example check bench chaos fuzz
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -85,6 +85,11 @@ MODE ?= every-write
 
 chaos: dev ## kill real processes at every write: make chaos EVERY=5; MODE=actions or survive for other kinds
 	@$(BIN)/python -m tests.chaos --mode $(MODE) $(if $(EVERY),--every $(EVERY))
+
+EXAMPLES ?= 360
+
+fuzz: dev ## ten thousand requests that /openapi.json allows or forbids, to a real server; make fuzz EXAMPLES=50 for fewer
+	@$(BIN)/python -m tests.fuzzing --examples $(EXAMPLES)
 
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock" --quiet

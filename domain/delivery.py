@@ -21,27 +21,7 @@ of tries was in vain · `disabled` the receiver has said that it wants nothing m
 class Delivery(BaseModel):
     """One message to a webhook, as clients see it."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": "whd_0193f2c4a1b27c3d8e4f5a6b7c8d9e0f",
-                    "object": "delivery",
-                    "run_id": "run_0193f2c4a1b27c3d8e4f5a6b7c8d9e0e",
-                    "type": "run.completed",
-                    "url": "https://hooks.example.com/signalbox",
-                    "status": "pending",
-                    "attempts": 1,
-                    "next_attempt_at": "2026-11-29T06:42:42Z",
-                    "last_status": 503,
-                    "last_error": "It answered 503.",
-                    "created_at": "2026-11-29T06:42:37Z",
-                    "delivered_at": None,
-                }
-            ]
-        },
-    )
+    model_config = ConfigDict(frozen=True)
 
     id: str
     """The same in the header `webhook-id` of every attempt."""

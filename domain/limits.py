@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import Any, Final, Literal, NamedTuple, Self
+from decimal import ROUND_FLOOR, Decimal
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -11,6 +11,7 @@ from pydantic import (
     Field,
     StrictInt,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -32,8 +33,28 @@ AMOUNTS: Final = ("max_cost_usd", "max_tokens")
 """The limits that a person may raise when they are reached."""
 
 MOST_USD: Final = Decimal(1_000_000)
+LEAST_USD: Final = Decimal("1e-12")
+"""The smallest amount there is; numbers are rounded down to it."""
+
 MOST_TOKENS: Final = 10**12
 MOST_SECONDS: Final = 30 * 86_400.0
+
+
+_DECIMAL: Final = r"^(?=.*[1-9])(?:[0-9]{1,6}(?:\.[0-9]{1,12})?|1000000(?:\.0{1,12})?)$"
+"""How amounts are written up to the most."""
+
+UsdLimit = Annotated[
+    Usd,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": float(LEAST_USD), "maximum": float(MOST_USD)},
+                {"type": "string", "pattern": _DECIMAL},
+            ]
+        },
+        mode="validation",
+    ),
+]
 
 
 class AgentLimits(BaseModel):
@@ -41,8 +62,8 @@ class AgentLimits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_cost_usd: Usd | None = Field(
-        default=None, gt=0, le=MOST_USD, max_digits=18, decimal_places=12
+    max_cost_usd: UsdLimit | None = Field(
+        default=None, gt=0, le=MOST_USD, max_digits=19, decimal_places=12
     )
     max_tokens: StrictInt | None = Field(default=None, gt=0, le=MOST_TOKENS)
 
@@ -53,7 +74,16 @@ class AgentLimits(BaseModel):
         if isinstance(value, bool) or (info.field_name == "max_seconds" and isinstance(value, str)):
             msg = "must be a number"
             raise ValueError(msg)
+        if info.field_name == "max_cost_usd" and isinstance(value, float) and 0 < value <= MOST_USD:
+            # 0.1 + 0.2 has seventeen digits, which nobody meant.
+            return Decimal(repr(value)).quantize(LEAST_USD, ROUND_FLOOR)
         return value
+
+    @field_validator("max_tokens", mode="before")
+    @classmethod
+    def _is_whole(cls, value: object) -> object:
+        # As JSON means it: 3.0 is the integer 3.
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Limits(AgentLimits):

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from domain.agent import Citation, Tier
 from domain.artifact import Artifact, InputFile
@@ -74,6 +74,7 @@ UtcTime = Annotated[
     PlainSerializer(
         lambda t: t.isoformat().replace("+00:00", "Z"), return_type=str, when_used="json"
     ),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 """A timezone-aware UTC time; RFC 3339 with `Z` in JSON."""
 

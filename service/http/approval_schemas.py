@@ -12,16 +12,27 @@ from pydantic import (
     StrictStr,
     StringConstraints,
     ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
+from pydantic.config import JsonDict
 
 from domain.approval import MAX_MESSAGE_CHARS, ActionRecord, Approval, Decision, ToolAction, Verb
 from domain.gates import GateRule
 from domain.run import ApprovalMode, RunStatus
 from domain.tool import Effect
 from domain.usage import Usage
-from service.http.schemas import SAFE_INTEGER, Name, Reason, Strict, can_be_kept, says_something
+from service.http.fields import (
+    SAFE_INTEGER,
+    SAYING,
+    Name,
+    Reason,
+    Strict,
+    can_be_kept,
+    says_something,
+    text_schema,
+)
 
 DEEPEST: Final = 50
 """How deep the arguments of an edited call may be nested."""
@@ -30,7 +41,50 @@ Message = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=MAX_MESSAGE_CHARS),
     AfterValidator(says_something),
+    WithJsonSchema(text_schema(SAYING, MAX_MESSAGE_CHARS, shortest=1)),
 ]
+
+_NOTHING: Final[JsonDict] = {"type": "null"}
+_KINDS: Final[JsonDict] = {
+    "oneOf": [
+        {
+            "title": "approve",
+            "properties": {
+                "type": {"const": "approve"},
+                "edited_action": _NOTHING,
+                "message": _NOTHING,
+            },
+        },
+        {
+            "title": "edit",
+            "properties": {
+                "type": {"const": "edit"},
+                "edited_action": {"type": "object"},
+                "message": _NOTHING,
+            },
+            "required": ["edited_action"],
+        },
+        {
+            "title": "reject",
+            "properties": {
+                "type": {"const": "reject"},
+                "edited_action": _NOTHING,
+                "remember": _NOTHING,
+            },
+        },
+        {
+            "title": "respond",
+            "properties": {
+                "type": {"const": "respond"},
+                "edited_action": _NOTHING,
+                "message": {"type": "string"},
+                "remember": _NOTHING,
+            },
+            "required": ["message"],
+        },
+    ]
+}
+"""What goes with which type."""
 
 
 def _storable(value: object, depth: int = 0) -> None:
@@ -57,6 +111,7 @@ class DecisionIn(Strict):
 
     model_config = ConfigDict(
         json_schema_extra={
+            **_KINDS,
             "examples": [
                 {"type": "approve", "comment": "Checked with accounting."},
                 {
@@ -72,7 +127,7 @@ class DecisionIn(Strict):
                 },
                 {"type": "reject", "message": "Not before Monday."},
                 {"type": "respond", "message": "Use the account 4711."},
-            ]
+            ],
         }
     )
 
@@ -116,16 +171,25 @@ class DecisionIn(Strict):
             raise ValueError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from None
 
 
+ApprovalName = Annotated[
+    Name,
+    WithJsonSchema({"type": "string", "format": "approval-id", "pattern": "^apr_[0-9a-f]{32}$"}),
+]
+
+
 class RunDecisionIn(DecisionIn):
     """One of several decisions."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"approval_id": "apr_0193f2c4a1b27c3d8e4f5a6b7c8d9e0f", "type": "approve"}]
+            **_KINDS,
+            "examples": [
+                {"approval_id": "apr_0193f2c4a1b27c3d8e4f5a6b7c8d9e0f", "type": "approve"}
+            ],
         }
     )
 
-    approval_id: Name
+    approval_id: ApprovalName
 
 
 class DecisionsIn(Strict):

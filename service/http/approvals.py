@@ -23,6 +23,7 @@ from service.http.caller import Caller, Parts, Tenant, needs
 from service.http.json_body import JsonRoute
 from service.http.negotiation import idempotency_of
 from service.http.openapi import problems
+from service.http.parameters import ActionId, ApprovalCursor, ApprovalId, Filter, RunId
 from service.http.runs import json_response, page, run_response
 
 router: Final = APIRouter(prefix="/v1", tags=["approvals"], route_class=JsonRoute)
@@ -42,9 +43,9 @@ async def list_approvals(
     parts: Parts,
     tenant: Tenant,
     status: ApprovalStatus | None = None,
-    run_id: Annotated[str | None, Query(max_length=64)] = None,
+    run_id: Filter = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[str | None, Query(max_length=64)] = None,
+    cursor: ApprovalCursor = None,
 ) -> Response:
     """Return a page of the inbox; `status=pending` is what waits for a decision."""
     if "\x00" in f"{run_id}{cursor}":
@@ -66,7 +67,7 @@ async def list_approvals(
     response_model=Approval,
     responses=problems(404, 500),
 )
-async def get_approval(approval_id: str, parts: Parts, tenant: Tenant) -> Response:
+async def get_approval(approval_id: ApprovalId, parts: Parts, tenant: Tenant) -> Response:
     """Return the question, the call it is about, and what was decided."""
     approval = await parts.approvals.get(tenant, approval_id)
     return json_response(approval.model_dump(mode="json"))
@@ -81,7 +82,7 @@ async def get_approval(approval_id: str, parts: Parts, tenant: Tenant) -> Respon
     responses=_DECIDED,
 )
 async def decide_approval(
-    approval_id: str, body: DecisionIn, request: Request, parts: Parts, caller: Caller
+    approval_id: ApprovalId, body: DecisionIn, request: Request, parts: Parts, caller: Caller
 ) -> Response:
     """Record one decision. The same again is answered the same; another one loses to the first."""
     decided = await parts.approvals.decide(
@@ -101,7 +102,7 @@ async def decide_approval(
     responses=_DECIDED,
 )
 async def decide_run(
-    run_id: str, body: DecisionsIn, request: Request, parts: Parts, caller: Caller
+    run_id: RunId, body: DecisionsIn, request: Request, parts: Parts, caller: Caller
 ) -> Response:
     """Record decisions together: all of them or, where one cannot be, none."""
     await parts.runs.get(caller.tenant_id, run_id)
@@ -146,7 +147,7 @@ def _answer(document: dict[str, object], *, replayed: bool) -> Response:
     responses=problems(400, 404, 409, 413, 415, 422, 500),
 )
 async def resolve_action(
-    action_id: str, body: ResolutionIn, request: Request, parts: Parts, caller: Caller
+    action_id: ActionId, body: ResolutionIn, request: Request, parts: Parts, caller: Caller
 ) -> Response:
     """Say whether it took effect. Nothing is carried out by this."""
     settled = await parts.approvals.settle(
@@ -168,7 +169,7 @@ async def resolve_action(
     response_model=Receipt,
     responses=problems(404, 500),
 )
-async def get_receipt(run_id: str, parts: Parts, tenant: Tenant) -> Response:
+async def get_receipt(run_id: RunId, parts: Parts, tenant: Tenant) -> Response:
     """Return who was asked and decided what, what was done, and what it cost."""
     run = await parts.runs.get(tenant, run_id)
     return json_response(await parts.approvals.receipt(run))

@@ -15,6 +15,7 @@ from domain.artifact import Artifact
 from domain.ports import RunRef
 from service.http.caller import Parts, Tenant, needs
 from service.http.openapi import problems
+from service.http.parameters import RunId
 from service.http.runs import json_response
 from service.http.schemas import ArtifactList
 
@@ -56,7 +57,7 @@ router: Final = APIRouter(prefix="/v1/runs", tags=["artifacts"])
     response_model=ArtifactList,
     responses=problems(404, 500),
 )
-async def list_artifacts(run_id: str, parts: Parts, tenant: Tenant) -> Response:
+async def list_artifacts(run_id: RunId, parts: Parts, tenant: Tenant) -> Response:
     """Return all artifacts by name, also of a run that executes."""
     run = await parts.runs.get(tenant, run_id)
     artifacts = await parts.artifacts.of_run(RunRef(tenant, run.id))
@@ -73,7 +74,10 @@ async def list_artifacts(run_id: str, parts: Parts, tenant: Tenant) -> Response:
         200: {
             "description": "The file's bytes, under the media type that its name promises",
             "content": {
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+                "*/*": {
+                    "schema": {"type": "string", "format": "binary"},
+                    "example": "month,sales\nJan,120\nFeb,135\n",
+                }
             },
         },
         304: {"description": "It is still the one whose ETag was sent as If-None-Match"},
@@ -81,7 +85,7 @@ async def list_artifacts(run_id: str, parts: Parts, tenant: Tenant) -> Response:
     },
 )
 async def get_artifact(
-    run_id: str,
+    run_id: RunId,
     name: str,
     request: Request,
     parts: Parts,

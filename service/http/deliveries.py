@@ -12,11 +12,12 @@ from domain.delivery import Delivery
 from domain.errors import CallerError
 from domain.ports import RunRef
 from service.http.caller import Parts, Tenant, needs
+from service.http.fields import Strict
 from service.http.json_body import JsonRoute
 from service.http.negotiation import idempotency_of
 from service.http.openapi import problems
+from service.http.parameters import DeliveryCursor, DeliveryId, RunId
 from service.http.runs import json_response, page
-from service.http.schemas import Strict
 
 router: Final = APIRouter(prefix="/v1/runs", tags=["webhooks"], route_class=JsonRoute)
 
@@ -45,11 +46,11 @@ class _Nothing(Strict):
     dependencies=[needs("runs:read")],
 )
 async def list_deliveries(
-    run_id: str,
+    run_id: RunId,
     parts: Parts,
     tenant: Tenant,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[str | None, Query(max_length=64)] = None,
+    cursor: DeliveryCursor = None,
 ) -> Response:
     """Return a page of the log: each message once, with what its last attempt came to."""
     run = await parts.runs.get(tenant, run_id)
@@ -70,7 +71,7 @@ async def list_deliveries(
     dependencies=[needs("runs:write")],
 )
 async def redeliver_delivery(
-    run_id: str, delivery_id: str, request: Request, parts: Parts, tenant: Tenant
+    run_id: RunId, delivery_id: DeliveryId, request: Request, parts: Parts, tenant: Tenant
 ) -> Response:
     """Send it under the same id, at once and then for a day. An endpoint that had answered 410 is tried too."""
     run = await parts.runs.get(tenant, run_id)

@@ -11,9 +11,10 @@ from domain.ports import RunRef
 from service.http.caller import Parts, Tenant, needs
 from service.http.negotiation import start_cursor, wanted_format
 from service.http.openapi import problems
+from service.http.parameters import SEQ, RunId, in_words
 from service.http.runs import json_response, page
 from service.http.schemas import EventPage
-from service.http.sse import make_filter, stream_run
+from service.http.sse import STREAM, make_filter, stream_run
 from service.notices import Notice
 
 router: Final = APIRouter(prefix="/v1/runs", tags=["events"])
@@ -26,17 +27,17 @@ router: Final = APIRouter(prefix="/v1/runs", tags=["events"])
     dependencies=[needs("runs:read")],
     response_model=EventPage,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"content": {**STREAM}},
         204: {"description": "The run has ended and you have seen its last event"},
         **problems(400, 404, 406, 500),
     },
 )
 async def list_events(
-    run_id: str,
+    run_id: RunId,
     request: Request,
     parts: Parts,
     tenant: Tenant,
-    after: str | None = None,
+    after: Annotated[str | None, Query(json_schema_extra=in_words(SEQ))] = None,
     types: Annotated[str | None, Query(max_length=500)] = None,
     *,
     tokens: bool = True,

@@ -16,6 +16,7 @@ from service.export import Part
 from service.http.approval_schemas import Receipt
 from service.http.caller import Parts, Tenant, needs
 from service.http.openapi import problems
+from service.http.parameters import RunId
 
 router: Final = APIRouter(prefix="/v1/runs", tags=["runs"])
 
@@ -80,7 +81,7 @@ class Export(BaseModel):
     responses=problems(404, 500),
     dependencies=[needs("runs:read")],
 )
-async def export_run(run_id: str, parts: Parts, tenant: Tenant) -> Response:
+async def export_run(run_id: RunId, parts: Parts, tenant: Tenant) -> Response:
     """Return all that is kept of a run as one document to download; files are in it by their addresses."""
     run = await parts.runs.get(tenant, run_id)
     headers = {

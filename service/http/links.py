@@ -14,8 +14,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
 from service.http.caller import Parts
+from service.http.fields import can_be_kept
 from service.http.link_page import HEADERS, busy_page, closed_page, missing_page, open_page
-from service.http.schemas import can_be_kept
 from service.links import CHOICES, Shown, State
 from service.services import Services
 from service.store.links import PATH

@@ -70,13 +70,12 @@ def wait_seconds(request: Request, wait: float | None, cap: float) -> float | No
 
 def start_cursor(request: Request, after: str | None) -> int:
     """Return the number of the event to go on after; the `Last-Event-ID` header wins."""
-    value = request.headers.get("last-event-id") or after
-    if value is None or value == "":
-        return 0
-    if not _SEQ.fullmatch(value):
-        msg = f"The cursor {value[:80]!r} is not an event number. Send the id of the last event you saw."
-        raise CallerError("malformed-cursor", msg)
-    return min(int(value), LAST_SEQ)
+    given = [value for value in (request.headers.get("last-event-id"), after) if value]
+    for value in given:
+        if not _SEQ.fullmatch(value):
+            msg = f"The cursor {value[:80]!r} is not an event number. Send the id of the last event you saw."
+            raise CallerError("malformed-cursor", msg)
+    return min(int(given[0]), LAST_SEQ) if given else 0
 
 
 def idempotency_key(request: Request) -> str | None:

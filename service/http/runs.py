@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import orjson
@@ -25,8 +25,9 @@ from service.http.negotiation import (
     wanted_format,
 )
 from service.http.openapi import problems
+from service.http.parameters import Filter, Moment, RunCursor, RunId, in_utc
 from service.http.schemas import CacheIn, CancelIn, RunCreate, RunPage, RunPatchIn, RunRetryIn
-from service.http.sse import make_filter, stream_run
+from service.http.sse import STREAM, make_filter, stream_run
 from service.http.uploads import read_uploads
 from service.new_run import NewRun
 from service.reuse import ReuseAsked
@@ -56,7 +57,12 @@ _SECRET_ONCE: Final = {
     response_model=Run,
     status_code=202,
     responses={
-        200: {"model": Run, "description": "The run has ended", "headers": _SECRET_ONCE},
+        200: {
+            "model": Run,
+            "description": "The run has ended; or its events, where those are accepted",
+            "headers": _SECRET_ONCE,
+            "content": {**STREAM},
+        },
         202: {"headers": _SECRET_ONCE},
         **problems(400, 402, 403, 404, 406, 409, 413, 415, 422, 500, 502, 503, 504),
     },
@@ -160,11 +166,11 @@ async def list_runs(
     parts: Parts,
     tenant: Tenant,
     status: RunStatus | None = None,
-    thread_id: Annotated[str | None, Query(max_length=64)] = None,
-    tag: Annotated[str | None, Query(max_length=64)] = None,
-    created_after: datetime | None = None,
+    thread_id: Filter = None,
+    tag: Filter = None,
+    created_after: Moment = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: str | None = None,
+    cursor: RunCursor = None,
 ) -> Response:
     """Return a page of runs; `next_cursor` leads to the next one."""
     if cursor is not None and not is_run_id(cursor):
@@ -190,7 +196,7 @@ def _in_utc(time: datetime | None) -> datetime | None:
     if time is None:
         return None
     try:
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        return in_utc(time)
     except OverflowError:
         # The first and the last hours there are, seen from another zone.
         msg = f"created_after: {time.isoformat()} lies outside the years 1 to 9999 in UTC."
@@ -206,7 +212,7 @@ def _in_utc(time: datetime | None) -> datetime | None:
     responses=problems(400, 404, 500),
 )
 async def get_run(
-    run_id: str, request: Request, parts: Parts, tenant: Tenant, wait: Wait = None
+    run_id: RunId, request: Request, parts: Parts, tenant: Tenant, wait: Wait = None
 ) -> Response:
     """Return the run, whatever its status; with `wait` as soon as it has ended."""
     seconds = wait_seconds(request, wait, parts.settings.max_wait)
@@ -224,7 +230,7 @@ async def get_run(
     response_model=Run,
     responses=problems(400, 404, 409, 413, 415, 422, 500),
 )
-async def update_run(run_id: str, body: RunPatchIn, parts: Parts, caller: Caller) -> Response:
+async def update_run(run_id: RunId, body: RunPatchIn, parts: Parts, caller: Caller) -> Response:
     """Change what may be changed of a run that is there. A budget takes the scope `approvals:decide` too:
     raised, it answers a question."""
     if body.budget is not None:
@@ -247,7 +253,7 @@ async def update_run(run_id: str, body: RunPatchIn, parts: Parts, caller: Caller
     responses=problems(404, 409, 500),
     dependencies=[needs("runs:write")],
 )
-async def delete_run(run_id: str, parts: Parts, tenant: Tenant) -> Response:
+async def delete_run(run_id: RunId, parts: Parts, tenant: Tenant) -> Response:
     """Delete a run that has ended with every trace of it; what it has cost stays in the sums."""
     await parts.erasure.erase_run(await parts.runs.get(tenant, run_id))
     return Response(status_code=204)
@@ -266,7 +272,7 @@ async def delete_run(run_id: str, parts: Parts, tenant: Tenant) -> Response:
     },
 )
 async def cancel_run(
-    run_id: str, request: Request, parts: Parts, tenant: Tenant, body: CancelIn | None = None
+    run_id: RunId, request: Request, parts: Parts, tenant: Tenant, body: CancelIn | None = None
 ) -> Response:
     """Stop a run. What its agents have produced and spent stays in the result."""
     wanted = body or CancelIn()
@@ -287,7 +293,7 @@ async def cancel_run(
     responses=problems(400, 402, 403, 404, 409, 413, 415, 422, 500, 503),
 )
 async def retry_run(
-    run_id: str, request: Request, parts: Parts, caller: Caller, body: RunRetryIn | None = None
+    run_id: RunId, request: Request, parts: Parts, caller: Caller, body: RunRetryIn | None = None
 ) -> Response:
     """Put a run that has ended back into the queue. What its agents have done stays, and is not done again;
     what had failed is decided anew. A budget takes the scope `approvals:decide` too, as with PATCH."""

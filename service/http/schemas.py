@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    HttpUrl,
-    StrictBool,
-    StrictInt,
-    StrictStr,
-    StringConstraints,
-)
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator
 
 from domain.approval import Approval
 from domain.artifact import MAX_INPUT_FILES, Artifact
-from domain.errors import ToolFailedError
-from domain.limits import Limits
+from domain.limits import AgentLimits, Limits
+from domain.problems import Code
 from domain.run import ApprovalMode, MultitaskStrategy, Run
 from domain.sandbox import Backend
 from domain.validation import Validation
 from domain.webhook import Webhook, WebhookEvent
-from tools.workspace import MAX_PATH_CHARS, split_path
-
-TASK_CHARS: Final = 32_000
-SAFE_INTEGER: Final = 2**53
+from service.http.fields import (
+    AgentName,
+    Base64,
+    FileName,
+    Metadata,
+    Name,
+    Reason,
+    Said,
+    Strict,
+    WebhookUrl,
+    whole,
+)
 
 STRATEGIES: Final = (
     "What to do while the thread is busy, that is while a run of it has not ended. "
@@ -39,78 +37,6 @@ STRATEGIES: Final = (
 )
 """What OpenAPI says of `multitask_strategy`."""
 
-Task = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=TASK_CHARS)]
-
-
-def says_something(text: str) -> str:
-    """Return a text that is not blank; raises `ValueError`."""
-    if not text.strip():
-        msg = "must not be blank"
-        raise ValueError(msg)
-    return can_be_kept(text)
-
-
-def can_be_kept(text: str) -> str:
-    """Return a text that every database takes; raises `ValueError`."""
-    if "\x00" in text:
-        msg = "must not contain NUL characters"
-        raise ValueError(msg)
-    try:
-        # Pydantic refuses lone surrogates, but not where the string is one of several alternatives.
-        text.encode()
-    except UnicodeEncodeError:
-        msg = "must not contain half of a surrogate pair"
-        raise ValueError(msg) from None
-    return text
-
-
-def _fits_in_json(value: object) -> object:
-    if isinstance(value, int) and abs(value) > SAFE_INTEGER:
-        msg = "must be at most 2**53, so that every JSON reader keeps it"
-        raise ValueError(msg)
-    if isinstance(value, str):
-        if len(value) > 512:  # noqa: PLR2004 - the documented bound of a metadata value
-            msg = "must have at most 512 characters"
-            raise ValueError(msg)
-        return can_be_kept(value)
-    return value
-
-
-def _as_workspace_path(name: str) -> str:
-    """Return a file's name as the workspace has it; raises `ValueError`."""
-    try:
-        parts = split_path(name)
-    except ToolFailedError as error:
-        raise ValueError(error.detail.removesuffix(".")) from None
-    if any(part.startswith(".") for part in parts):
-        msg = f"the name {name[:80]!r} has a part that begins with a dot, which would hide the file"
-        raise ValueError(msg)
-    return "/".join(parts)
-
-
-Said = Annotated[Task, AfterValidator(says_something)]
-Name = Annotated[
-    str, StringConstraints(strict=True, min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")
-]
-FileName = Annotated[
-    str,
-    StringConstraints(strict=True, min_length=1, max_length=MAX_PATH_CHARS),
-    AfterValidator(_as_workspace_path),
-]
-FiniteFloat = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Reason = Annotated[
-    str, StringConstraints(strict=True, max_length=2_000), AfterValidator(can_be_kept)
-]
-Scalar = Annotated[
-    StrictStr | StrictBool | StrictInt | FiniteFloat | None, AfterValidator(_fits_in_json)
-]
-
-
-class Strict(BaseModel):
-    """A body in which an unknown field is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
 
 class BudgetIn(Limits):
     """Limits of a run: `max_cost_usd` and `max_tokens` ask a person when they are reached, of the run or
@@ -118,7 +44,12 @@ class BudgetIn(Limits):
     dearest tier that an assignment may be raised to, `unknown_prices` says what becomes of calls without a
     known price under a limit in money. Null lifts a limit, unless the server has a highest one."""
 
-    max_rounds: StrictInt | None = Field(default=None, ge=1, le=50)
+    max_rounds: StrictInt | None = Field(
+        default=None, ge=1, le=50, description="The server may allow fewer."
+    )
+    per_agent: dict[AgentName, AgentLimits] = Field(default={}, max_length=50)
+
+    _rounds_are_whole = field_validator("max_rounds", mode="before")(whole)
 
     def limits(self) -> Limits:
         """Return what is said of them, but for the rounds."""
@@ -140,7 +71,7 @@ class ApprovalsIn(Strict):
 class WebhookIn(Strict):
     """Where to report to."""
 
-    url: HttpUrl = Field(
+    url: WebhookUrl = Field(
         description="https; in development http too, to this machine. The first answer that names a "
         "receiver has the secret of its signatures in the header `Signalbox-Webhook-Secret`."
     )
@@ -158,7 +89,7 @@ class FileIn(Strict):
     """A file for the run's workspace."""
 
     name: FileName = Field(description="A path in the workspace, such as `data/sales.csv`.")
-    content_base64: StrictStr = Field(
+    content_base64: Base64 = Field(
         description="Its bytes in base64 with padding, without line ends; at most 5 MiB decoded, 10 MiB "
         "for all files together."
     )
@@ -173,6 +104,8 @@ class CacheIn(Strict):
         description="Seconds. What rests on the web is reused only with it. 0 works anew, for others to reuse.",
     )
 
+    _age_is_whole = field_validator("max_age", mode="before")(whole)
+
 
 class RunCreate(Strict):
     """The body that creates a run."""
@@ -186,15 +119,30 @@ class RunCreate(Strict):
                     "validation": "on",
                     "budget": {"max_rounds": 3},
                     "tags": ["demo"],
-                }
+                },
+                {
+                    "task": "Summarise the sales by month.",
+                    "approvals": {"mode": "always"},
+                    "files": [
+                        {
+                            "name": "sales.csv",
+                            "content_base64": "bW9udGgsc2FsZXMKSmFuLDEyMApGZWIsMTM1Cg==",
+                        }
+                    ],
+                    "metadata": {"ticket": "A-17"},
+                },
             ]
         }
     )
 
     task: Said
     thread_id: Name | None = None
-    agents: list[Name] | None = Field(default=None, min_length=1, max_length=50)
-    output_schema: dict[str, Any] | None = None
+    agents: list[AgentName] | None = Field(default=None, min_length=1, max_length=50)
+    output_schema: dict[str, Any] | None = Field(
+        default=None,
+        description="Not available in this version.",
+        json_schema_extra={"anyOf": [{"type": "null"}]},
+    )
     budget: BudgetIn | None = None
     approvals: ApprovalsIn | None = None
     validation: Validation | None = Field(
@@ -212,7 +160,7 @@ class RunCreate(Strict):
         "on anew.",
     )
     files: list[FileIn] | None = Field(default=None, max_length=MAX_INPUT_FILES)
-    metadata: dict[Name, Scalar] = Field(default={}, max_length=50)
+    metadata: Metadata = Field(default={})
     tags: list[Name] = Field(default=[], max_length=20)
 
     def not_built(self) -> list[str]:
@@ -230,8 +178,8 @@ class RunPatchIn(Strict):
         }
     )
 
-    metadata: dict[Name, Scalar] | None = Field(
-        default=None, max_length=50, description="Takes the place of what was there."
+    metadata: Metadata | None = Field(
+        default=None, description="Takes the place of what was there."
     )
     budget: BudgetIn | None = Field(
         default=None,
@@ -387,7 +335,7 @@ class ProblemOut(BaseModel):
     title: str
     status: int
     detail: str
-    code: str
+    code: Code
     retryable: bool
     instance: str | None = None
     run_id: str | None = None

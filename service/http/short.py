@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 from fastapi import APIRouter, Request
+from sse_starlette import EventSourceResponse
 from starlette.responses import Response
 
 from domain.events import Delta
@@ -15,13 +16,32 @@ from domain.run import Run
 from service.events import follow
 from service.http.caller import Caller, Parts, needs
 from service.http.json_body import JsonRoute
-from service.http.openapi import problems
+from service.http.openapi import event_schema, problems
 from service.http.runs import accept, ended_response
 from service.http.schemas import RunCreate, TaskIn
 from service.http.sse import event_stream
 from service.notices import Notice
 
 router: Final = APIRouter(prefix="/api/workflow", tags=["short form"], route_class=JsonRoute)
+
+
+_STEPS: Final = event_schema(
+    {
+        "type": "object",
+        "properties": {
+            "node": {"type": "string"},
+            "status": {"type": "string"},
+            "next_agent": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "messages": {"type": "array", "items": {"type": "string"}},
+            "done": {"const": True},
+        },
+        "anyOf": [
+            {"required": ["node", "status", "next_agent", "messages"]},
+            {"required": ["done"]},
+        ],
+    },
+    {"data": '{"node":"analyst","status":"started","next_agent":null,"messages":[]}'},
+)
 
 
 @router.post(
@@ -47,9 +67,10 @@ async def run_workflow(body: TaskIn, request: Request, parts: Parts, caller: Cal
     "/stream",
     operation_id="stream_workflow",
     summary="Run a task and follow it",
+    response_class=EventSourceResponse,
     dependencies=[needs("runs:write")],
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"content": {**_STEPS}},
         **problems(400, 402, 413, 415, 422, 500, 503),
     },
 )

@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from domain.ports import RunRef
 from service.http.caller import Parts, Tenant, needs
 from service.http.openapi import problems
+from service.http.parameters import SHA256, RunId, in_words
 
 router: Final = APIRouter(prefix="/v1/runs", tags=["sources"])
 
@@ -34,8 +35,13 @@ router: Final = APIRouter(prefix="/v1/runs", tags=["sources"])
     },
 )
 async def get_source(
-    run_id: str,
-    sha256: Annotated[str, Path(description="Of a citation: 64 hexadecimal digits.")],
+    run_id: RunId,
+    sha256: Annotated[
+        str,
+        Path(
+            description="Of a citation: 64 hexadecimal digits.", json_schema_extra=in_words(SHA256)
+        ),
+    ],
     parts: Parts,
     tenant: Tenant,
 ) -> Response:

@@ -7,29 +7,17 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic.config import JsonDict
 from starlette.responses import Response
 
 from domain.spending import SpendingGroup
 from domain.usage import UsageShare
 from service.http.caller import Parts, Tenant, needs
 from service.http.openapi import problems
+from service.http.parameters import Day, Group
 from service.http.runs import json_response
 from service.spending import SpendingAsked, SpendingPage
 
 router: Final = APIRouter(tags=["usage"])
-
-_EXAMPLE: Final[JsonDict] = {
-    "input_tokens": 1630,
-    "output_tokens": 207,
-    "cached_tokens": 1024,
-    "reasoning_tokens": 0,
-    "cost_usd": "0.0002919",
-    "cost_known": True,
-    "calls": 5,
-    "unmetered_calls": 0,
-    "cache_savings_usd": "0.0000811",
-}
 
 
 class SpendingOut(UsageShare):
@@ -46,21 +34,7 @@ class SpendingOut(UsageShare):
 class SpendingList(BaseModel):
     """A page of the cost ledger, in the order of what it is grouped by."""
 
-    model_config = ConfigDict(
-        use_attribute_docstrings=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "from": "2026-11-01",
-                    "to": "2026-11-30",
-                    "data": [{"day": "2026-11-28", "model": "openai:gpt-4o-mini", **_EXAMPLE}],
-                    "next_cursor": None,
-                    "has_more": False,
-                    "total": _EXAMPLE,
-                }
-            ]
-        },
-    )
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     since: date = Field(alias="from")
     """The first day, in UTC."""
@@ -85,14 +59,14 @@ async def get_usage(
     parts: Parts,
     tenant: Tenant,
     since: Annotated[
-        date | None,
+        Day,
         Query(alias="from", description="First day in UTC; 30 days up to `to` where not given."),
     ] = None,
     until: Annotated[
-        date | None, Query(alias="to", description="Last day in UTC; today where not given.")
+        Day, Query(alias="to", description="Last day in UTC; today where not given.")
     ] = None,
     group_by: Annotated[
-        list[str] | None,
+        list[Group] | None,
         Query(
             description="`day`, `agent`, `model` or `key`, the caller whose runs they are; several, repeated "
             "or with commas between them. `day` where not given.",

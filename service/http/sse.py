@@ -11,6 +11,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from domain.ports import RunRef, RunStore
 from service.connections import TAKE_SECONDS
 from service.events import follow
+from service.http.openapi import event_schema
 from service.hub import EventHub
 from service.notices import RETRY_FRAME, Notice
 
@@ -20,6 +21,27 @@ HEADERS: Final = {
     "X-Accel-Buffering": "no",
 }
 _TRANSIENT: Final = ("message.delta", "message.snapshot")
+
+STREAM: Final = event_schema(
+    {
+        "type": "object",
+        "properties": {
+            "seq": {"type": "integer"},
+            "type": {"type": "string"},
+            "agent": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "data": {"type": "object"},
+        },
+        "required": ["type", "data"],
+    },
+    {
+        "id": "2",
+        "event": "run.started",
+        "data": '{"seq":2,"type":"run.started","run_id":"run_0193f2c4a1b27c3d8e4f5a6b7c8d9e0f",'
+        '"ts":"2026-11-29T11:28:34.508034Z","agent":null,"path":null,"round":0,"attempt":1,'
+        '"data":{"attempt":1}}',
+    },
+)
+"""What OpenAPI says of the stream."""
 
 Wanted = Callable[[Notice], bool]
 

@@ -11,6 +11,7 @@ from domain.errors import CallerError
 from domain.ports import RunQuery
 from service.http.caller import Parts, Tenant, needs
 from service.http.openapi import problems
+from service.http.parameters import RunCursor, ThreadId
 from service.http.runs import is_run_id, json_response, page
 from service.http.schemas import RunPage
 
@@ -26,11 +27,11 @@ router: Final = APIRouter(prefix="/v1/threads", tags=["threads"])
     dependencies=[needs("runs:read")],
 )
 async def get_thread(
-    thread_id: str,
+    thread_id: ThreadId,
     parts: Parts,
     tenant: Tenant,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: str | None = None,
+    cursor: RunCursor = None,
 ) -> Response:
     """Return a page of a conversation in the order in which its runs were created."""
     if cursor is not None and not is_run_id(cursor):
@@ -50,7 +51,7 @@ async def get_thread(
     responses=problems(404, 409, 500),
     dependencies=[needs("runs:write")],
 )
-async def delete_thread(thread_id: str, parts: Parts, tenant: Tenant) -> Response:
+async def delete_thread(thread_id: ThreadId, parts: Parts, tenant: Tenant) -> Response:
     """Delete all runs of a thread with every trace of them; none where one has not ended."""
     await parts.erasure.erase_thread(tenant, thread_id)
     return Response(status_code=204)

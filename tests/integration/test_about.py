@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 import pytest_asyncio
+from jsonschema import Draft202012Validator
 
 from service.server import open_socket
 from tests.fakes.model_server import FakeModelServer
@@ -72,6 +73,11 @@ def operations(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             yield f"{method} {path}", operation
+
+
+def judge(schema: dict[str, Any], part: dict[str, Any]) -> Draft202012Validator:
+    """Return what says whether a document fits a part of the description."""
+    return Draft202012Validator({**part, "components": schema["components"]})
 
 
 async def test_the_tiers_are_listed_with_what_the_planner_costs(standing: Product) -> None:
@@ -221,6 +227,70 @@ async def test_every_operation_describes_its_problems(schema: dict[str, Any]) ->
             assert response["content"].keys() == {"application/problem+json"}, (name, status)
             assert response["content"]["application/problem+json"]["schema"] == problem
     assert "HTTPValidationError" not in str(schema)
+
+
+async def test_every_operation_describes_the_failures_of_its_kind(schema: dict[str, Any]) -> None:
+    """What the door, the body, the key of a POST and an id can lead to is said on every route."""
+    for name, operation in operations(schema):
+        wanted = {"500"}
+        if operation["security"]:
+            wanted |= {"401", "403", "429", "503"}
+        if "requestBody" in operation:
+            wanted |= {"400", "409", "413", "415", "422"}
+        if name.startswith("post "):
+            wanted |= {"400", "409", "410", "422"}
+        if "{" in name:
+            wanted.add("404")
+        assert wanted <= operation["responses"].keys(), name
+
+
+async def test_every_operation_says_who_may_call_it(schema: dict[str, Any]) -> None:
+    """All but the probes need a key."""
+    open_ = {name for name, operation in operations(schema) if operation["security"] == []}
+    assert open_ == {"get /health/live", "get /health/ready"}
+    assert schema["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+
+
+async def test_every_success_has_an_example_that_fits_its_schema(schema: dict[str, Any]) -> None:
+    """What /docs shows is what a client gets; so is each example of a body."""
+    for name, operation in operations(schema):
+        for status, response in operation["responses"].items():
+            if status >= "400":
+                continue
+            for media, content in response.get("content", {}).items():
+                assert "example" in content, (name, status, media)
+                judge(schema, content["schema"]).validate(content["example"])
+    for name, described in schema["components"]["schemas"].items():
+        for example in described.get("examples", []):
+            judge(schema, {"$ref": f"#/components/schemas/{name}"}).validate(example)
+
+
+async def test_every_answer_names_its_headers(schema: dict[str, Any]) -> None:
+    """The id of the request on each, when to come back where one has to wait, where a run is."""
+    for name, operation in operations(schema):
+        for status, response in operation["responses"].items():
+            headers = response["headers"].keys()
+            assert "X-Request-Id" in headers, (name, status)
+            if operation["security"] and status in {"429", "503"}:
+                assert "Retry-After" in headers, (name, status)
+        keyed = [p["name"] for p in operation.get("parameters", []) if p["in"] == "header"]
+        assert ("Idempotency-Key" in keyed) is name.startswith("post ")
+    created = schema["paths"]["/v1/runs"]["post"]["responses"]["202"]
+    assert "Location" in created["headers"]
+
+
+async def test_links_lead_from_answers_to_what_goes_on(schema: dict[str, Any]) -> None:
+    """Each names an operation that there is and parameters that it has; a run leads to all about it."""
+    parameters = {
+        operation["operationId"]: {each["name"] for each in operation.get("parameters", [])}
+        for _, operation in operations(schema)
+    }
+    for name, operation in operations(schema):
+        for response in operation["responses"].values():
+            for link in response.get("links", {}).values():
+                assert link["parameters"].keys() <= parameters[link["operationId"]], name
+    created = schema["paths"]["/v1/runs"]["post"]["responses"]["202"]["links"]
+    assert {"get_run", "list_events", "cancel_run", "list_deliveries"} <= created.keys()
 
 
 async def test_every_body_has_an_example(schema: dict[str, Any]) -> None:

@@ -292,6 +292,9 @@ NOT_BUILT_AND_WRONG: Final = [
     field("budget", {"max_cost_usd": True}, "/budget/max_cost_usd"),
     field("budget", {"max_cost_usd": "1e400"}, "/budget/max_cost_usd"),
     field("budget", {"max_cost_usd": "0.0000000000001"}, "/budget/max_cost_usd"),
+    field("budget", {"max_cost_usd": 1e-13}, "/budget/max_cost_usd"),
+    field("budget", {"max_cost_usd": -1e308}, "/budget/max_cost_usd"),
+    field("budget", {"max_cost_usd": "1000000.1"}, "/budget/max_cost_usd"),
     field("budget", {"max_tokens": 2.5}, "/budget/max_tokens"),
     field("budget", {"max_seconds": True}, "/budget/max_seconds"),
     field("budget", {"max_seconds": "3"}, "/budget/max_seconds"),
@@ -505,6 +508,8 @@ async def test_an_unknown_path_is_not_found(empty: Product, path: str) -> None:
         ("created_after=0001-01-01T00:00:00%2B14:00", "invalid-parameter"),
         ("created_after=9999-12-31T23:59:59-14:00", "invalid-parameter"),
         ("created_after=1e30", "invalid-parameter"),
+        ("created_after=0.5", "invalid-parameter"),
+        ("created_after=1764374400", "invalid-parameter"),
         ("tag=" + "a" * 65, "invalid-parameter"),
         ("thread_id=" + "a" * 65, "invalid-parameter"),
     ],
@@ -554,6 +559,9 @@ async def test_a_bad_last_event_id_is_refused(empty: Product, cursor: bytes) -> 
 async def test_a_bad_after_is_refused(empty: Product, after: str) -> None:
     """So is the parameter, also where it is too long or in other digits."""
     response = await empty.client.get(f"/v1/runs/{UNKNOWN}/events?after={after}")
+    assert_problem(response, "malformed-cursor")
+    headers = {"last-event-id": "2"}
+    response = await empty.client.get(f"/v1/runs/{UNKNOWN}/events?after={after}", headers=headers)
     assert_problem(response, "malformed-cursor")
 
 

@@ -267,7 +267,10 @@ async def test_limits_in_money_are_written_as_people_do(
 ) -> None:
     """In every place the same, without an exponent."""
     async with start(models=models) as product:
-        for sent, shown in (("1e3", "1000"), ("0.0000001", "0.0000001"), ("0.50", "0.5")):
+        for sent, shown in (
+            *(("1e3", "1000"), ("0.0000001", "0.0000001"), ("0.50", "0.5")),
+            *((0.1 + 0.2, "0.3"), (1_000_000.0, "1000000"), ("1000000", "1000000")),
+        ):
             budget = {"max_cost_usd": sent, "unknown_prices": "deny"}
             run = await product.finished("Do it", agents=["coder"], budget=budget)
             assert run["budget"]["max_cost_usd"] == run["budget"]["remaining"]["cost_usd"] == shown

@@ -121,6 +121,15 @@ async def test_what_there_is_becomes_the_answer(priced: Product, models: FakeMod
     assert Decimal(run["usage"]["cost_usd"]) <= Decimal("0.04")
 
 
+async def test_a_whole_number_is_one_however_it_is_written(product: Product) -> None:
+    """JSON knows one kind of number: 3.0 is the integer 3."""
+    body = {"task": "What is 6 * 7?", "budget": {"max_tokens": 90000.0, "max_rounds": 3.0}}
+    created = await product.client.post("/v1/runs", json={**body, "cache": {"max_age": 60.0}})
+    assert created.status_code == 202, created.text
+    budget = created.json()["budget"]
+    assert (budget["max_tokens"], budget["max_rounds"]) == (90000, 3)
+
+
 async def test_three_at_the_cap_ask_once(priced: Product, models: FakeModelServer) -> None:
     """Whoever comes last waits for the others to be settled first."""
     models.add(

@@ -185,6 +185,7 @@ async def test_pages_of_the_ledger_lead_to_each_other(
 @pytest.mark.parametrize(
     ("query", "code", "detail"),
     [
+        ("?to=0", "invalid-parameter", "must be a day such as 2026-11-29"),
         ("?group_by=tier", "invalid-parameter", "'tier' is not one of day, agent, model, key"),
         ("?group_by=", "invalid-parameter", "'' is not one of day"),
         ("?group_by=day,,agent", "invalid-parameter", "'' is not one of day"),

@@ -1,0 +1,67 @@
+"""The parameters that routes share, each described as it is read."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Final
+
+from fastapi import Path, Query
+from pydantic import BeforeValidator, WithJsonSchema
+
+from service.http.fields import KEPT
+
+RUN: Final = r"^run_[0-9a-f]{32}$"
+THREAD: Final = r"^[^\x00]+$"
+APPROVAL: Final = r"^apr_[0-9a-f]{32}$"
+ACTION: Final = r"^act_[0-9a-f]{32}$"
+DELIVERY: Final = r"^whd_[0-9a-f]{32}$"
+SHA256: Final = r"^[0-9a-f]{64}$"
+SEQ: Final = r"^[0-9]{0,15}$"
+"""The number of an event; empty for the beginning."""
+
+_DIMENSION: Final = r" *(?:day|agent|model|key) *"
+GROUPS: Final = rf"^{_DIMENSION}(?:,{_DIMENSION})*$"
+
+_MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}.*)?", re.ASCII)
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+def in_words(pattern: str) -> dict[str, Any]:
+    """Return what a description says of a text that the handler checks itself."""
+    return {"pattern": pattern}
+
+
+def _is_moment(value: object) -> object:
+    # Pydantic would take a number for seconds since 1970.
+    if isinstance(value, str) and not _MOMENT.fullmatch(value):
+        msg = "must be a time such as 2026-11-29T06:42:37Z"
+        raise ValueError(msg)
+    return value
+
+
+def _is_day(value: object) -> object:
+    if isinstance(value, str) and not _DAY.fullmatch(value):
+        msg = "must be a day such as 2026-11-29"
+        raise ValueError(msg)
+    return value
+
+
+RunId = Annotated[str, Path(json_schema_extra=in_words(RUN))]
+ThreadId = Annotated[str, Path(json_schema_extra=in_words(THREAD))]
+ApprovalId = Annotated[str, Path(json_schema_extra=in_words(APPROVAL))]
+ActionId = Annotated[str, Path(json_schema_extra=in_words(ACTION))]
+DeliveryId = Annotated[str, Path(json_schema_extra=in_words(DELIVERY))]
+
+RunCursor = Annotated[str | None, Query(json_schema_extra=in_words(RUN))]
+ApprovalCursor = Annotated[str | None, Query(max_length=64, json_schema_extra=in_words(APPROVAL))]
+DeliveryCursor = Annotated[str | None, Query(max_length=64, json_schema_extra=in_words(DELIVERY))]
+Filter = Annotated[str | None, Query(max_length=64, json_schema_extra=in_words(KEPT))]
+Group = Annotated[str, WithJsonSchema({"type": "string", "pattern": GROUPS})]
+Moment = Annotated[datetime | None, BeforeValidator(_is_moment)]
+Day = Annotated[date | None, BeforeValidator(_is_day)]
+
+
+def in_utc(time: datetime) -> datetime:
+    """Return a time in UTC, which it is where it names no zone; raises `OverflowError`."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
