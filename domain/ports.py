@@ -174,6 +174,11 @@ class RunStore(Protocol):
         """Return up to `query.limit + 1` runs, newest first (one more tells that there are more)."""
         ...
 
+    async def standing(self) -> dict[str, int]:
+        """Return how many runs of all tenants have each status but those that have ended, and how many
+        `approvals` are pending."""
+        ...
+
     async def runnable(self, *, limit: int, exclude: Collection[str]) -> list[RunRef]:
         """Return the oldest runs that may be claimed now: `queued`, with no earlier run of the same
         tenant's thread still active, and of a caller no more than may yet execute. Crosses tenants:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from domain.dispatch import Dispatcher
 from domain.ports import Clock
 from graph.workflow import build_workflow, graph_version
+from monitoring.metrics import Metrics
 from service.approvals import ApprovalService
 from service.artifacts import ArtifactService
 from service.asking import People
@@ -109,6 +110,11 @@ def make_approvals(
         team=parts.team,
         budgets=settings.budgets,
     )
+
+
+def make_metrics(parts: Parts) -> Metrics:
+    """Return what this process counts."""
+    return Metrics(agents=[spec.name for spec in parts.team.specs], tools=parts.toolbox.names)
 
 
 def make_guard(opened: Opened, day: DayBudget) -> BudgetGuard:

@@ -15,6 +15,7 @@ from domain.errors import ConfigurationError
 from domain.ports import Clock
 from domain.run import Engine
 from domain.sandbox import Sandbox
+from monitoring.metrics import Metrics
 from service.approvals import EXPIRE_SECONDS, ApprovalService
 from service.artifacts import ArtifactService
 from service.assembly import (
@@ -25,6 +26,7 @@ from service.assembly import (
     make_executor,
     make_export,
     make_guard,
+    make_metrics,
     make_runs,
 )
 from service.cache import EXPIRE_SECONDS as EXPIRE_PIECES
@@ -117,7 +119,8 @@ async def open_services(
         queue = _make_queue(settings, gateway.engine) if uses_queue(settings) else None
         store = await stack.enter_async_context(_open_store(settings, queue))
         callers = await _open_callers(settings, store.database, clock, stack)
-        hub = EventHub()
+        metrics = make_metrics(parts)
+        hub = EventHub(metrics)
         cache.store = SqlPieceStore(store.database)
         cache.version = work_version(parts, settings, product_version())
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
@@ -126,12 +129,10 @@ async def open_services(
         guard = make_guard(opened, day)
         gateway.guard, gateway.on_booked = guard, checkpoints.book
         executor = make_executor(settings, opened, guard=guard, cache=cache)
-        dispatcher, chores = await (
-            _open_queue(settings, queue, store, hub, executor, stack, executes=executes)
-            if queue
-            else _open_local(settings, store, executor, stack)
+        dispatcher, chores = await _open_dispatcher(
+            settings, queue, opened, executor, stack, executes=executes
         )
-        webhooks = await _open_webhooks(settings, opened, stack, alone=queue is None)
+        webhooks = await _open_webhooks(settings, opened, metrics, stack, alone=queue is None)
         asked = Asked(dispatcher, day, webhooks.endpoints)
         runs, retries = make_runs(settings, opened, asked, executor.graph_version, cache.version)
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
@@ -143,6 +144,7 @@ async def open_services(
             settings=settings,
             store=store,
             announce=store.announce,
+            metrics=metrics,
             callers=callers,
             rates=CallerRates(settings.requests_per_minute),
             hub=hub,
@@ -221,13 +223,14 @@ class _Webhooks(NamedTuple):
 
 
 async def _open_webhooks(
-    settings: Settings, opened: Opened, stack: AsyncExitStack, *, alone: bool
+    settings: Settings, opened: Opened, metrics: Metrics, stack: AsyncExitStack, *, alone: bool
 ) -> _Webhooks:
     """Return what is about webhooks; `alone`: no other process has sent any."""
     store = SqlWebhookStore(opened.store.database, public_url=settings.public_url)
     clock = opened.clock
     reach = Reach(vouched=settings.http_allow, development=settings.env == "development")
     sender = Sender(store, clock, reach)
+    sender.on_settled = metrics.delivered
     if alone:
         await sender.take_over()
     opened.hub.on_reported = sender.wake
@@ -268,6 +271,22 @@ def _start_housekeeper(chores: list[Chore], stack: AsyncExitStack) -> None:
     housekeeper = Housekeeper(chores)
     housekeeper.start()
     stack.push_async_callback(housekeeper.stop)
+
+
+async def _open_dispatcher(
+    settings: Settings,
+    queue: SegmentQueue | None,
+    opened: Opened,
+    executor: Executor,
+    stack: AsyncExitStack,
+    *,
+    executes: bool,
+) -> tuple[RunningDispatcher, list[Chore]]:
+    """Return what has runs executed, here or elsewhere, and its chores."""
+    store, hub = opened.store, opened.hub
+    if queue:
+        return await _open_queue(settings, queue, store, hub, executor, stack, executes=executes)
+    return await _open_local(settings, store, executor, stack)
 
 
 async def _open_local(

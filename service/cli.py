@@ -44,12 +44,18 @@ def serve(host: str | None, port: int | None, *, worker: bool) -> None:
 
 
 @cli.command()
-def worker() -> None:
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65535),
+    default=None,
+    help="Show what this worker counts at /metrics of this port, on SIGNALBOX_HOST, to anybody.",
+)
+def worker(metrics_port: int | None) -> None:
     """Execute runs from the queue until SIGTERM or Ctrl-C; any number of these on one Postgres."""
     settings = command_settings()
     from service.commands.worker import run_worker  # noqa: PLC0415 - after the environment is prepared
 
-    asyncio.run(run_worker(settings))
+    asyncio.run(run_worker(settings, metrics_port=metrics_port))
 
 
 @cli.command()

@@ -7,7 +7,7 @@ import logging
 import math
 import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
@@ -15,7 +15,15 @@ from typing import Final, NamedTuple
 import httpcore
 from standardwebhooks.webhooks import Webhook as Signer
 
-from domain.delivery import Attempt, AttemptResult, Delivery, Due, Redelivered, WebhookStore
+from domain.delivery import (
+    Attempt,
+    AttemptResult,
+    Delivery,
+    DeliveryStatus,
+    Due,
+    Redelivered,
+    WebhookStore,
+)
 from domain.errors import CallerError, ToolFailedError
 from domain.ports import Clock, IdempotencyKey, RunRef
 from service.endpoints import Reach
@@ -86,6 +94,8 @@ class Sender:
         self._looking: asyncio.Task[None] | None = None
         self._wanted = False
         self._stopped = False
+        self.on_settled: Callable[[DeliveryStatus], None] | None = None
+        """Told after each attempt what its delivery is now."""
 
     def wake(self) -> None:
         """Say that something was written: it is sent now rather than at the next look."""
@@ -152,6 +162,8 @@ class Sender:
             result = judge(attempt, answer, self._clock.now())
             await asyncio.shield(self._store.settle(attempt, result, now=self._clock.now()))
             _tell(attempt, result)
+            if self.on_settled:
+                self.on_settled(result.status)
         except Exception:  # noqa: BLE001 - its claim lapses, and it is sent again
             fields = {"action": "delivery_not_settled", "run_id": attempt.run_id}
             _log.warning("A delivery could not be settled.", exc_info=True, extra=fields)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from domain.events import Delta, Event
 from domain.ports import RunRef
 from domain.run import Run
+from domain.usage import ModelCall
 from service.notices import Notice
 
 READER_ITEMS: Final = 5_000
@@ -46,12 +47,25 @@ class Wire(Protocol):
         ...
 
 
+class Observer(Protocol):
+    """Looks on at what this process writes."""
+
+    def stored(self, events: Iterable[Event]) -> None:
+        """Take note of events that were just stored."""
+        ...
+
+    def called(self, calls: Iterable[ModelCall]) -> None:
+        """Take note of calls of models that are being booked."""
+        ...
+
+
 class EventHub:
     """Passes notices to the readers in this process and, over the wire, in others.
 
     What is not stored lives only here."""
 
-    def __init__(self) -> None:
+    def __init__(self, observer: Observer | None = None) -> None:
+        self.observer: Final = observer
         self._topics: dict[str, _Topic] = {}
         self._followed_elsewhere: dict[str, float] = {}
         """Until when, by the loop's clock, each run is followed in another process."""
@@ -71,6 +85,8 @@ class EventHub:
     def publish(self, run_id: str, notices: Sequence[Notice]) -> None:
         """Give notices to every reader of a run and keep track of half-written messages."""
         self._give(run_id, notices)
+        if self.observer:
+            self.observer.stored(n.what for n in notices if isinstance(n.what, Event))
         for notice in notices:
             if notice.run is not None:
                 self.report(notice.run)

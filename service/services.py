@@ -11,6 +11,7 @@ from agents._kit.registry import Team
 from domain.dispatch import Dispatcher
 from domain.ports import RunStore
 from domain.sandbox import Sandbox
+from monitoring.metrics import Metrics
 from service.approvals import ApprovalService
 from service.artifacts import ArtifactService
 from service.callers import Callers
@@ -46,6 +47,7 @@ class Services:
     store: RunStore
     announce: Callable[[str], Awaitable[None]]
     """Leaves word of the address this process serves at, for a second process on its database."""
+    metrics: Metrics
     callers: Callers
     rates: CallerRates
     hub: EventHub

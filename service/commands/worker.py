@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
 from domain.errors import ConfigurationError
 from monitoring.logs import configure_logs
 from service.bootstrap import open_services, uses_queue
+from service.services import Services
 from service.settings import Settings
 
 NO_QUEUE = (
@@ -21,8 +24,8 @@ NO_QUEUE = (
 _log = logging.getLogger("signalbox.worker")
 
 
-async def run_worker(settings: Settings) -> None:
-    """Execute runs until told to stop."""
+async def run_worker(settings: Settings, *, metrics_port: int | None = None) -> None:
+    """Execute runs until told to stop. `metrics_port`: where, on `settings.host`, what it counts can be read."""
     configure_logs()
     if not uses_queue(settings):
         raise ConfigurationError(NO_QUEUE)
@@ -31,6 +34,33 @@ async def run_worker(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     async with open_services(settings, warm=True) as services:
-        click.echo(f"Signalbox worker {services.version} takes runs.", err=True)
-        await stopped.wait()
-        _log.info("Stopping: runs go on in other workers.", extra={"action": "stopping"})
+        with _shown(services, metrics_port):
+            click.echo(f"Signalbox worker {services.version} takes runs.", err=True)
+            await stopped.wait()
+            _log.info("Stopping: runs go on in other workers.", extra={"action": "stopping"})
+
+
+@contextmanager
+def _shown(services: Services, port: int | None) -> Iterator[None]:
+    if port is None:
+        yield
+        return
+    host = services.settings.host
+    services.metrics.tell(
+        version=services.version,
+        graph_version=services.graph_version,
+        engine=services.gateway.engine,
+        sandbox=services.sandbox.state.backend,
+    )
+    try:
+        stop = services.metrics.serve(host, port)
+    except OSError as error:
+        msg = f"--metrics-port {port} on {host} cannot be used: {error.strerror}."
+        raise ConfigurationError(msg) from None
+    _log.info(
+        "Metrics are at http://%s:%s/metrics.", host, port, extra={"action": "metrics_served"}
+    )
+    try:
+        yield
+    finally:
+        stop()

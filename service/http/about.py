@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -16,6 +17,8 @@ from service.http.models import ModelList, describe_tier
 from service.http.openapi import problems
 from service.http.runs import json_response
 from service.http.schemas import AgentList, Health, Info
+
+T = TypeVar("T")
 
 router: Final = APIRouter(tags=["service"])
 
@@ -102,6 +105,18 @@ async def get_liveness() -> Response:
     return json_response({"status": "ok", "checks": {}})
 
 
+async def in_time(asked: Coroutine[Any, Any, T]) -> tuple[T | None, BaseException | None]:
+    """Return what the database answers, or why it does not within `PING_SECONDS`."""
+    asking = asyncio.ensure_future(asked)
+    # Not a timeout around it: to be cancelled takes a driver as long as its server is frozen.
+    await asyncio.wait([asking], timeout=PING_SECONDS)
+    if not asking.done():
+        asking.cancel()
+        return None, TimeoutError()
+    error = asking.exception()
+    return (None, error) if error else (asking.result(), None)
+
+
 @router.get(
     "/health/ready",
     operation_id="get_readiness",
@@ -115,11 +130,7 @@ async def get_liveness() -> Response:
 async def get_readiness(parts: Parts) -> Response:
     """Check each thing the service depends on."""
     checks = {"database": "ok", "dispatcher": "ok" if parts.dispatcher.alive else "stopped"}
-    ping = asyncio.ensure_future(parts.store.ping())
-    # Not a timeout around it: to be cancelled takes a driver as long as its server is frozen.
-    await asyncio.wait([ping], timeout=PING_SECONDS)
-    error = ping.exception() if ping.done() else TimeoutError()
-    ping.cancel()
+    _, error = await in_time(parts.store.ping())
     if error:
         checks["database"] = f"does not answer ({type(error).__name__})"
     ready = all(value == "ok" for value in checks.values())

@@ -15,6 +15,7 @@ from service.http import (
     events,
     exports,
     links,
+    measures,
     runs,
     short,
     sources,
@@ -38,6 +39,7 @@ ROUTERS: Final = (
     deliveries.router,
     spending.router,
     about.router,
+    measures.router,
     short.router,
     links.router,
 )

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from domain.errors import CallerError
 from service.connections import CROWDED
 from service.http.errors import answer_error
+from service.http.measuring import measuring
 from service.store.links import PATH
 
 MAX_BODY_BYTES: Final = 1_048_576
@@ -77,17 +78,18 @@ class Edge:
                 ]
             await send(message)
 
-        refused = _refuse(scope, headers)
-        if refused:
-            response = await answer_error(Request(scope), refused)
-            if response:
-                await response(scope, receive, send_with_id)
-            return
-        bounded = _Bounded(receive, _limit(scope), self._large)
-        try:
-            await self._app(scope, bounded, send_with_id)
-        finally:
-            bounded.close()
+        with measuring(scope, headers, send_with_id) as sending:
+            refused = _refuse(scope, headers)
+            if refused:
+                response = await answer_error(Request(scope), refused)
+                if response:
+                    await response(scope, receive, sending)
+                return
+            bounded = _Bounded(receive, _limit(scope), self._large)
+            try:
+                await self._app(scope, bounded, sending)
+            finally:
+                bounded.close()
 
 
 def _for_browsers(own: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

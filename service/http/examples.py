@@ -267,7 +267,14 @@ def _page(*rows: Document) -> Document:
     return {"data": [*rows], "next_cursor": None, "has_more": False}
 
 
-EXAMPLES: Final[dict[tuple[str, str], Document]] = {
+_METRICS: Final = """\
+# HELP signalbox_runs_total Runs that have ended here.
+# TYPE signalbox_runs_total counter
+signalbox_runs_total{status="completed"} 3.0
+"""
+
+EXAMPLES: Final[dict[tuple[str, str], Document | str]] = {
+    ("get_metrics", "200"): _METRICS,
     ("create_run", "200"): _ENDED_RUN,
     ("create_run", "202"): _ACCEPTED,
     ("list_runs", "200"): _page(_ENDED_RUN),

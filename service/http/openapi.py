@@ -213,7 +213,8 @@ def _describe_failures(path: str, method: str, operation: dict[str, Any], *, clo
 def _describe_answer(name: str, status: str, response: dict[str, Any], headers: list[str]) -> None:
     example = EXAMPLES.get((name, status))
     if example is not None:
-        response["content"][JSON]["example"] = example
+        content = response["content"]
+        content[JSON if JSON in content else "text/plain"]["example"] = example
     if status < "300" and (links := links_of(name)):
         response["links"] = links
     response["headers"] = {**_refs(*headers), **response.get("headers", {})}

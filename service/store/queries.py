@@ -8,11 +8,11 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, bindparam, func, select
 
 from domain.ports import EarlierTurn, RunQuery, RunRef
-from domain.run import Run
+from domain.run import ACTIVE, Run
 from domain.usage import Usage
 from service.store import usage
 from service.store.rows import run_from
-from service.store.tables import api_keys, run_tags, runs
+from service.store.tables import actions, api_keys, run_tags, runs
 from service.store.threads import NOT_BLOCKED, PLACES
 
 _GET: Final = select(runs).where(
@@ -70,6 +70,12 @@ _NO_LIMIT: Final = 2**31 - 1
 _A_KEY_IS_LIMITED: Final = select(api_keys.c.id).where(api_keys.c.concurrent_runs >= 0).limit(1)
 _ALL_QUEUED: Final = select(runs.c.id).where(runs.c.status == "queued").limit(bindparam("most"))
 _WAITING: Final = select(func.count()).select_from(_ALL_QUEUED.subquery())
+_STANDING: Final = (
+    select(runs.c.status, func.count())
+    .where(runs.c.status.in_(sorted(ACTIVE)))
+    .group_by(runs.c.status)
+)
+_ASKED: Final = select(func.count()).select_from(actions).where(actions.c.approval == "pending")
 _WAITING_OF_ONE: Final = select(func.count()).select_from(
     _ALL_QUEUED.where(
         runs.c.tenant_id == bindparam("tenant"), runs.c.caller_id == bindparam("caller")
@@ -147,6 +153,13 @@ def count_queued(
     values = {"most": most, "tenant": tenant_id, "caller": caller_id}
     count: int = connection.execute(statement, values).scalar_one()
     return count
+
+
+def standing(connection: Connection) -> dict[str, int]:
+    """Return how many runs of all tenants have each status but those that have ended, and how many
+    `approvals` are pending."""
+    counts: dict[str, int] = dict(connection.execute(_STANDING).tuples().all())
+    return {**counts, "approvals": connection.execute(_ASKED).scalar_one()}
 
 
 def has_queued(connection: Connection, exclude: Collection[str]) -> bool:

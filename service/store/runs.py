@@ -121,6 +121,11 @@ class SqlRunStore:
         """Return how many runs wait for their turn, at most `most`: those of all tenants, or of one caller."""
         return await self._database.read(queries.count_queued, most, tenant_id, caller_id)
 
+    async def standing(self) -> dict[str, int]:
+        """Return how many runs of all tenants have each status but those that have ended, and how many
+        `approvals` are pending."""
+        return await self._database.read(queries.standing)
+
     async def runnable(self, *, limit: int, exclude: Collection[str]) -> list[RunRef]:
         """Return the oldest runs that may be claimed now, of every tenant."""
         return await self._database.read(

@@ -46,6 +46,7 @@ PATHS: Final = {
     "/v1/info": {"get"},
     "/health/live": {"get"},
     "/health/ready": {"get"},
+    "/metrics": {"get"},
     "/api/workflow": {"post"},
     "/api/workflow/stream": {"post"},
 }

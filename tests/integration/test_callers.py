@@ -55,6 +55,7 @@ SHARED: Final = {
     ("get", "/v1/info"),
     ("get", "/health/live"),
     ("get", "/health/ready"),
+    ("get", "/metrics"),
     ("post", "/api/workflow"),
     ("post", "/api/workflow/stream"),
 }
