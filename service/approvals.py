@@ -118,7 +118,8 @@ class ApprovalService:
     ) -> Settled:
         """Settle an action that is in doubt; return its run."""
         if not action.startswith(ACTION_PREFIX):
-            raise CallerError("not-found", f"The action {action[:80]!r} is not there.")
+            msg = f"The action {action[:80]!r} is not there. GET /v1/runs/{{id}}/receipt lists those of a run."
+            raise CallerError("not-found", msg)
         return await self._store.settle(
             decider.tenant_id,
             approval_id(action),
@@ -277,7 +278,7 @@ def _invalid(prefix: str, pointer: str, detail: str) -> CallerError:
 def _faulty(prefix: str, faults: Sequence[Pointer]) -> CallerError:
     code: Code = "validation-error"
     placed = [Pointer(pointer=f"{prefix}{f['pointer']}", detail=f["detail"]) for f in faults]
-    detail = f"{placed[0]['pointer'].lstrip('/')}: {placed[0]['detail']}. Nothing was decided."
+    detail = f"{placed[0]['pointer']}: {placed[0]['detail']}. Nothing was decided."
     return CallerError(code, detail, errors=placed)
 
 

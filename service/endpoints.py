@@ -115,6 +115,6 @@ class Endpoints:
 def _refused(detail: str) -> CallerError:
     return CallerError(
         "validation-error",
-        f"webhook/url: {detail}.",
+        f"{_POINTER}: {detail}.",
         errors=[Pointer(pointer=_POINTER, detail=detail)],
     )

@@ -93,5 +93,5 @@ def _refused(faults: Sequence[Pointer]) -> CallerError:
         Pointer(pointer=clean_text(fault["pointer"]), detail=clean_text(fault["detail"]))
         for fault in faults
     ]
-    told = "; ".join(f"{fault['pointer'].lstrip('/')}: {fault['detail']}" for fault in faults)
+    told = "; ".join(f"{fault['pointer']}: {fault['detail']}" for fault in faults)
     return CallerError(code, f"{told}.", errors=faults)

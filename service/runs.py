@@ -339,7 +339,7 @@ class RunService:
                 detail = f"there is no agent {name[:80]!r}; the agents are {', '.join(known)}"
                 raise CallerError(
                     "validation-error",
-                    f"agents/{index}: {detail}.",
+                    f"/agents/{index}: {detail}.",
                     errors=[{"pointer": f"/agents/{index}", "detail": detail}],
                 )
 

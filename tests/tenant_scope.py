@@ -32,6 +32,7 @@ EVERYBODYS: Final[dict[str, str]] = {
     r"SELECT FROM runs WHERE runs\.id IN \(\?\)": "which runs there still are, and how far",
     # Who executes runs serves every tenant.
     r"SELECT FROM runs WHERE runs\.status = \?.*": "the next run, what was left unfinished, how many",
+    r"SELECT FROM \(SELECT FROM runs LEFT OUTER JOIN \(SELECT FROM runs WHERE runs\.status = \?.*": "so many of each",
     r"SELECT FROM runs WHERE runs\.status IN \(\?\) AND runs\.engine = \?.*": "what is not in the queue",
     r"SELECT FROM \(SELECT FROM runs WHERE runs\.status = \? LIMIT \?.*": "how many wait",
     r"SELECT FROM runs WHERE runs\.status IN \(\?\) GROUP BY runs\.status": "how many there are",
@@ -55,7 +56,9 @@ _LIST: Final = re.compile(
 )
 _COLUMNS: Final = re.compile(r"SELECT (?:DISTINCT )?.*? FROM ")
 _TABLE: Final = re.compile(r"\b(?:FROM|INTO|UPDATE|JOIN) \"?(\w+)")
-_SCOPED: Final = re.compile(r"\btenant_id\b(, [\w\".]+)*\)? (=|IN) ")
+_SCOPED: Final = re.compile(r"\btenant_id\b(?:, [\w\".]+)*\)? (?:= \?|IN \()")
+_INNER: Final = re.compile(r"EXISTS \((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)")
+"""What a statement asks of other rows."""
 
 
 def short(statement: str) -> str:
@@ -72,7 +75,8 @@ def is_scoped(statement: str) -> bool:
     if flat.startswith("INSERT"):
         return "tenant_id" in flat
     _, where, conditions = flat.partition(" WHERE ")
-    if where and _SCOPED.search(conditions):
+    # That two rows have the same tenant does not say which, nor does what is asked of other rows.
+    if where and _SCOPED.search(_INNER.sub("", _PARAMETER.sub("?", conditions))):
         return True
     return any(re.fullmatch(pattern, short(flat)) for pattern in EVERYBODYS)
 
@@ -97,7 +101,7 @@ class Watch:
 
     def look(self, *said: Any) -> None:
         """Look at a statement that is about to be executed."""
-        statement: str = said[2]
+        statement: str = said[2]  # after a connection and a cursor, as SQLAlchemy calls it
         if statement in self._seen:
             return
         if not is_scoped(statement):

@@ -28,7 +28,7 @@ from tools.workspace import MAX_PATH_CHARS, split_path
 TASK_CHARS: Final = 32_000
 VALUE_CHARS: Final = 512
 REASON_CHARS: Final = 2_000
-MAX_VALUES: Final = 50
+MAX_METADATA: Final = 50
 SAFE_INTEGER: Final = 2**53
 
 KEPT: Final = r"^[^\x00]*$"
@@ -140,11 +140,11 @@ Scalar = Annotated[
 ]
 Metadata = Annotated[
     dict[Name, Scalar],
-    Field(max_length=MAX_VALUES),
+    Field(max_length=MAX_METADATA),
     WithJsonSchema(
         {
             "type": "object",
-            "maxProperties": MAX_VALUES,
+            "maxProperties": MAX_METADATA,
             "propertyNames": text_schema(NAME, 64, shortest=1),
             "additionalProperties": _VALUE,
         }

@@ -79,7 +79,7 @@ def ensure(connection: Connection, tenant_id: str, endpoint: str, now: datetime)
         )
         raise CallerError(
             "validation-error",
-            f"webhook/url: {detail}.",
+            f"/webhook/url: {detail}.",
             errors=[Pointer(pointer="/webhook/url", detail=detail)],
         )
     row = {"tenant_id": tenant_id, "url": endpoint, "secret": new_secret(), "created_at": now}

@@ -145,6 +145,8 @@ async def test_no_run_follows_another_tenants_thread(shared: Product) -> None:
         "DELETE FROM runs WHERE runs.thread_id IN (?, ?)",
         "INSERT INTO events (run_id, seq) VALUES (?, ?)",
         "UPDATE runs SET tenant_id=? WHERE runs.id = ?",
+        "SELECT runs.id FROM runs JOIN usage ON 1 = 1 WHERE usage.tenant_id = runs.tenant_id",
+        "SELECT runs.id FROM runs WHERE EXISTS (SELECT 1 FROM usage WHERE usage.tenant_id = ?)",
     ],
 )
 def test_a_statement_that_asks_for_no_tenant_is_noticed(statement: str) -> None:

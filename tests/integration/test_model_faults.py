@@ -14,7 +14,7 @@ from tests.fakes.model_script import ModelRequest, Reply, Rule, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
 from tests.integration.conftest import Start
-from tests.integration.team_script import composer, decisions, worker
+from tests.integration.team_script import SECONDS, composer, decisions, worker
 
 SECRET = "sk-canary-0123456789"
 
@@ -48,10 +48,15 @@ FAULTS = {
 
 @pytest.fixture
 async def product(
-    start: Start, models: FakeModelServer, monkeypatch: pytest.MonkeyPatch
+    start: Start,
+    models: FakeModelServer,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> AsyncIterator[Product]:
-    """Run the product with a short patience and, unlike in production, no pause before a new try."""
-    async with start(models=models, model_timeout=0.5, OPENAI_API_KEY=SECRET) as running:
+    """Run the product with no pause before a new try and, where silence is waited out, a short patience."""
+    silent = "silence" in request.node.name
+    patience = 0.5 if silent else SECONDS
+    async with start(models=models, model_timeout=patience, OPENAI_API_KEY=SECRET) as running:
         monkeypatch.setattr(running.services.gateway, "first_delay_seconds", 0.0)
         yield running
 
