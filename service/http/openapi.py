@@ -15,7 +15,7 @@ from service.http.caller import scopes_of
 from service.http.examples import EXAMPLES
 from service.http.fields import KEPT, SAFE_INTEGER
 from service.http.following import links_of
-from service.http.parameters import SEQ
+from service.http.parameters import ABOUT, SEQ
 from service.http.schemas import ProblemOut
 
 SCHEME: Final = "bearer"
@@ -183,6 +183,8 @@ def _objects(node: object) -> Iterator[dict[str, Any]]:
 
 def _describe_parameters(operation: dict[str, Any], *, keyed: bool) -> None:
     for parameter in operation.get("parameters", []):
+        if parameter["name"] in ABOUT:
+            parameter.setdefault("description", ABOUT[parameter["name"]])
         own = parameter["schema"]
         kinds = [kind for kind in own.get("anyOf", []) if kind.get("type") != "null"]
         if len(kinds) == 1:

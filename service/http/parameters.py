@@ -20,6 +20,25 @@ SHA256: Final = r"^[0-9a-f]{64}$"
 SEQ: Final = r"^[0-9]{0,15}$"
 """The number of an event; empty for the beginning."""
 
+ABOUT: Final = {
+    "run_id": "The id of a run.",
+    "thread_id": "The id of a thread: the runs of one conversation.",
+    "approval_id": "The id of an approval, a question to a person.",
+    "action_id": "The id of an action: that of its approval with `act_` before it, as `Run.actions` has it.",
+    "delivery_id": "The id of a delivery, as the run's list of them has it.",
+    "sha256": "The digest of a stored page, as a citation has it.",
+    "name": "The name of a file, as the run's list of artifacts has it.",
+    "status": "Only those that stand so now.",
+    "tag": "Only runs with this tag.",
+    "created_after": "Only runs made after this time; without a zone it is UTC.",
+    "limit": "How many rows a page has at most.",
+    "cursor": "`next_cursor` of the page before, as it was; without it the first page.",
+    "after": "The number (`seq`) of the last event that is known; what follows it is sent.",
+    "types": "Only events of these types: patterns such as `run.*`, with commas between.",
+    "tokens": "Whether a stream has the pieces of messages as they are written.",
+}
+"""What a description says of a parameter whose route says nothing of its own."""
+
 _DIMENSION: Final = r" *(?:day|agent|model|key) *"
 GROUPS: Final = rf"^{_DIMENSION}(?:,{_DIMENSION})*$"
 

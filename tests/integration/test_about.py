@@ -245,6 +245,16 @@ async def test_every_operation_describes_the_failures_of_its_kind(schema: dict[s
         assert wanted <= operation["responses"].keys(), name
 
 
+async def test_every_parameter_is_described(schema: dict[str, Any]) -> None:
+    """In words: a name alone leaves a reader to guess."""
+    found = [(name, each) for name, o in operations(schema) for each in o.get("parameters", ())]
+    assert found
+    for name, parameter in found:
+        reference = parameter.get("$ref", "").rpartition("/")[2]
+        described = schema["components"]["parameters"][reference] if reference else parameter
+        assert described.get("description"), (name, described["name"])
+
+
 async def test_every_operation_says_who_may_call_it(schema: dict[str, Any]) -> None:
     """All but the probes need a key."""
     open_ = {name for name, operation in operations(schema) if operation["security"] == []}
