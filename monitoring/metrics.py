@@ -59,6 +59,13 @@ class Family(NamedTuple):
     about: str
 
 
+class Shown(NamedTuple):
+    """Where metrics are shown, and what ends that."""
+
+    port: int
+    stop: Callable[[], None]
+
+
 class Metrics:
     """The counters of one process."""
 
@@ -290,8 +297,8 @@ class Metrics:
         self._asked.set(standing.get("approvals", 0))
         return own + generate_latest(self._shared)
 
-    def serve(self, host: str, port: int) -> Callable[[], None]:
-        """Show everything on a port of its own, for a process that serves nothing else; return what ends it.
+    def serve(self, host: str, port: int) -> Shown:
+        """Show everything on a port of its own, for a process that serves nothing else.
 
         In a thread, so nothing is said of the database. Raises `OSError` where the port cannot be had."""
         server, thread = start_http_server(port, host, self._registry)
@@ -301,7 +308,7 @@ class Metrics:
             server.server_close()
             thread.join()
 
-        return stop
+        return Shown(server.server_port, stop)
 
     # By event.
 

@@ -46,9 +46,9 @@ def serve(host: str | None, port: int | None, *, worker: bool) -> None:
 @cli.command()
 @click.option(
     "--metrics-port",
-    type=click.IntRange(1, 65535),
+    type=click.IntRange(0, 65535),
     default=None,
-    help="Show what this worker counts at /metrics of this port, on SIGNALBOX_HOST, to anybody.",
+    help="Show what this worker counts at /metrics of this port (0: any) on SIGNALBOX_HOST, to anybody.",
 )
 def worker(metrics_port: int | None) -> None:
     """Execute runs from the queue until SIGTERM or Ctrl-C; any number of these on one Postgres."""

@@ -13,6 +13,7 @@ import click
 from domain.errors import ConfigurationError
 from monitoring.logs import configure_logs
 from service.bootstrap import open_services, uses_queue
+from service.http.measures import introduce
 from service.services import Services
 from service.settings import Settings
 
@@ -46,21 +47,15 @@ def _shown(services: Services, port: int | None) -> Iterator[None]:
         yield
         return
     host = services.settings.host
-    services.metrics.tell(
-        version=services.version,
-        graph_version=services.graph_version,
-        engine=services.gateway.engine,
-        sandbox=services.sandbox.state.backend,
-    )
+    introduce(services)
     try:
-        stop = services.metrics.serve(host, port)
+        shown = services.metrics.serve(host, port)
     except OSError as error:
         msg = f"--metrics-port {port} on {host} cannot be used: {error.strerror}."
         raise ConfigurationError(msg) from None
-    _log.info(
-        "Metrics are at http://%s:%s/metrics.", host, port, extra={"action": "metrics_served"}
-    )
+    fields = {"action": "metrics_served"}
+    _log.info("Metrics are at http://%s:%s/metrics.", host, shown.port, extra=fields)
     try:
         yield
     finally:
-        stop()
+        shown.stop()

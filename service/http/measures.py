@@ -12,8 +12,19 @@ from monitoring.metrics import MEDIA_TYPE
 from service.http.about import in_time
 from service.http.caller import Parts, needs
 from service.http.openapi import problems
+from service.services import Services
 
 router: Final = APIRouter(tags=["service"])
+
+
+def introduce(services: Services) -> None:
+    """Have the metrics say what this process is."""
+    services.metrics.tell(
+        version=services.version,
+        graph_version=services.graph_version,
+        engine=services.gateway.engine,
+        sandbox=services.sandbox.state.backend,
+    )
 
 
 @router.get(
@@ -32,12 +43,7 @@ router: Final = APIRouter(tags=["service"])
 )
 async def get_metrics(parts: Parts) -> Response:
     """Return the metrics of this process, and how many runs of all tenants stand how in the database."""
-    parts.metrics.tell(
-        version=parts.version,
-        graph_version=parts.graph_version,
-        engine=parts.gateway.engine,
-        sandbox=parts.sandbox.state.backend,
-    )
+    introduce(parts)
     standing, _ = await in_time(parts.store.standing())
     # What the process itself uses is read from files of the system.
     text = await asyncio.to_thread(parts.metrics.render, standing)
