@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import pytest_asyncio
 
 from service.connections import MAX_HEAD_BYTES
-from tests.fakes.hostile_clients import Address, chunked, code_of, head, posted, sent, status_of
+from service.http import edge
+from service.http.edge import LARGE_BODY_BYTES
+from tests.fakes.hostile_clients import (
+    Address,
+    chunked,
+    code_of,
+    connected,
+    head,
+    posted,
+    sent,
+    status_of,
+)
 from tests.fakes.running import Product, running
 
 # One product serves all of it.
@@ -36,7 +50,7 @@ Form = Callable[[bytes, str], list[bytes]]
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def product(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Product]:
     """Run one product for all tests of this file."""
-    async with running(tmp_path_factory.mktemp("edge"), sandbox="off") as standing:
+    async with running(tmp_path_factory.mktemp("edge")) as standing:
         yield standing
 
 
@@ -126,3 +140,59 @@ async def test_a_head_has_so_many_bytes_and_no_more(address: Address, filling: s
     refused = await sent(address, of(MAX_HEAD_BYTES + 1))
     assert status_of(refused) == 400
     assert b"more than 65536 bytes" in refused
+
+
+ASKING: Final = {"task": "What is 17% of 80?", "approvals": {"mode": "always"}}
+LARGE: Final = json.dumps(ASKING).encode().ljust(2 * LARGE_BODY_BYTES)
+"""Creates a run that waits for a person, so its stream does not end."""
+ELSEWHERE: Final = "127.0.0.2"
+"""Another address of this machine."""
+
+
+@asynccontextmanager
+async def held(address: Address, body: bytes) -> AsyncIterator[asyncio.StreamReader]:
+    """Ask for a stream with a large body, and send so much of it."""
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(LARGE)),
+        "accept": "text/event-stream",
+    }
+    async with connected(address) as (reader, writer):
+        writer.write(head("POST", "/v1/runs", headers, last=False) + body)
+        yield reader
+
+
+async def test_a_large_body_that_is_there_is_in_nobodys_way(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the answer takes: more streams than there are turns are open at once."""
+    monkeypatch.setattr(edge, "LARGE_WAIT_SECONDS", 0.2)
+    async with AsyncExitStack() as streams:
+        for _ in range(edge.LARGE_AT_ONCE + 1):
+            reader = await streams.enter_async_context(held(address, LARGE))
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+
+
+async def test_who_sends_large_bodies_slowly_leaves_turns_for_others(
+    product: Product, address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One address has half of the turns, and each of them a time."""
+    monkeypatch.setattr(edge, "LARGE_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(edge, "LARGE_SECONDS", 0.5)
+    transport = httpx.AsyncHTTPTransport(local_address=ELSEWHERE)
+    headers = {"content-type": "application/json"}
+    async with AsyncExitStack() as group:
+        slow = [
+            await group.enter_async_context(held(address, LARGE[: LARGE_BODY_BYTES + 1000]))
+            for _ in range(edge.LARGE_AT_ONCE)
+        ]
+        other = await group.enter_async_context(
+            httpx.AsyncClient(base_url=product.base_url, transport=transport, trust_env=False)
+        )
+        taken = await other.post("/v1/runs", content=LARGE, headers=headers)
+        assert taken.status_code == 202
+        answers = [await reader.readuntil(b"}") for reader in slow]
+    assert [status_of(answer) for answer in answers] == [503] * 4
+    # Two had a turn and were too slow, two waited for one.
+    assert sum(b"too slowly" in answer for answer in answers) == edge.LARGE_OF_ONE
+    assert sum(b"Too many large bodies" in answer for answer in answers) == 2
