@@ -255,6 +255,20 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _production_has_private_links(self) -> Settings:
+        if (
+            self.env == "production"
+            and self.public_url
+            and not self.public_url.startswith("https://")
+        ):
+            msg = (
+                f"SIGNALBOX_PUBLIC_URL={self.public_url!r} has to begin with https:// in production: "
+                "whoever reads a link may decide"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _tracing_has_key(self) -> Settings:
         if self.langsmith_tracing and self.langsmith_api_key is None:
             msg = "LANGSMITH_TRACING needs LANGSMITH_API_KEY; set both or neither"
