@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import ROUND_FLOOR, Decimal
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
@@ -43,6 +44,9 @@ MOST_SECONDS: Final = 30 * 86_400.0
 _DECIMAL: Final = r"^(?=.*[1-9])(?:[0-9]{1,6}(?:\.[0-9]{1,12})?|1000000(?:\.0{1,12})?)$"
 """How amounts are written up to the most."""
 
+_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+"""What is read as one: Python would also take `1_0`, ` 1 ` and digits of other scripts."""
+
 UsdLimit = Annotated[
     Usd,
     WithJsonSchema(
@@ -73,6 +77,9 @@ class AgentLimits(BaseModel):
         # Pydantic would take `true` for 1, and seconds in a string.
         if isinstance(value, bool) or (info.field_name == "max_seconds" and isinstance(value, str)):
             msg = "must be a number"
+            raise ValueError(msg)
+        if isinstance(value, str) and not _NUMBER.fullmatch(value):
+            msg = 'must be a number, written as in "1.50"'
             raise ValueError(msg)
         if info.field_name == "max_cost_usd" and isinstance(value, float) and 0 < value <= MOST_USD:
             # 0.1 + 0.2 has seventeen digits, which nobody meant.

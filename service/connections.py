@@ -7,8 +7,9 @@ nothing: `uvicorn api:app --http service.connections:Connection` has the same bo
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, NoReturn
 
 import httptools
 import orjson
@@ -21,7 +22,7 @@ HEAD_SECONDS: Final = 10
 
 BODY_SECONDS: Final = 10
 BODY_BYTES_A_SECOND: Final = 16_384
-"""A body has so long, and a second more for each so many bytes that have come."""
+"""A body has ten seconds, and one more for each 16 KiB that have come."""
 
 LEFT_OVER_SECONDS: Final = 5
 """How long the rest of a body is thrown away whose request was answered already."""
@@ -34,8 +35,10 @@ CLOSE_SECONDS: Final = 5
 """How long a connection may be closing that has nothing more to send."""
 
 MAX_HEAD_BYTES: Final = 65_536
+"""A head's first line and headers, and the trailers of a body in chunks with them."""
+
 MAX_PIPELINED: Final = 8
-"""Requests that a client may send before the first of them is answered."""
+"""Requests that may wait behind the one being answered; the next ends the connection."""
 
 MAX_CONNECTIONS: Final = 1000
 KEPT_FILES: Final = 128
@@ -57,8 +60,14 @@ _SECONDS: Final[dict[_Phase, int | None]] = {
 }
 
 
-class TooManyPipelinedError(Exception):
-    """More requests came than may wait on one connection."""
+_NO_REQUEST: Final = "What came is no HTTP/1.1 request that could be read."
+_LARGE_HEAD: Final = f"The head has more than {MAX_HEAD_BYTES} bytes. Send less."
+_HOP: Final = frozenset({b"upgrade", b"http2-settings"})
+"""Headers, and words of `connection`, that ask for another protocol."""
+
+
+class RefusedError(Exception):
+    """What comes is refused, with a sentence that says why; the parser reads no further."""
 
 
 class Connection(HttpToolsProtocol):
@@ -71,10 +80,12 @@ class Connection(HttpToolsProtocol):
         """Take a place, or refuse."""
         super().connection_made(transport)
         self._stage: _Stage = "head"
-        self._begun = 0
-        self._came = 0
-        self._moves = 0
-        self._quiet = 0
+        self._begun = 0  # requests, each of which has its own time
+        self._head = 0  # bytes of this request's head
+        self._came = 0  # bytes of its body
+        self._moves = 0  # heads, parts of bodies and ends that were read
+        self._quiet = 0  # bytes that came since the last of those
+        self._refusal = _NO_REQUEST
         self._looked_at: tuple[_Phase, int] = ("head", 0)
         self._seconds = 0
         self._to_send = 0
@@ -96,28 +107,69 @@ class Connection(HttpToolsProtocol):
         """Read on. Unlike the base this logs nothing: what strangers send would fill the log."""
         self._unset_keepalive_if_required()
         moves = self._moves
+        self._refusal = _NO_REQUEST
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            return  # there is nothing but HTTP/1.1 here, which answers
+            self._read(data)
         except httptools.HttpParserError:
-            self._refuse("What came is no HTTP/1.1 request that could be read.")
+            self._refuse(self._refusal)
             return
         self._quiet = self._quiet + len(data) if self._moves == moves else 0
         if self._quiet > MAX_HEAD_BYTES:
-            self._refuse(f"The head has more than {MAX_HEAD_BYTES} bytes. Send less.")
+            self._refuse(_LARGE_HEAD)
+
+    def _read(self, data: bytes) -> None:
+        """Parse. A request that asks for another protocol is answered in this one, as if it had not asked.
+
+        The parser takes such a head for the end of the request, whatever its body. So another parser gets the
+        head again without the asking, and all that came behind it.
+        """
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                first = b"%b %b HTTP/%b\r\n" % (
+                    self.parser.get_method(),
+                    self.url,
+                    self.parser.get_http_version().encode(),
+                )
+                again = first + b"".join(
+                    b"%b: %b\r\n" % each for each in _without_upgrade(self.headers)
+                )
+                self.parser = _parser(self)
+                self.parser.feed_data(again + b"\r\n")
+            else:
+                return
 
     def on_message_begin(self) -> None:
         """Note that a request has begun."""
         self._stage = "head"
         self._begun += 1
+        self._head = 0
         self._came = 0
         super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        """Count it."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count it. What comes behind a body is dropped: the request is being answered by then."""
+        self._count(len(name) + len(value) + len(b": \r\n"))
+        if self._stage == "head":
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Note that its head is there."""
+        method = self.parser.get_method()
+        self._count(len(method) + len(b"  HTTP/1.1\r\n\r\n"))
+        if method == b"CONNECT":
+            self._give_up("CONNECT is for proxies, and this is none.")
+        if self.parser.should_upgrade():
+            return  # the head comes again
         if len(self.pipeline) >= MAX_PIPELINED:
-            raise TooManyPipelinedError
+            self._give_up(_NO_REQUEST)
         self._stage = "body"
         self._moves += 1
         super().on_headers_complete()
@@ -130,9 +182,21 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note that it is whole."""
+        if self.parser.should_upgrade():
+            return
         self._stage = "whole"
         self._moves += 1
         super().on_message_complete()
+
+    def _count(self, more: int) -> None:
+        self._head += more
+        if self._head > MAX_HEAD_BYTES:
+            self._give_up(_LARGE_HEAD)
+
+    def _give_up(self, why: str) -> NoReturn:
+        """Have the parser fail."""
+        self._refusal = why
+        raise RefusedError(why)
 
     def _look(self) -> None:
         self._timer = self.loop.call_later(1, self._look)
@@ -184,11 +248,27 @@ class Connection(HttpToolsProtocol):
         elif self.pipeline or (busy and cycle.response_started):
             self.transport.close()
         else:
-            self.transport.write(_refusal(detail))
+            self.transport.write(_answer(detail))
             self.transport.close()
 
 
-def _refusal(detail: str) -> bytes:
+def _parser(connection: Connection) -> httptools.HttpRequestParser:
+    """Return another parser, like the one of the base."""
+    parser = httptools.HttpRequestParser(connection)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
+
+
+def _without_upgrade(headers: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    for name, value in headers:
+        if name == b"connection":
+            words = (word.strip() for word in value.split(b","))
+            yield name, b", ".join(each for each in words if each.lower() not in _HOP)
+        elif name not in _HOP:
+            yield name, value
+
+
+def _answer(detail: str) -> bytes:
     """Return a whole answer: there is no request that the application could answer."""
     body = orjson.dumps(make_problem("invalid-parameter", detail))
     head = (

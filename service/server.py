@@ -22,6 +22,9 @@ from service.services import Services
 DRAIN_SECONDS: Final = 5
 """How long a stopping server waits for open requests; streams and waits are ended at once."""
 
+IDLE_SECONDS: Final = 5
+"""How long a connection is kept on which nothing is asked any more."""
+
 BACKLOG: Final = 2048
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -80,6 +83,7 @@ async def serving(app: FastAPI, services: Services, sock: socket.socket) -> Asyn
         log_config=None,
         access_log=False,
         backlog=BACKLOG,
+        timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         server_header=False,
     )

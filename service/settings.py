@@ -69,7 +69,8 @@ class Settings(BaseSettings):
     """Port the server listens on; 0 picks a free one."""
     public_url: str | None = None
     """Address under which people reach this server, as in `https://signalbox.example.com`: what asks for a
-    decision is sent to webhooks with links to pages below it. Unset means without links."""
+    decision is sent to webhooks with links to pages below it, in production over https only. Unset means without
+    links."""
     oidc: Annotated[OidcRules | None, NoDecode] = None
     """Whose tokens are taken beside keys, a JSON object: `issuer`, `audience`, and as they are wanted `jwks_url`,
     `tenant_claim`, `scopes_claim` (docs/keys.md). Unset means nobody's."""
@@ -250,6 +251,20 @@ class Settings(BaseSettings):
             msg = (
                 "SIGNALBOX_SANDBOX='unsafe-local' is no security boundary and not for production; set it to "
                 "auto, native, remote, monty or off"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _production_has_private_links(self) -> Settings:
+        if (
+            self.env == "production"
+            and self.public_url
+            and not self.public_url.startswith("https://")
+        ):
+            msg = (
+                f"SIGNALBOX_PUBLIC_URL={self.public_url!r} has to begin with https:// in production: "
+                "whoever reads a link may decide"
             )
             raise ValueError(msg)
         return self

@@ -23,7 +23,7 @@ from service.http.caller import Caller, Parts, Tenant, needs
 from service.http.json_body import JsonRoute
 from service.http.negotiation import idempotency_of
 from service.http.openapi import problems
-from service.http.parameters import ActionId, ApprovalCursor, ApprovalId, Filter, RunId
+from service.http.parameters import PLAIN, ActionId, ApprovalCursor, ApprovalId, Filter, RunId
 from service.http.runs import json_response, page, run_response
 
 router: Final = APIRouter(prefix="/v1", tags=["approvals"], route_class=JsonRoute)
@@ -44,7 +44,7 @@ async def list_approvals(
     tenant: Tenant,
     status: ApprovalStatus | None = None,
     run_id: Filter = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, PLAIN, Query(ge=1, le=100)] = 20,
     cursor: ApprovalCursor = None,
 ) -> Response:
     """Return a page of the inbox; `status=pending` is what waits for a decision."""

@@ -16,7 +16,7 @@ from service.http.fields import Strict
 from service.http.json_body import JsonRoute
 from service.http.negotiation import idempotency_of
 from service.http.openapi import problems
-from service.http.parameters import DeliveryCursor, DeliveryId, RunId
+from service.http.parameters import PLAIN, DeliveryCursor, DeliveryId, RunId
 from service.http.runs import json_response, page
 
 router: Final = APIRouter(prefix="/v1/runs", tags=["webhooks"], route_class=JsonRoute)
@@ -49,7 +49,7 @@ async def list_deliveries(
     run_id: RunId,
     parts: Parts,
     tenant: Tenant,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, PLAIN, Query(ge=1, le=100)] = 20,
     cursor: DeliveryCursor = None,
 ) -> Response:
     """Return a page of the log: each message once, with what its last attempt came to."""

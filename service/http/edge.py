@@ -7,13 +7,14 @@ from __future__ import annotations
 import asyncio
 import re
 from typing import Final
+from weakref import WeakValueDictionary
 
 import uuid_utils
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import CallerError
-from service.connections import CROWDED
+from service.connections import CROWDED, network_of
 from service.http.errors import answer_error
 from service.http.measuring import measuring
 from service.store.links import PATH
@@ -29,10 +30,17 @@ MAX_FORM_BYTES: Final = 262_144
 
 LARGE_BODY_BYTES: Final = 262_144
 LARGE_AT_ONCE: Final = 4
-"""Bodies larger than that which one process holds at the same time; the others are not read any further."""
+"""Bodies larger than that which one process reads at the same time; the others are not read any further."""
+
+LARGE_OF_ONE: Final = 2
+"""How many of them one address may send, of IPv6 one /64 network."""
 
 LARGE_WAIT_SECONDS: Final = 15.0
 """How long one of those waits for its turn."""
+
+LARGE_SECONDS: Final = 10.0
+LARGE_BYTES_A_SECOND: Final = 524_288
+"""A turn has ten seconds, and one more for each 512 KiB that have come: others wait for it."""
 
 CROWDED_AGAIN_SECONDS: Final = 5
 """When a client may try again for which there was no place."""
@@ -57,7 +65,7 @@ class Edge:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._turns = _Turns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -68,8 +76,11 @@ class Edge:
         request_id = _request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
         scope["request_id"] = request_id
 
+        bounded = _Bounded(receive, _limit(scope), self._turns.of(scope))
+
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
+                bounded.close()  # an answer may take as long as its run
                 own = list(message.get("headers", []))
                 message["headers"] = [
                     *own,
@@ -85,7 +96,6 @@ class Edge:
                 if response:
                     await response(scope, receive, sending)
                 return
-            bounded = _Bounded(receive, _limit(scope), self._large)
             try:
                 await self._app(scope, bounded, sending)
             finally:
@@ -112,40 +122,78 @@ def _too_large(limit: int) -> str:
     return f"The body is larger than {limit} bytes. Send less."
 
 
+class _Turns:
+    """Who may send a large body: a few of each address, a few more of all together."""
+
+    def __init__(self) -> None:
+        self._all = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._own: WeakValueDictionary[bytes, asyncio.Semaphore] = WeakValueDictionary()
+
+    def of(self, scope: Scope) -> tuple[asyncio.Semaphore, asyncio.Semaphore]:
+        """Return what a request takes a place of, in this order; it holds what is its address's own."""
+        client = scope.get("client")
+        network = network_of(client[0] if client else "")
+        own = self._own.get(network)
+        if own is None:
+            own = self._own[network] = asyncio.Semaphore(LARGE_OF_ONE)
+        return own, self._all
+
+
 class _Bounded:
     """Passes a body on up to the limit, also where no length was announced; a large one when it is its turn."""
 
-    def __init__(self, receive: Receive, limit: int, large: asyncio.Semaphore) -> None:
+    def __init__(
+        self, receive: Receive, limit: int, turns: tuple[asyncio.Semaphore, asyncio.Semaphore]
+    ) -> None:
         self._receive = receive
         self._limit = limit
-        self._large = large
+        self._turns = turns
+        self._held: list[asyncio.Semaphore] = []
+        self._since = 0.0
         self._bytes = 0
-        self._has_turn = False
 
     async def __call__(self) -> Message:
-        message = await self._receive()
+        message = await self._next()
         if message["type"] == "http.request":
             self._bytes += len(message.get("body", b""))
             if self._bytes > self._limit:
                 raise CallerError("payload-too-large", _too_large(self._limit))
-            if self._bytes > LARGE_BODY_BYTES and not self._has_turn:
+            if not message.get("more_body"):
+                self.close()
+            elif self._bytes > LARGE_BODY_BYTES and not self._held:
                 await self._wait()
         return message
+
+    async def _next(self) -> Message:
+        """Return what comes next, while there is time for it."""
+        if not self._held:
+            return await self._receive()
+        seconds = LARGE_SECONDS + self._bytes / LARGE_BYTES_A_SECOND
+        try:
+            async with asyncio.timeout_at(self._since + seconds):
+                return await self._receive()
+        except TimeoutError:
+            msg = (
+                "The body comes too slowly, and few large ones are read at the same time. "
+                "Send it again over a faster connection."
+            )
+            raise _full(msg) from None
 
     async def _wait(self) -> None:
         try:
             async with asyncio.timeout(LARGE_WAIT_SECONDS):
-                await self._large.acquire()
+                for turn in self._turns:
+                    await turn.acquire()
+                    self._held.append(turn)
         except TimeoutError:
             msg = "Too many large bodies come at the same time. Send this one again."
             raise _full(msg) from None
-        self._has_turn = True
+        self._since = asyncio.get_running_loop().time()
 
     def close(self) -> None:
         """Give the turn to the next one."""
-        if self._has_turn:
-            self._has_turn = False
-            self._large.release()
+        while self._held:
+            self._held.pop().release()
 
 
 def _full(detail: str) -> CallerError:

@@ -11,7 +11,7 @@ from domain.ports import RunRef
 from service.http.caller import Parts, Tenant, needs
 from service.http.negotiation import start_cursor, wanted_format
 from service.http.openapi import problems
-from service.http.parameters import SEQ, RunId, in_words
+from service.http.parameters import PLAIN, SEQ, RunId, in_words
 from service.http.runs import json_response, page
 from service.http.schemas import EventPage
 from service.http.sse import STREAM, make_filter, stream_run
@@ -41,7 +41,7 @@ async def list_events(
     types: Annotated[str | None, Query(max_length=500)] = None,
     *,
     tokens: bool = True,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+    limit: Annotated[int, PLAIN, Query(ge=1, le=1000)] = 200,
 ) -> Response:
     """Return stored events as JSON, or as server-sent events: replay, then live."""
     sse = wanted_format(request) == "sse"

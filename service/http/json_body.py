@@ -31,7 +31,9 @@ class JsonRoute(APIRoute):
 
 class _JsonRequest(Request):
     async def json(self) -> object:
-        return read_json(await self.body())
+        body = await self.body()
+        self._body = b""  # else an answer that is a stream would keep it for as long as its run
+        return read_json(body)
 
 
 def read_json(body: bytes) -> object:

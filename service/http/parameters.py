@@ -44,6 +44,7 @@ GROUPS: Final = rf"^{_DIMENSION}(?:,{_DIMENSION})*$"
 
 _MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}.*)?", re.ASCII)
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_WHOLE: Final = re.compile(r"-?[0-9]+")
 
 
 def in_words(pattern: str) -> dict[str, Any]:
@@ -65,6 +66,17 @@ def _is_day(value: object) -> object:
         raise ValueError(msg)
     return value
 
+
+def _is_whole(value: object) -> object:
+    # Pydantic would take `1_0` and ` 1.0 `.
+    if isinstance(value, str) and not _WHOLE.fullmatch(value):
+        msg = "must be a whole number such as 20"
+        raise ValueError(msg)
+    return value
+
+
+PLAIN: Final = BeforeValidator(_is_whole)
+"""A number as anybody would write it."""
 
 RunId = Annotated[str, Path(json_schema_extra=in_words(RUN))]
 ThreadId = Annotated[str, Path(json_schema_extra=in_words(THREAD))]

@@ -25,7 +25,7 @@ from service.http.negotiation import (
     wanted_format,
 )
 from service.http.openapi import problems
-from service.http.parameters import Filter, Moment, RunCursor, RunId, in_utc
+from service.http.parameters import PLAIN, Filter, Moment, RunCursor, RunId, in_utc
 from service.http.schemas import CacheIn, CancelIn, RunCreate, RunPage, RunPatchIn, RunRetryIn
 from service.http.sse import STREAM, make_filter, stream_run
 from service.http.uploads import read_uploads
@@ -169,7 +169,7 @@ async def list_runs(
     thread_id: Filter = None,
     tag: Filter = None,
     created_after: Moment = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, PLAIN, Query(ge=1, le=100)] = 20,
     cursor: RunCursor = None,
 ) -> Response:
     """Return a page of runs; `next_cursor` leads to the next one."""

@@ -13,7 +13,7 @@ from domain.spending import SpendingGroup
 from domain.usage import UsageShare
 from service.http.caller import Parts, Tenant, needs
 from service.http.openapi import problems
-from service.http.parameters import Day, Group
+from service.http.parameters import PLAIN, Day, Group
 from service.http.runs import json_response
 from service.spending import SpendingAsked, SpendingPage
 
@@ -73,7 +73,7 @@ async def get_usage(
             examples=[["day,model"]],
         ),
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, PLAIN, Query(ge=1, le=1000)] = 100,
     cursor: str | None = None,
 ) -> Response:
     """Return tokens and money of all runs, deleted ones too. `cost_usd` is null, and `cost_known` false, as

@@ -11,7 +11,7 @@ from domain.errors import CallerError
 from domain.ports import RunQuery
 from service.http.caller import Parts, Tenant, needs
 from service.http.openapi import problems
-from service.http.parameters import RunCursor, ThreadId
+from service.http.parameters import PLAIN, RunCursor, ThreadId
 from service.http.runs import is_run_id, json_response, page
 from service.http.schemas import RunPage
 
@@ -30,7 +30,7 @@ async def get_thread(
     thread_id: ThreadId,
     parts: Parts,
     tenant: Tenant,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, PLAIN, Query(ge=1, le=100)] = 20,
     cursor: RunCursor = None,
 ) -> Response:
     """Return a page of a conversation in the order in which its runs were created."""

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.fuzzing.driving import fuzz, target
+from tests.fuzzing.driving import fuzz, server
 
 
 def main() -> int:
@@ -19,8 +19,8 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with target(folder / "server") as server:
-            outcome = fuzz(server, folder, examples=arguments.examples, seconds=3600)
+        with server(folder / "server") as target:
+            outcome = fuzz(target, folder, examples=arguments.examples, seconds=3600)
     sys.stdout.write(outcome.output)
     statuses = ", ".join(
         f"{status}: {count}" for status, count in sorted(outcome.statuses().items())

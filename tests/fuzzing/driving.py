@@ -59,7 +59,7 @@ class Outcome(NamedTuple):
 
 
 @contextmanager
-def target(folder: Path) -> Iterator[Target]:
+def server(folder: Path) -> Iterator[Target]:
     """Run a server in a folder of its own."""
     knowledge = folder / "knowledge"
     knowledge.mkdir(parents=True)

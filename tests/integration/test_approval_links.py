@@ -17,9 +17,11 @@ import pytest
 from sqlalchemy import Connection, select, update
 
 from domain.caller import Scope
+from domain.errors import ConfigurationError
 from service.http.edge import MAX_FORM_BYTES
 from service.ids import SystemClock
 from service.rates import LINKS_PER_MINUTE
+from service.settings import read_settings
 from service.store.tables import actions
 from service.store.webhook_tables import approval_links, deliveries
 from tests.fakes.http_target import CountingTarget
@@ -410,6 +412,15 @@ async def test_without_an_address_there_is_no_link(
         approval = await question(product, target)
         assert approval["link"] is None
         assert "SIGNALBOX_PUBLIC_URL" in approval["no_link"]
+
+
+def test_in_production_no_link_leaves_in_the_clear() -> None:
+    """Whoever reads one may decide."""
+    with pytest.raises(ConfigurationError, match=r"SIGNALBOX_PUBLIC_URL.*https://"):
+        read_settings(env="production", public_url="http://signalbox.example", _env_file=None)
+    for env, scheme in (("production", "https"), ("development", "http")):
+        url = f"{scheme}://signalbox.example"
+        assert read_settings(env=env, public_url=url, _env_file=None).public_url == url
 
 
 async def test_what_is_for_somebody_else_has_no_link(

@@ -358,6 +358,24 @@ async def test_who_guesses_is_slowed_down_and_others_are_not(product: Product) -
         assert (await product.client.get("/v1/info", headers=good)).status_code == 200
 
 
+@pytest.mark.parametrize(("trusted", "status"), [(None, 401), ("192.0.2.9", 429)])
+async def test_what_a_proxy_says_of_its_callers_is_believed_of_some(
+    start: Start, monkeypatch: pytest.MonkeyPatch, trusted: str | None, status: int
+) -> None:
+    """From this machine, where nobody else is named; else all behind it are one address."""
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
+    if trusted:
+        monkeypatch.setenv("FORWARDED_ALLOW_IPS", trusted)
+    async with start() as product:
+        await issue(product)
+        wrong = {"authorization": f"Bearer {UNKNOWN}"}
+        answers = [
+            await product.client.get("/v1/info", headers={**wrong, "x-forwarded-for": said})
+            for said in ["192.0.2.1"] * (FAILURES_PER_MINUTE + 1) + ["192.0.2.2"]
+        ]
+    assert [answer.status_code for answer in answers[-2:]] == [429, status]
+
+
 @pytest.mark.parametrize("name", ["127.0.0.1", "127.8.9.1", "localhost", "::1", "::ffff:127.0.0.1"])
 def test_these_names_are_this_machine(name: str) -> None:
     """They lead nowhere else."""
