@@ -14,7 +14,7 @@ from domain.errors import CallerError
 from domain.events import Event, EventDraft
 from domain.limits import RAISE, Limits, raises
 from domain.ports import Patched, RunPatch, RunRef
-from domain.run import ACTIVE
+from domain.run import ACTIVE, RETRYABLE
 from service.store import (
     actions,
     allowances,
@@ -53,7 +53,9 @@ def patch(
     told: Sequence[Event] = ()
     spends = change.limits is not None or change.max_rounds is not None
     if spends and held.status not in ACTIVE:
-        msg = f"The run has ended ({held.status}), so its budget cannot be changed any more."
+        msg = f"The run has ended ({held.status}), so PATCH cannot change its budget."
+        if held.status in RETRYABLE:
+            msg += f" POST /v1/runs/{ref.run_id}/retry takes one."
         raise CallerError("run-terminal", msg, run_id=ref.run_id)
     if values:
         found = (runs.c.id == ref.run_id, runs.c.tenant_id == ref.tenant_id)
