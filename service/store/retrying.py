@@ -126,7 +126,8 @@ def _spent(run: Run) -> CallerError | None:
         return None
     spent = run.budget.spent
     msg = (
-        f"The run has spent all it may ({' and '.join(used_up)}; spent: {spent.tokens} tokens, {spent.cost_usd} USD), and a retry goes on counting. "
+        f"The run has spent all it may ({' and '.join(used_up)}; spent: {spent.tokens} tokens, "
+        f"{spent.cost_usd} USD), and a retry goes on counting. "
         'Raise it with the request: {"budget": {…}}.'
     )
     return CallerError("budget-exhausted", msg, run_id=run.id)
