@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -27,6 +27,8 @@ class ActionCall:
     call: str
     reads: bool = False
     """Whether it only reads, so that making it again does nothing twice."""
+    as_read: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    """Returns arguments as the tool reads them: two calls of which that is the same are the same call."""
     steps: Mapping[str, str]
     """The checkpoints that hold what led to the call: the id of each by its namespace."""
 

@@ -30,6 +30,8 @@ UnknownPrices = Literal["ask", "allow", "deny"]
 """What becomes of a call whose price nobody knows, while an amount of money is the limit: `ask` a person is
 asked once · `allow` it is made, and counts nothing · `deny` it is not made."""
 
+_STRICT: Final[dict[UnknownPrices, int]] = {"allow": 0, "ask": 1, "deny": 2}
+
 AMOUNTS: Final = ("max_cost_usd", "max_tokens")
 """The limits that a person may raise when they are reached."""
 
@@ -161,6 +163,20 @@ class BudgetRules(BaseModel):
         prices = limits.unknown_prices or self.unknown_prices
         return limits.model_copy(update={**filled, "unknown_prices": prices})
 
+    def capped(self, limits: Limits) -> Limits:
+        """Return the limits of a run of before, as far as it may have them now."""
+        lower: dict[str, Any] = {}
+        for name in ("max_cost_usd", "max_tokens", "max_seconds"):
+            own, most = getattr(limits, name), getattr(self.most, name)
+            if most is not None and (own is None or own > most):
+                lower[name] = most
+        tier = self.most.max_tier
+        if tier and (limits.max_tier is None or TIERS.index(limits.max_tier) > TIERS.index(tier)):
+            lower["max_tier"] = tier
+        if _STRICT[limits.unknown_prices or "allow"] < _STRICT[self.unknown_prices]:
+            lower["unknown_prices"] = self.unknown_prices
+        return limits.model_copy(update=lower)
+
     def above(self, limits: Limits) -> list[tuple[str, str]]:
         """Return what of these limits is more than a run may have: where it stands, and why not."""
         found = [
@@ -182,13 +198,15 @@ class BudgetRules(BaseModel):
             if order(limits.max_tier) > order(self.most.max_tier):
                 detail = f"{limits.max_tier!r} is dearer than this server allows ({self.most.max_tier!r})"
                 found.append(("/max_tier", detail))
-        strict: dict[UnknownPrices, int] = {"allow": 0, "ask": 1, "deny": 2}
         prices = limits.unknown_prices or "allow"
         said = "unknown_prices" in limits.model_fields_set
-        if said and strict[prices] < strict[self.unknown_prices]:
+        if said and _STRICT[prices] < _STRICT[self.unknown_prices]:
             detail = f"{prices!r} is less strict than this server is ({self.unknown_prices!r})"
             found.append(("/unknown_prices", detail))
         return found
+
+
+NO_RULES: Final = BudgetRules()
 
 
 class Spent(BaseModel):

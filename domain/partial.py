@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from domain.events import Event, EventType
+from domain.events import TERMINAL_TYPES, Event, EventType
 from domain.problems import Problem
 from domain.run import AgentResult, Ending, RunResult, RunStatus, StopReason
 
 PARTIAL_TYPES: Final[frozenset[EventType]] = frozenset(
-    {"agent.completed", "agent.failed", "supervisor.decision"}
+    {"agent.completed", "agent.failed", "supervisor.decision", *TERMINAL_TYPES.values()}
 )
 """The events that tell what a run has come to."""
 
@@ -33,8 +33,12 @@ def ended_after(
     """Return the end of a run that goes no further: what its agents have produced so far."""
     agents: dict[str, AgentResult] = {}
     outputs: list[str] = []
-    rounds = 0
+    rounds: set[int] = set()
     for event in events:
+        if event.terminal:
+            # The run was retried since: it has its results still, and what had failed is forgotten.
+            agents = {name: each for name, each in agents.items() if each.status == "completed"}
+            rounds = set()
         if event.agent and event.type == "agent.completed":
             agents[event.agent] = AgentResult(status="completed", output=event.data["output"])
             outputs.append(event.data["output"])
@@ -42,6 +46,8 @@ def ended_after(
             failed = AgentResult(status="failed", output="", error=event.data["detail"])
             agents.setdefault(event.agent, failed)
         if event.data.get("assignments"):
-            rounds = max(rounds, event.round)
+            rounds.add(event.round)
     result = RunResult(output="\n\n".join(outputs), agents=agents) if agents else None
-    return Ending(status=status, stop_reason=stop_reason, result=result, error=error, rounds=rounds)
+    return Ending(
+        status=status, stop_reason=stop_reason, result=result, error=error, rounds=len(rounds)
+    )

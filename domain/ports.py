@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from domain.artifact import Artifact
 from domain.errors import CallerError
 from domain.events import Event, EventDraft
-from domain.limits import DaySpent, Limits
+from domain.limits import NO_RULES, BudgetRules, DaySpent, Limits
 from domain.run import Ending, MultitaskStrategy, Run, RunStatus
 from domain.usage import ModelCall
 
@@ -121,6 +121,9 @@ class RetryWish:
     limits: Limits | None = None
     """Those that change; the others stay."""
     max_rounds: int | None = None
+    rules: BudgetRules = NO_RULES
+    """What the server allows now: no limit stays above it."""
+    most_rounds: int | None = None
 
 
 class Retried(NamedTuple):

@@ -69,7 +69,7 @@ KINDS: Final[dict[Code, ProblemKind]] = {
     "run-terminal": ProblemKind(409, "The run has ended"),
     "run-not-terminal": ProblemKind(409, "The run has not ended", retryable=True),
     "run-cancelled": ProblemKind(409, "The run was cancelled"),
-    "run-incompatible": ProblemKind(409, "The run was made by another version of the graph"),
+    "run-incompatible": ProblemKind(409, "The run cannot be continued here"),
     "run-deleted": ProblemKind(410, "The run was deleted"),
     "approval-already-decided": ProblemKind(409, "Somebody has decided otherwise"),
     "approval-args-changed": ProblemKind(409, "The call is not the one you looked at"),

@@ -47,6 +47,7 @@ def _cleared(state: dict[str, Any] | State) -> dict[str, Any]:
         "replanned": 0,
         "outcomes": Overwrite(completed),
         "missing": Overwrite([]),
+        # `None` takes an entry out.
         "paused": dict.fromkeys(state.get("paused", {})),
         "decisions": dict.fromkeys(state.get("decisions", {})),
     }

@@ -115,7 +115,7 @@ class State(TypedDict, total=False):
     decisions: Annotated[dict[str, dict[str, Any] | None], merge_open]
     """What was decided and has not reached its agent yet, by approval id."""
     replanned: int
-    """The round in which the supervisor was asked to plan anew; that happens once in a run."""
+    """The round in which the supervisor was asked to plan anew; once since the run was begun or last retried."""
     stop_reason: StopReason
     failure: Failure | None
     checks: Annotated[list[CheckRecord], merge_checks]

@@ -75,6 +75,7 @@ class _Work:
     log: SegmentLog
     control: RunControl
     remembered: frozenset[str]
+    known: frozenset[str]
 
 
 Outcome = Literal["ended", "waiting", "drained", "lost", "refused"]
@@ -153,6 +154,7 @@ class Executor:
             log=log,
             control=control,
             remembered=claim.remembered,
+            known=claim.keys,
         )
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -198,7 +200,9 @@ class Executor:
             await self._check_engine_and_progress(work.run)
             start = await self._start(work)
         finally:
-            for draft in opening(work.run, decided=start is not None and bool(start.asked)):
+            for draft in opening(
+                work.run, known=work.known, decided=start is not None and bool(start.asked)
+            ):
                 await work.log.put(draft)
         for item in start.missed:
             await self._put(work, item)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agents._kit.registry import Team
 from domain.dispatch import Dispatcher
 from domain.errors import CallerError
@@ -53,10 +55,10 @@ class RetryService:
         ref = RunRef(tenant_id, run_id)
         done = await self._store.retry(
             ref,
-            wish,
+            replace(wish, rules=self._rules.budgets, most_rounds=self._rules.max_rounds),
             now=self._clock.now(),
             idempotency=idempotency,
-            refusal=await self._refusal(tenant_id, run.caller_id) if run.terminal else None,
+            refusal=await self._refusal(tenant_id, run.caller_id),
         )
         if done is None:
             await self._runs.get(tenant_id, run_id)  # says that it is not there

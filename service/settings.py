@@ -158,7 +158,7 @@ class Settings(BaseSettings):
     keep_events_days: float = Field(default=30.0, ge=0, le=36_500)
     """Days the events of a finished run can be replayed; 0 keeps them as long as the run."""
     keep_checkpoints_days: float = Field(default=7.0, ge=0, le=36_500)
-    """Days a finished run keeps every step it can be forked from; then only the last. 0 keeps them all."""
+    """Days a finished run keeps the steps from which it can be retried; then only the last. 0 keeps them all."""
 
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     """Key for OpenAI; setting it turns the model on."""

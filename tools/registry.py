@@ -137,6 +137,17 @@ class Tool:
             ]
         return []
 
+    def as_read(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a call's arguments as the tool takes them, with its defaults; as they are where it has no
+        model of them."""
+        schema = self._schema()
+        if schema is None:
+            return dict(args)
+        try:
+            return schema.model_validate(dict(args)).model_dump(mode="json")
+        except ValueError:  # it does not fit, or is no JSON
+            return dict(args)
+
     def surplus(self, args: Mapping[str, Any]) -> list[Pointer]:
         """Return the arguments that the tool does not have."""
         schema = self._schema()

@@ -303,6 +303,7 @@ def _action(
         round=work["round"],
         call=call,
         reads=tool.effect == "none" or tool.reads(args),
+        as_read=tool.as_read,
         # LangGraph's own record of the steps that led here, by namespace.
         steps=dict(configurable.get("checkpoint_map", {})),
     )

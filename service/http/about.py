@@ -177,6 +177,8 @@ async def get_info(parts: Parts) -> Response:
                 "models",
                 "budgets",
                 "reuse",
+                "retries",
+                "metrics",
                 "webhooks",
                 "export",
                 "deletion",

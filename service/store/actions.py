@@ -275,7 +275,7 @@ def start(connection: Connection, call: ActionCall, now: datetime) -> Standing:
         return Standing("left")
     else:
         return Standing("ended", row["status"], row["result"] or "", row["artifacts"] or ())
-    made = repeats.take_up(connection, call, digest, now)
+    made = repeats.take_up(connection, call, now)
     show(connection, call.ref)
     return made or Standing("begun")
 

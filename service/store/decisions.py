@@ -15,7 +15,7 @@ from domain.events import EventDraft
 from domain.limits import Limits
 from domain.ports import IdempotencyKey, RunRef
 from domain.problems import Code
-from service.store import actions, allowances, keys, links, queries
+from service.store import actions, allowances, keys, links, queries, repeats
 from service.store.actions import Held, Row, hold
 from service.store.tables import actions as rows
 from service.store.tables import runs
@@ -168,14 +168,17 @@ def settle(
             msg = f"The action {shown} is {row['status']!r}, so there is nothing to settle."
             raise CallerError("action-not-in-doubt", msg, run_id=ref.run_id)
     else:
-        told = row["result"] if result is None else result
-        connection.execute(
-            update(rows)
-            .where(rows.c.id == approval_id, rows.c.tenant_id == tenant_id)
-            .values(status=status, result=told, settled_by=by, ended_at=now)
-        )
+        values: dict[str, Any] = {"status": status, "settled_by": by, "ended_at": now}
+        if result is not None:
+            values["result"] = result
+        # What a retry was answered with is the same call: one that is known is known of all.
+        of_run = actions.of_run(connection, ref)
+        for same in sorted(repeats.chain(of_run, approval_id)):
+            doubtful = (rows.c.id == same, rows.c.tenant_id == tenant_id)
+            changed = update(rows).where(*doubtful, rows.c.status == "in_doubt")
+            connection.execute(changed.values(**values))
+            _take_out_of_degraded(connection, ref, action_id(same))
         actions.show(connection, ref)
-        _take_out_of_degraded(connection, ref, shown)
     run = queries.get(connection, ref)
     if run is None:
         raise missing

@@ -14,7 +14,7 @@ from domain.errors import CallerError
 from domain.events import Event, EventDraft
 from domain.limits import RAISE, Limits, raises
 from domain.ports import Patched, RunPatch, RunRef
-from domain.run import ACTIVE
+from domain.run import ACTIVE, RETRYABLE
 from service.store import (
     actions,
     allowances,
@@ -25,7 +25,7 @@ from service.store import (
     threads,
     waiting,
 )
-from service.store.actions import Row, hold
+from service.store.actions import Held, Row, hold
 from service.store.tables import runs
 from service.store.threads import Turns
 from service.store.waiting import go_on
@@ -52,9 +52,8 @@ def patch(
         values["max_rounds"] = change.max_rounds
     told: Sequence[Event] = ()
     spends = change.limits is not None or change.max_rounds is not None
-    if spends and held.status not in ACTIVE:
-        msg = f"The run has ended ({held.status}), so its budget cannot be changed any more."
-        raise CallerError("run-terminal", msg, run_id=ref.run_id)
+    if spends:
+        _check_active(held)
     if values:
         found = (runs.c.id == ref.run_id, runs.c.tenant_id == ref.tenant_id)
         connection.execute(update(runs).where(*found).values(**values))
@@ -119,3 +118,13 @@ def _raise(connection: Connection, row: Row, limits: Limits, by: str, now: datet
     decision = Decision(type="edit", edited_action=ToolAction(name=RAISE, args=args))
     verdict = Verdict(approval_id=row["id"], decision=decision)
     return decisions.record(connection, row, verdict, by, now)
+
+
+def _check_active(held: Held) -> None:
+    """Refuse to change the budget of a run that has ended."""
+    if held.status in ACTIVE:
+        return
+    msg = f"The run has ended ({held.status}), so PATCH cannot change its budget."
+    if held.status in RETRYABLE:
+        msg += f" POST /v1/runs/{held.ref.run_id}/retry takes one."
+    raise CallerError("run-terminal", msg, run_id=held.ref.run_id)

@@ -19,12 +19,13 @@ _OF_RUN: Final = (
     rows.c.run_id == bindparam("run"),
     rows.c.tenant_id == bindparam("tenant"),
 )
-# Whoever could not go on without a decision is asked again; nobody has said no.
+# A lapse that ended the run is no answer: closed like this the question is asked again under its id.
 _CLOSE_LAPSED: Final = (
     update(rows)
     .where(*_OF_RUN, rows.c.approval == "expired", rows.c.on_expiry == "fail")
     .values(approval="cancelled")
 )
+# A person has approved what the end kept from being begun: that decision stands.
 _APPROVE_AGAIN: Final = (
     update(rows)
     .where(
@@ -39,7 +40,7 @@ _APPROVE_AGAIN: Final = (
 
 
 def prepare(connection: Connection, ref: RunRef) -> None:
-    """Make of what a run's end has closed, without a decision or before it was begun, what can go on."""
+    """Undo what a run's end did to its questions and approved calls, so that it can go on."""
     values = {"run": ref.run_id, "tenant": ref.tenant_id}
     connection.execute(_CLOSE_LAPSED, values)
     connection.execute(_APPROVE_AGAIN, values)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, RowMapping, bindparam, null, select, update
 
 from domain.errors import CallerError
+from domain.limits import NO_LIMITS
 from domain.ports import IdempotencyKey, Retried, RetryWish, RunRef
 from domain.run import RETRYABLE, TERMINAL, Run
 from service.store import allowances, keys, reopening, reuse, threads, usage
@@ -65,11 +66,11 @@ def retry(
         return None
     _check(row)
     _check_thread(connection, run_from(row, usage.of_run(connection, ref)))
-    values: dict[str, Any] = {}
-    if wish.max_rounds is not None:
-        values["max_rounds"] = wish.max_rounds
-    if wish.limits is not None:
-        allowances.change_limits(connection, ref, wish.limits)
+    rounds = row["max_rounds"] if wish.max_rounds is None else wish.max_rounds
+    most = rounds if wish.most_rounds is None else wish.most_rounds
+    values: dict[str, Any] = {"max_rounds": min(rounds, most)}
+    limits = allowances.change_limits(connection, ref, wish.limits or NO_LIMITS)
+    allowances.change_limits(connection, ref, wish.rules.capped(limits))
     reopening.prepare(connection, ref)
     row = connection.execute(_QUEUE.values(**values), _name(ref)).mappings().one()
     run = run_from(row, usage.of_run(connection, ref))
@@ -84,10 +85,9 @@ def _check(row: RowMapping) -> None:
     """Refuse a run that has nothing to go on with, or no more."""
     status, run_id = row["status"], row["id"]
     if status not in TERMINAL:
-        msg = (
-            f"The run has not ended ({status}), so it cannot be retried. Wait for its end, or cancel it "
-            "and create it again."
-        )
+        waits = f"It waits for a decision: GET /v1/approvals?run_id={run_id} shows it."
+        then = waits if status == "requires_action" else "Wait for its end, or cancel it."
+        msg = f"The run has not ended ({status}), so it cannot be retried. {then}"
         raise CallerError("run-not-terminal", msg, run_id=run_id)
     if status not in RETRYABLE:
         msg = (
@@ -124,8 +124,10 @@ def _spent(run: Run) -> CallerError | None:
     ]
     if not used_up:
         return None
+    spent = run.budget.spent
     msg = (
-        f"The run has spent all it may ({' and '.join(used_up)}), and a retry goes on counting. "
+        f"The run has spent all it may ({' and '.join(used_up)}; spent: {spent.tokens} tokens, "
+        f"{spent.cost_usd} USD), and a retry goes on counting. "
         'Raise it with the request: {"budget": {…}}.'
     )
     return CallerError("budget-exhausted", msg, run_id=run.id)

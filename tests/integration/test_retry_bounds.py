@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -182,3 +183,34 @@ async def test_it_is_taken_on_like_a_new_run(start: Start, models: FakeModelServ
         problem = assert_problem(await retry(product, run["id"]), "budget-exhausted")
         assert "Today's limit" in problem["detail"]
         assert (await product.client.get(f"/v1/runs/{run['id']}")).json() == run
+
+
+async def test_what_a_server_allows_holds_for_a_retry(
+    start: Start, models: FakeModelServer, tmp_path: Path
+) -> None:
+    """Also where it allowed more when the run was created."""
+    where = {"database_url": f"sqlite:///{tmp_path}/runs.db"}
+    models.add(unauthorised())
+    async with start(models=models, **where) as product:
+        run = await product.finished("Do it", budget={"max_tokens": 90_000, "max_rounds": 5})
+        assert run["status"] == "failed"
+        mend(models, *solo())
+    rules = '{"most": {"max_tokens": 60000}, "unknown_prices": "ask"}'
+    async with start(models=models, budgets=rules, max_rounds=2, **where) as product:
+        assert (await retry(product, run["id"])).status_code == 202
+        budget = (await product.client.get(f"/v1/runs/{run['id']}")).json()["budget"]
+        assert (budget["max_tokens"], budget["max_rounds"]) == (60_000, 2)
+        assert budget["unknown_prices"] == "ask"
+
+
+async def test_a_cancelled_retry_tells_of_what_it_had_only(
+    plain: Product, models: FakeModelServer
+) -> None:
+    """What had failed before the retry is forgotten."""
+    models.add(*decisions(("coder", "Do it")), worker("Do it", REFUSED))
+    run = await plain.finished("Do it")
+    models.event("held")
+    mend(models, *decisions(("coder", "Do it"), gate="held"))
+    assert (await retry(plain, run["id"])).status_code == 202
+    run = (await plain.client.post(f"/v1/runs/{run['id']}/cancel")).json()
+    assert (run["status"], run["rounds"], run["result"]) == ("cancelled", 0, None)
