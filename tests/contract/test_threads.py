@@ -210,7 +210,10 @@ async def test_of_rejecting_creates_at_once_exactly_one_wins(store: SqlRunStore)
 async def test_interrupt_ends_every_active_run_with_what_it_has(store: SqlRunStore) -> None:
     running = await add_running(store, 1, thread_id="t")
     drafts = [
-        make_draft(type="supervisor.decision", data={"assignments": [{}]}, round=2),
+        *(
+            make_draft(type="supervisor.decision", data={"assignments": [{}]}, round=round_)
+            for round_ in (1, 2)
+        ),
         make_draft("1", agent="coder", path="coder", data={"output": "One."}),
         make_draft("2", agent="analyst", type="agent.failed", data={"detail": "Gone."}),
         make_draft("3", agent="coder", path="coder", data={"output": "Two."}),

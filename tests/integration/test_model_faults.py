@@ -55,7 +55,7 @@ async def product(
 ) -> AsyncIterator[Product]:
     """Run the product with no pause before a new try and, where silence is waited out, a short patience."""
     silent = "silence" in request.node.name
-    patience = 0.5 if silent else SECONDS
+    patience = 2.0 if silent else SECONDS
     async with start(models=models, model_timeout=patience, OPENAI_API_KEY=SECRET) as running:
         monkeypatch.setattr(running.services.gateway, "first_delay_seconds", 0.0)
         yield running
