@@ -44,7 +44,7 @@ async def list_approvals(
     tenant: Tenant,
     status: ApprovalStatus | None = None,
     run_id: Filter = None,
-    limit: Annotated[int, PLAIN, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(ge=1, le=100), PLAIN] = 20,
     cursor: ApprovalCursor = None,
 ) -> Response:
     """Return a page of the inbox; `status=pending` is what waits for a decision."""

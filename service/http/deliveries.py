@@ -49,7 +49,7 @@ async def list_deliveries(
     run_id: RunId,
     parts: Parts,
     tenant: Tenant,
-    limit: Annotated[int, PLAIN, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(ge=1, le=100), PLAIN] = 20,
     cursor: DeliveryCursor = None,
 ) -> Response:
     """Return a page of the log: each message once, with what its last attempt came to."""

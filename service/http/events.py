@@ -41,7 +41,7 @@ async def list_events(
     types: Annotated[str | None, Query(max_length=500)] = None,
     *,
     tokens: bool = True,
-    limit: Annotated[int, PLAIN, Query(ge=1, le=1000)] = 200,
+    limit: Annotated[int, Query(ge=1, le=1000), PLAIN] = 200,
 ) -> Response:
     """Return stored events as JSON, or as server-sent events: replay, then live."""
     sse = wanted_format(request) == "sse"

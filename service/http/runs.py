@@ -169,7 +169,7 @@ async def list_runs(
     thread_id: Filter = None,
     tag: Filter = None,
     created_after: Moment = None,
-    limit: Annotated[int, PLAIN, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(ge=1, le=100), PLAIN] = 20,
     cursor: RunCursor = None,
 ) -> Response:
     """Return a page of runs; `next_cursor` leads to the next one."""

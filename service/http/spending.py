@@ -73,7 +73,7 @@ async def get_usage(
             examples=[["day,model"]],
         ),
     ] = None,
-    limit: Annotated[int, PLAIN, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000), PLAIN] = 100,
     cursor: str | None = None,
 ) -> Response:
     """Return tokens and money of all runs, deleted ones too. `cost_usd` is null, and `cost_known` false, as

@@ -30,7 +30,7 @@ async def get_thread(
     thread_id: ThreadId,
     parts: Parts,
     tenant: Tenant,
-    limit: Annotated[int, PLAIN, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(ge=1, le=100), PLAIN] = 20,
     cursor: RunCursor = None,
 ) -> Response:
     """Return a page of a conversation in the order in which its runs were created."""
