@@ -63,6 +63,11 @@ UsdLimit = Annotated[
 ]
 
 
+def whole(value: object) -> object:
+    """Return a number as JSON means it: 3.0 is the integer 3."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class AgentLimits(BaseModel):
     """What one agent may spend of a run."""
 
@@ -88,11 +93,7 @@ class AgentLimits(BaseModel):
             return Decimal(repr(value)).quantize(LEAST_USD, ROUND_FLOOR)
         return value
 
-    @field_validator("max_tokens", mode="before")
-    @classmethod
-    def _is_whole(cls, value: object) -> object:
-        # As JSON means it: 3.0 is the integer 3.
-        return int(value) if isinstance(value, float) and value.is_integer() else value
+    _tokens_are_whole = field_validator("max_tokens", mode="before")(whole)
 
 
 class Limits(AgentLimits):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from ipaddress import IPv6Address, ip_address
 from typing import Any, ClassVar, Final, Literal, NoReturn
 
 import httptools
@@ -16,6 +15,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from domain.problems import make_problem
+from tools.net.addresses import network_of
 
 HEAD_SECONDS: Final = 10
 """A connection on which no request begins, and a request whose head has not ended, are closed after this."""
@@ -277,15 +277,6 @@ def _answer(detail: str) -> bytes:
         "connection: close\r\n\r\n"
     )
     return head.encode() + body
-
-
-def network_of(address: str) -> bytes:
-    """Return what counts as one client: an address, of IPv6 the 2^64 that everybody has."""
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address.encode()
-    return parsed.packed[:8] if isinstance(parsed, IPv6Address) else parsed.packed
 
 
 def connections(most: int) -> type[Connection]:

@@ -6,7 +6,6 @@ import hashlib
 import math
 import time
 from collections import OrderedDict
-from ipaddress import IPv6Address, ip_address
 from typing import Final, NamedTuple
 
 from limits import RateLimitItemPerMinute
@@ -14,6 +13,7 @@ from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from domain.caller import LOCAL_CALLER, CallerIdentity
+from tools.net.addresses import network_of
 
 WINDOW_SECONDS: Final = 60
 
@@ -86,12 +86,6 @@ class CallerRates:
 
 
 def bucket_of(address: str) -> str:
-    """Return the counter of an address. Of IPv6 everybody has 2^64 at least, which count as one."""
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        network = address.encode()
-    else:
-        network = parsed.packed[:8] if isinstance(parsed, IPv6Address) else parsed.packed
-    number = int.from_bytes(hashlib.sha256(network).digest()[:4]) % _BUCKETS
+    """Return the counter of an address, which it shares with others."""
+    number = int.from_bytes(hashlib.sha256(network_of(address)).digest()[:4]) % _BUCKETS
     return str(number)

@@ -13,7 +13,7 @@ import click
 from domain.errors import ConfigurationError
 from monitoring.logs import configure_logs
 from service.bootstrap import open_services, uses_queue
-from service.http.measures import introduce
+from service.http.metrics import introduce
 from service.services import Services
 from service.settings import Settings
 

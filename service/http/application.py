@@ -15,7 +15,7 @@ from service.http import (
     events,
     exports,
     links,
-    measures,
+    metrics,
     runs,
     short,
     sources,
@@ -39,7 +39,7 @@ ROUTERS: Final = (
     deliveries.router,
     spending.router,
     about.router,
-    measures.router,
+    metrics.router,
     short.router,
     links.router,
 )

@@ -33,6 +33,7 @@ from service.http.fields import (
     says_something,
     text_schema,
 )
+from service.http.parameters import APPROVAL
 
 DEEPEST: Final = 50
 """How deep the arguments of an edited call may be nested."""
@@ -173,7 +174,7 @@ class DecisionIn(Strict):
 
 ApprovalName = Annotated[
     Name,
-    WithJsonSchema({"type": "string", "format": "approval-id", "pattern": "^apr_[0-9a-f]{32}$"}),
+    WithJsonSchema({"type": "string", "format": "approval-id", "pattern": APPROVAL}),
 ]
 
 

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from domain.errors import CallerError
 from service.callers import Callers, Credentials, unauthenticated
 from service.http.errors import answer_error
+from service.http.sse import begins_stream
 from service.rates import WINDOW_SECONDS, Rate
 from service.services import Services
 from service.store.links import PATH
@@ -93,8 +94,7 @@ class _Watched:
     async def send(self, message: Message) -> None:
         """Pass a message on; notes whether a stream begins, and whether it has ended."""
         if message["type"] == "http.response.start":
-            headers = {name.lower(): value for name, value in message.get("headers", [])}
-            self._streams = headers.get(b"content-type", b"").startswith(b"text/event-stream")
+            self._streams = begins_stream(message)
         elif message["type"] == "http.response.body":
             self._whole = not message.get("more_body", False)
         await self._send(message)

@@ -14,10 +14,11 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import CallerError
-from service.connections import CROWDED, network_of
+from service.connections import CROWDED
 from service.http.errors import answer_error
 from service.http.measuring import measuring
 from service.store.links import PATH
+from tools.net.addresses import network_of
 
 MAX_BODY_BYTES: Final = 1_048_576
 """The largest body: a task of 32 000 characters needs at most 128 kB, plus metadata."""
@@ -76,7 +77,7 @@ class Edge:
         request_id = _request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
         scope["request_id"] = request_id
 
-        bounded = _Bounded(receive, _limit(scope), self._turns.of(scope))
+        bounded = _Bounded(receive, scope, self._turns)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -142,11 +143,10 @@ class _Turns:
 class _Bounded:
     """Passes a body on up to the limit, also where no length was announced; a large one when it is its turn."""
 
-    def __init__(
-        self, receive: Receive, limit: int, turns: tuple[asyncio.Semaphore, asyncio.Semaphore]
-    ) -> None:
+    def __init__(self, receive: Receive, scope: Scope, turns: _Turns) -> None:
         self._receive = receive
-        self._limit = limit
+        self._scope = scope
+        self._limit = _limit(scope)
         self._turns = turns
         self._held: list[asyncio.Semaphore] = []
         self._since = 0.0
@@ -182,7 +182,7 @@ class _Bounded:
     async def _wait(self) -> None:
         try:
             async with asyncio.timeout(LARGE_WAIT_SECONDS):
-                for turn in self._turns:
+                for turn in self._turns.of(self._scope):
                     await turn.acquire()
                     self._held.append(turn)
         except TimeoutError:

@@ -11,7 +11,7 @@ from domain.ports import RunRef
 from service.http.caller import Parts, Tenant, needs
 from service.http.negotiation import start_cursor, wanted_format
 from service.http.openapi import problems
-from service.http.parameters import PLAIN, SEQ, RunId, in_words
+from service.http.parameters import PLAIN, SEQ, RunId, described_by
 from service.http.runs import json_response, page
 from service.http.schemas import EventPage
 from service.http.sse import STREAM, make_filter, stream_run
@@ -37,7 +37,7 @@ async def list_events(
     request: Request,
     parts: Parts,
     tenant: Tenant,
-    after: Annotated[str | None, Query(json_schema_extra=in_words(SEQ))] = None,
+    after: Annotated[str | None, Query(json_schema_extra=described_by(SEQ))] = None,
     types: Annotated[str | None, Query(max_length=500)] = None,
     *,
     tokens: bool = True,

@@ -1,7 +1,7 @@
 """The kinds of values that bodies are made of, each described as it is checked.
 
-What no JSON schema can say is a `format` of ours: `agent-name` (one of `GET /v1/agents`), `workspace-path`
-and `webhook-url`.
+What no JSON schema can say is a `format` of ours: `agent-name` (one of `GET /v1/agents`), `workspace-path`,
+`webhook-url` and, of decisions, `approval-id`.
 """
 
 from __future__ import annotations
@@ -84,11 +84,6 @@ def _as_workspace_path(name: str) -> str:
         msg = f"the name {name[:80]!r} has a part that begins with a dot, which would hide the file"
         raise ValueError(msg)
     return "/".join(parts)
-
-
-def whole(value: object) -> object:
-    """Return a number as JSON means it: 3.0 is the integer 3."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def text_schema(pattern: str, longest: int, *, shortest: int = 0) -> dict[str, Any]:

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
+from typing import cast
 
 from starlette.types import Message, Scope, Send
 
 from monitoring.metrics import Metrics
+from service.http.sse import begins_stream
+from service.services import Services
 
 
 @contextmanager
 def measuring(scope: Scope, headers: Mapping[bytes, bytes], send: Send) -> Iterator[Send]:
     """Yield how to send an answer; it is counted when the context ends, a stream while it is open."""
-    services = getattr(scope["app"].state, "services", None)
-    measure = (
-        _Measure(send, services.metrics, resumed=b"last-event-id" in headers) if services else None
-    )
+    services = cast("Services", scope["app"].state.services)
+    measure = _Measure(send, services.metrics, resumed=b"last-event-id" in headers)
     begun = perf_counter()
     try:
-        yield measure.send if measure else send
+        yield measure.send
     finally:
-        if measure:
-            measure.end(scope, perf_counter() - begun)
+        measure.end(scope, perf_counter() - begun)
 
 
 class _Measure:
@@ -38,8 +38,7 @@ class _Measure:
         """Pass a message on."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            told = {name.lower(): value for name, value in message.get("headers", [])}
-            if told.get(b"content-type", b"").startswith(b"text/event-stream"):
+            if begins_stream(message):
                 self._streams = True
                 self._metrics.stream_opened(resumed=self._resumed)
         await self._send(message)

@@ -47,7 +47,7 @@ _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _WHOLE: Final = re.compile(r"-?[0-9]+")
 
 
-def in_words(pattern: str) -> dict[str, Any]:
+def described_by(pattern: str) -> dict[str, Any]:
     """Return what a description says of a text that the handler checks itself."""
     return {"pattern": pattern}
 
@@ -78,16 +78,20 @@ def _is_whole(value: object) -> object:
 PLAIN: Final = BeforeValidator(_is_whole)
 """A number as anybody would write it."""
 
-RunId = Annotated[str, Path(json_schema_extra=in_words(RUN))]
-ThreadId = Annotated[str, Path(json_schema_extra=in_words(THREAD))]
-ApprovalId = Annotated[str, Path(json_schema_extra=in_words(APPROVAL))]
-ActionId = Annotated[str, Path(json_schema_extra=in_words(ACTION))]
-DeliveryId = Annotated[str, Path(json_schema_extra=in_words(DELIVERY))]
+RunId = Annotated[str, Path(json_schema_extra=described_by(RUN))]
+ThreadId = Annotated[str, Path(json_schema_extra=described_by(THREAD))]
+ApprovalId = Annotated[str, Path(json_schema_extra=described_by(APPROVAL))]
+ActionId = Annotated[str, Path(json_schema_extra=described_by(ACTION))]
+DeliveryId = Annotated[str, Path(json_schema_extra=described_by(DELIVERY))]
 
-RunCursor = Annotated[str | None, Query(json_schema_extra=in_words(RUN))]
-ApprovalCursor = Annotated[str | None, Query(max_length=64, json_schema_extra=in_words(APPROVAL))]
-DeliveryCursor = Annotated[str | None, Query(max_length=64, json_schema_extra=in_words(DELIVERY))]
-Filter = Annotated[str | None, Query(max_length=64, json_schema_extra=in_words(KEPT))]
+RunCursor = Annotated[str | None, Query(json_schema_extra=described_by(RUN))]
+ApprovalCursor = Annotated[
+    str | None, Query(max_length=64, json_schema_extra=described_by(APPROVAL))
+]
+DeliveryCursor = Annotated[
+    str | None, Query(max_length=64, json_schema_extra=described_by(DELIVERY))
+]
+Filter = Annotated[str | None, Query(max_length=64, json_schema_extra=described_by(KEPT))]
 Group = Annotated[str, WithJsonSchema({"type": "string", "pattern": GROUPS})]
 Moment = Annotated[datetime | None, BeforeValidator(_is_moment)]
 Day = Annotated[date | None, BeforeValidator(_is_day)]

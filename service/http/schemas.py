@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_
 
 from domain.approval import Approval
 from domain.artifact import MAX_INPUT_FILES, Artifact
-from domain.limits import AgentLimits, Limits
+from domain.limits import AgentLimits, Limits, whole
 from domain.problems import Code
 from domain.run import ApprovalMode, MultitaskStrategy, Run
 from domain.sandbox import Backend
@@ -24,7 +24,6 @@ from service.http.fields import (
     Said,
     Strict,
     WebhookUrl,
-    whole,
 )
 
 STRATEGIES: Final = (

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from domain.ports import RunRef
 from service.http.caller import Parts, Tenant, needs
 from service.http.openapi import problems
-from service.http.parameters import SHA256, RunId, in_words
+from service.http.parameters import SHA256, RunId, described_by
 
 router: Final = APIRouter(prefix="/v1/runs", tags=["sources"])
 
@@ -39,7 +39,8 @@ async def get_source(
     sha256: Annotated[
         str,
         Path(
-            description="Of a citation: 64 hexadecimal digits.", json_schema_extra=in_words(SHA256)
+            description="Of a citation: 64 hexadecimal digits.",
+            json_schema_extra=described_by(SHA256),
         ),
     ],
     parts: Parts,

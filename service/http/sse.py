@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Message
 
 from domain.ports import RunRef, RunStore
 from service.connections import TAKE_SECONDS
@@ -79,6 +80,12 @@ def stream_run(
                 yield chunk
 
     return event_stream(frames(), headers=headers)
+
+
+def begins_stream(message: Message) -> bool:
+    """Return whether the beginning of an answer is that of a stream."""
+    headers: dict[bytes, bytes] = {n.lower(): value for n, value in message.get("headers", [])}
+    return headers.get(b"content-type", b"").startswith(b"text/event-stream")
 
 
 def event_stream(

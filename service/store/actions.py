@@ -28,6 +28,7 @@ from domain.events import EventDraft
 from domain.ledger import ActionCall, Doubt, Standing
 from domain.ports import RunRef
 from service.store import repeats
+from service.store.naming import THE_RUN, named
 from service.store.tables import actions, runs
 
 Row = dict[str, Any]
@@ -78,14 +79,13 @@ _DOUBTS: Final = (
     .where(*_OF_RUN, actions.c.status == "in_doubt")
     .order_by(actions.c.created_at, actions.c.id)
 )
-_THE_RUN: Final = (runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
 _HOLD: Final = (
     select(runs.c.status, runs.c.attempt, runs.c.caller_id)
-    .where(*_THE_RUN)
+    .where(*THE_RUN)
     .with_for_update(key_share=True)
 )
-_SHOW: Final = update(runs).where(*_THE_RUN).values(actions=bindparam("list"))
-_THREAD: Final = select(runs.c.thread_id).where(*_THE_RUN)
+_SHOW: Final = update(runs).where(*THE_RUN).values(actions=bindparam("list"))
+_THREAD: Final = select(runs.c.thread_id).where(*THE_RUN)
 _END: Final = (
     update(actions)
     .where(
@@ -104,11 +104,6 @@ _END: Final = (
 )
 
 
-def name(ref: RunRef) -> dict[str, Any]:
-    """Return the parameters that name a run."""
-    return {"run": ref.run_id, "tenant": ref.tenant_id}
-
-
 class Held(NamedTuple):
     """A run whose row is held until the transaction ends."""
 
@@ -120,7 +115,7 @@ class Held(NamedTuple):
 
 def hold(connection: Connection, ref: RunRef) -> Held | None:
     """Keep a run as it is until the transaction ends; `None` where it is not there."""
-    row = connection.execute(_HOLD, name(ref)).one_or_none()
+    row = connection.execute(_HOLD, named(ref)).one_or_none()
     return None if row is None else Held(ref, row.status, row.attempt, row.caller_id)
 
 
@@ -160,15 +155,15 @@ def show(connection: Connection, ref: RunRef) -> list[dict[str, Any]]:
     """Bring `runs.actions` up to date; return it."""
     shown = [
         {"id": action_id(row.id), "tool": row.tool, "status": row.status}
-        for row in connection.execute(_SHOWN, name(ref))
+        for row in connection.execute(_SHOWN, named(ref))
     ]
-    connection.execute(_SHOW, {**name(ref), "list": shown})
+    connection.execute(_SHOW, {**named(ref), "list": shown})
     return shown
 
 
 def of_run(connection: Connection, ref: RunRef) -> list[Row]:
     """Return all rows of a run, the oldest first."""
-    return [dict(row) for row in connection.execute(_ROWS, name(ref)).mappings()]
+    return [dict(row) for row in connection.execute(_ROWS, named(ref)).mappings()]
 
 
 def by_ids(connection: Connection, tenant_id: str, ids: Iterable[str]) -> dict[str, Row]:
@@ -179,12 +174,12 @@ def by_ids(connection: Connection, tenant_id: str, ids: Iterable[str]) -> dict[s
 
 def pending(connection: Connection, ref: RunRef) -> dict[str, str]:
     """Return the type of each approval of the run that is open, by id."""
-    return {row.id: row.type for row in connection.execute(_PENDING, name(ref))}
+    return {row.id: row.type for row in connection.execute(_PENDING, named(ref))}
 
 
 def remembered(connection: Connection, ref: RunRef) -> frozenset[str]:
     """Return the tools that were approved for the rest of the run."""
-    found = connection.execute(_REMEMBERED, name(ref))
+    found = connection.execute(_REMEMBERED, named(ref))
     return frozenset(tool for tool, decision in found if (decision or {}).get("remember") == "run")
 
 
@@ -192,7 +187,7 @@ def doubts(connection: Connection, ref: RunRef) -> list[Doubt]:
     """Return the actions of the run that are in doubt."""
     return [
         Doubt(row.agent, row.tool, action_id(row.id))
-        for row in connection.execute(_DOUBTS, name(ref))
+        for row in connection.execute(_DOUBTS, named(ref))
     ]
 
 
@@ -314,7 +309,7 @@ def _approved(row: Row) -> bool:
 
 
 def _name(call: ActionCall) -> dict[str, Any]:
-    return {**name(call.ref), "action": call.id}
+    return {**named(call.ref), "action": call.id}
 
 
 def _row(connection: Connection, call: ActionCall) -> Row | None:
@@ -335,7 +330,7 @@ def _started_row(
         "id": call.id,
         "run_id": call.ref.run_id,
         "tenant_id": call.ref.tenant_id,
-        "thread_id": connection.execute(_THREAD, name(call.ref)).scalar_one(),
+        "thread_id": connection.execute(_THREAD, named(call.ref)).scalar_one(),
         "type": "action",
         "agent": call.agent,
         "path": call.path,
@@ -365,7 +360,7 @@ def close(connection: Connection, ref: RunRef, now: datetime) -> list[EventDraft
         values = _closed(row)
         if values:
             changed = update(actions).where(*_THE_ACTION).values(ended_at=now, **values)
-            connection.execute(changed, {**name(ref), "action": row["id"]})
+            connection.execute(changed, {**named(ref), "action": row["id"]})
         stands = {**row, **values}
         if stands["status"] == "in_doubt":
             drafts.append(doubt_draft(stands))

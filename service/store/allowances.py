@@ -13,12 +13,12 @@ from domain.limits import DaySpent, Limits
 from domain.ports import RunRef
 from service.store import actions
 from service.store.columns import utc
+from service.store.naming import THE_RUN, named
 from service.store.rows import limits_of, seconds_of
 from service.store.tables import events, runs, spent, usage
 
-_THE_RUN: Final = (runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
-_LIMITS: Final = select(runs.c.budget).where(*_THE_RUN)
-_CLOCK: Final = select(runs.c.claimed_at, runs.c.ran_seconds, runs.c.ended_at).where(*_THE_RUN)
+_LIMITS: Final = select(runs.c.budget).where(*THE_RUN)
+_CLOCK: Final = select(runs.c.claimed_at, runs.c.ran_seconds, runs.c.ended_at).where(*THE_RUN)
 _LAST_EVENT: Final = select(func.max(events.c.ts)).where(
     events.c.run_id == bindparam("run"), events.c.tenant_id == bindparam("tenant")
 )
@@ -53,13 +53,9 @@ _OF_DELETED: Final = select(spent.c.counted_tokens, spent.c.counted_usd).where(
 )
 
 
-def _name(ref: RunRef) -> dict[str, Any]:
-    return {"run": ref.run_id, "tenant": ref.tenant_id}
-
-
 def limits(connection: Connection, ref: RunRef) -> Limits | None:
     """Return the limits of a run; `None` where it is not there."""
-    row = connection.execute(_LIMITS, _name(ref)).mappings().one_or_none()
+    row = connection.execute(_LIMITS, named(ref)).mappings().one_or_none()
     return None if row is None else limits_of(row)
 
 
@@ -76,8 +72,8 @@ def change_limits(connection: Connection, ref: RunRef, changes: Limits) -> Limit
     """Change the limits of a run whose row is held; return them as they are now."""
     before = limits(connection, ref) or Limits()
     after = before.changed_by(changes)
-    changed = update(runs).where(*_THE_RUN).values(budget=after.stored())
-    connection.execute(changed, _name(ref))
+    changed = update(runs).where(*THE_RUN).values(budget=after.stored())
+    connection.execute(changed, named(ref))
     return after
 
 
@@ -85,24 +81,24 @@ def resume_clock(connection: Connection, ref: RunRef, now: datetime) -> None:
     """Start to count the running time of another attempt, with what the one before it has used.
 
     Of one that a crash has ended nobody knows when that was: the last that it told is what counts."""
-    row = connection.execute(_CLOCK, _name(ref)).mappings().one()
+    row = connection.execute(_CLOCK, named(ref)).mappings().one()
     ran = float(row["ran_seconds"])
     if row["claimed_at"] is not None:
-        told = connection.execute(_LAST_EVENT, _name(ref)).scalar_one_or_none()
+        told = connection.execute(_LAST_EVENT, named(ref)).scalar_one_or_none()
         ran += max((utc(told) - row["claimed_at"]).total_seconds(), 0.0) if told else 0.0
-    counted = update(runs).where(*_THE_RUN).values(claimed_at=now, ran_seconds=ran)
-    connection.execute(counted, _name(ref))
+    counted = update(runs).where(*THE_RUN).values(claimed_at=now, ran_seconds=ran)
+    connection.execute(counted, named(ref))
 
 
 def stop_clock(connection: Connection, ref: RunRef, now: datetime) -> dict[str, Any]:
     """Return what a run's row is to have whose time does not count for now."""
-    row = connection.execute(_CLOCK, _name(ref)).mappings().one()
+    row = connection.execute(_CLOCK, named(ref)).mappings().one()
     return {"claimed_at": None, "ran_seconds": seconds_of(row, now)}
 
 
 def lose_calls(connection: Connection, ref: RunRef) -> None:
     """Note that nobody knows what became of the calls that were being made."""
-    connection.execute(_LOSE, _name(ref))
+    connection.execute(_LOSE, named(ref))
 
 
 def of_day(connection: Connection, tenant_id: str, caller_id: str, since: datetime) -> DaySpent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, Integer, RowMapping, bindparam, select, update
 
@@ -14,6 +14,7 @@ from domain.ports import RunRef
 from domain.run import RunResult
 from service.store.conflicts import replace_artifacts
 from service.store.database import Database
+from service.store.naming import THE_RUN, named
 from service.store.rows import artifact_from, artifact_row
 from service.store.tables import artifacts, runs
 
@@ -21,13 +22,12 @@ _OF_RUN: Final = select(artifacts).where(
     artifacts.c.run_id == bindparam("run"), artifacts.c.tenant_id == bindparam("tenant")
 )
 _NAMED: Final = _OF_RUN.where(artifacts.c.name == bindparam("named"))
-_THE_RUN: Final = (runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
 _COUNT: Final = (
     update(runs)
-    .where(*_THE_RUN)
+    .where(*THE_RUN)
     .values(artifacts=runs.c.artifacts + bindparam("more", type_=Integer))
 )
-_TELL: Final = update(runs).where(*_THE_RUN).values(result=bindparam("came_to")).returning(*runs.c)
+_TELL: Final = update(runs).where(*THE_RUN).values(result=bindparam("came_to")).returning(*runs.c)
 
 
 def keep(
@@ -44,7 +44,7 @@ def keep(
     }
     if rows:
         replace_artifacts(connection, list(rows.values()))
-        connection.execute(_COUNT, {**_name(ref), "more": len(rows)})
+        connection.execute(_COUNT, {**named(ref), "more": len(rows)})
     return list(rows)
 
 
@@ -64,24 +64,20 @@ def tell(
         return ended
     result = ended["result"] or RunResult(output="").model_dump(mode="json")
     came_to = {**result, "artifacts": of_run(connection, ref)}
-    return connection.execute(_TELL, {**_name(ref), "came_to": came_to}).mappings().one()
+    return connection.execute(_TELL, {**named(ref), "came_to": came_to}).mappings().one()
 
 
 def of_run(connection: Connection, ref: RunRef) -> list[Artifact]:
     """Return a run's artifacts by name."""
-    found = connection.execute(_OF_RUN, _name(ref)).mappings()
+    found = connection.execute(_OF_RUN, named(ref)).mappings()
     # Not by the database, of which each has an order of its own.
     return sorted((artifact_from(row) for row in found), key=lambda artifact: artifact["name"])
 
 
 def find(connection: Connection, ref: RunRef, name: str) -> Artifact | None:
     """Return one artifact of a run."""
-    found = connection.execute(_NAMED, {**_name(ref), "named": name}).mappings().one_or_none()
+    found = connection.execute(_NAMED, {**named(ref), "named": name}).mappings().one_or_none()
     return None if found is None else artifact_from(found)
-
-
-def _name(ref: RunRef) -> dict[str, Any]:
-    return {"run": ref.run_id, "tenant": ref.tenant_id}
 
 
 class SqlArtifactStore:

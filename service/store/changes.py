@@ -32,11 +32,11 @@ from domain.run import TERMINAL, Ending, MultitaskStrategy, Run, RunStatus, sour
 from domain.usage import ModelCall, Usage
 from service.store import actions, allowances, artifacts, events, keys, reuse, threads, usage
 from service.store.columns import utc
+from service.store.naming import THE_RUN, named
 from service.store.rows import links, run_from, run_row
 from service.store.tables import run_tags, runs
 from service.store.threads import NOT_BLOCKED, UNDER_LIMIT, UNDER_OWN_LIMIT, Turns
 
-_THE_RUN: Final = (runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
 _OF_ATTEMPT: Final = runs.c.attempt == bindparam("of_attempt")
 _ADVANCED: Final = runs.c.last_seq + bindparam("count", type_=Integer)
 
@@ -54,7 +54,7 @@ def _claim_where(*its_turn: ColumnElement[bool]) -> Update:
     begins = and_(_from(sources_of("running") - {"running"}), *its_turn)
     return (
         update(runs)
-        .where(*_THE_RUN, or_(runs.c.status == "running", begins))
+        .where(*THE_RUN, or_(runs.c.status == "running", begins))
         .values(
             status="running",
             attempt=runs.c.attempt + 1,
@@ -74,10 +74,10 @@ def _claim_where(*its_turn: ColumnElement[bool]) -> Update:
 
 _CLAIM: Final = _claim_where(NOT_BLOCKED, UNDER_OWN_LIMIT)
 _CLAIM_UNDER_LIMIT: Final = _claim_where(NOT_BLOCKED, UNDER_LIMIT)
-_ROW: Final = select(runs).where(*_THE_RUN)
+_ROW: Final = select(runs).where(*THE_RUN)
 _ADVANCE: Final = (
     update(runs)
-    .where(*_THE_RUN, _OF_ATTEMPT, runs.c.status == "running")
+    .where(*THE_RUN, _OF_ATTEMPT, runs.c.status == "running")
     .values(last_seq=_ADVANCED)
     .returning(runs.c.last_seq)
 )
@@ -86,7 +86,7 @@ _ADVANCE: Final = (
 def _end_as(status: RunStatus, sources: frozenset[RunStatus]) -> Update:
     return (
         update(runs)
-        .where(*_THE_RUN, _from(sources))
+        .where(*THE_RUN, _from(sources))
         .values(
             status=status,
             stop_reason=bindparam("why"),
@@ -112,7 +112,7 @@ _CANCEL: Final = _end_as("cancelled", sources_of("cancelled"))
 _FAIL_WAITING: Final = _end_as("failed", sources_of("failed") & {"requires_action"})
 
 
-_MAKE_ROOM: Final = update(runs).where(*_THE_RUN).values(last_seq=_ADVANCED).returning(*runs.c)
+_MAKE_ROOM: Final = update(runs).where(*THE_RUN).values(last_seq=_ADVANCED).returning(*runs.c)
 
 
 class Writer(NamedTuple):
@@ -220,7 +220,7 @@ _CREATED_KEYS: Final = frozenset({EventDraft(type="run.created", data={}).key})
 def claim(connection: Connection, ref: RunRef, now: datetime, turns: Turns) -> Claim | None:
     """Make a run `running` under the next attempt, if it is its turn."""
     threads.hold_turn(connection, ref, turns)
-    values = {**_name(ref), "now": now}
+    values = {**named(ref), "now": now}
     if turns.max_per_caller is None:
         found = connection.execute(_CLAIM, values)
     else:
@@ -234,7 +234,7 @@ def claim(connection: Connection, ref: RunRef, now: datetime, turns: Turns) -> C
     if not first:
         allowances.resume_clock(connection, ref, now)
         allowances.lose_calls(connection, ref)
-        row = connection.execute(_ROW, _name(ref)).mappings().one()
+        row = connection.execute(_ROW, named(ref)).mappings().one()
     run = run_from(row, Usage() if first else usage.of_run(connection, ref))
     threads.enqueue(connection, threads.next_of_caller(connection, run, turns), turns)
     if first:
@@ -250,7 +250,7 @@ def append(
 ) -> list[Event]:
     """Insert events and calls of the attempt that owns the run."""
     ref, attempt, now = segment
-    values = {**_name(ref), "of_attempt": attempt, "count": len(drafts)}
+    values = {**named(ref), "of_attempt": attempt, "count": len(drafts)}
     last_seq = connection.execute(_ADVANCE, values).scalar_one_or_none()
     if last_seq is None:
         msg = f"attempt {attempt} does not own run {ref.run_id!r} any more"
@@ -278,7 +278,7 @@ def finish(
         raise ValueError(msg)
     reuse.hold_runs(connection, ref.tenant_id, [ref.run_id])
     threads.hold_caller(connection, ref, turns)
-    values = {**_name(ref), **_ending_values(ending, drafts, now), "of_attempt": attempt}
+    values = {**named(ref), **_ending_values(ending, drafts, now), "of_attempt": attempt}
     ended = _end(connection, ref, _FINISH[ending.status], values, drafts, calls)
     return _let_next(connection, ended, now, turns)
 
@@ -316,7 +316,7 @@ def cancel(
 def _cancel(
     connection: Connection, ref: RunRef, ending: Ending, draft: EventDraft, now: datetime
 ) -> tuple[Run, list[Event]] | None:
-    values = {**_name(ref), **_ending_values(ending, [draft], now)}
+    values = {**named(ref), **_ending_values(ending, [draft], now)}
     return _end(connection, ref, _CANCEL, values, [draft])
 
 
@@ -330,13 +330,9 @@ def fail_waiting(
 ) -> Ended | None:
     """End a run that waits for a person, and may not go on."""
     all_drafts = [*drafts, EventDraft(type="run.failed", data={})]
-    values = {**_name(ref), **_ending_values(ending, all_drafts, now)}
+    values = {**named(ref), **_ending_values(ending, all_drafts, now)}
     ended = _end(connection, ref, _FAIL_WAITING, values, all_drafts)
     return _let_next(connection, ended, now, turns)
-
-
-def _name(ref: RunRef) -> dict[str, Any]:
-    return {"run": ref.run_id, "tenant": ref.tenant_id}
 
 
 def _ending_values(ending: Ending, drafts: Sequence[EventDraft], now: datetime) -> dict[str, Any]:
@@ -392,5 +388,5 @@ def _close(
         # An agent that was cut off may not have come to tell of it.
         told = {draft.key for draft in drafts} | events.keys(connection, ref)
         doubts = [draft for draft in doubts if draft.key not in told]
-    values = {**_name(ref), "count": len(doubts)}
+    values = {**named(ref), "count": len(doubts)}
     return connection.execute(_MAKE_ROOM, values).mappings().one(), doubts

@@ -17,6 +17,7 @@ from domain.ports import IdempotencyKey, RunRef
 from domain.problems import Code
 from service.store import actions, allowances, keys, links, queries, repeats
 from service.store.actions import Held, Row, hold
+from service.store.naming import THE_RUN, named
 from service.store.tables import actions as rows
 from service.store.tables import runs
 from service.store.threads import Turns
@@ -187,7 +188,7 @@ def settle(
 
 def _take_out_of_degraded(connection: Connection, ref: RunRef, action: str) -> None:
     """Name an action no longer as something that nobody knows; the answer's text stays as it was written."""
-    of_run = (runs.c.id == ref.run_id, runs.c.tenant_id == ref.tenant_id)
-    parts = connection.execute(select(runs.c.degraded).where(*of_run)).scalar_one()
+    told = select(runs.c.degraded).where(*THE_RUN)
+    parts = connection.execute(told, named(ref)).scalar_one()
     left = [part for part in parts if action not in part["reason"]]
-    connection.execute(update(runs).where(*of_run).values(degraded=left))
+    connection.execute(update(runs).where(*THE_RUN).values(degraded=left), named(ref))

@@ -13,6 +13,7 @@ from domain.events import Event, EventDraft
 from domain.ports import RunRef
 from domain.run import Run
 from service.store import outbox
+from service.store.naming import named
 from service.store.rows import event_of, event_row
 from service.store.tables import events
 
@@ -63,7 +64,7 @@ def of_end(draft: EventDraft, run: Run) -> EventDraft:
 
 def keys(connection: Connection, ref: RunRef) -> frozenset[str]:
     """Return the keys of the run's events."""
-    found = connection.execute(_KEYS, {"run": ref.run_id, "tenant": ref.tenant_id})
+    found = connection.execute(_KEYS, named(ref))
     return frozenset(found.scalars())
 
 

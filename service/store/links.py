@@ -14,6 +14,7 @@ from domain.ports import RunRef
 from service.secrets import hash_of
 from service.store import actions, queries
 from service.store.database import Database
+from service.store.naming import THE_RUN
 from service.store.tables import runs
 from service.store.webhook_tables import approval_links as rows
 
@@ -24,9 +25,7 @@ PATH: Final = "/approve/"
 
 _TOKEN_BYTES: Final = 32
 
-_WEBHOOK: Final = select(runs.c.webhook).where(
-    runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant")
-)
+_WEBHOOK: Final = select(runs.c.webhook).where(*THE_RUN)
 _FIND: Final = select(rows).where(rows.c.token_hash == bindparam("token"))
 _USE: Final = (
     update(rows)

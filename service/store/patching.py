@@ -26,6 +26,7 @@ from service.store import (
     waiting,
 )
 from service.store.actions import Held, Row, hold
+from service.store.naming import THE_RUN, named
 from service.store.tables import runs
 from service.store.threads import Turns
 from service.store.waiting import go_on
@@ -55,8 +56,7 @@ def patch(
     if spends:
         _check_active(held)
     if values:
-        found = (runs.c.id == ref.run_id, runs.c.tenant_id == ref.tenant_id)
-        connection.execute(update(runs).where(*found).values(**values))
+        connection.execute(update(runs).where(*THE_RUN).values(**values), named(ref))
     claimable: frozenset[RunRef] = frozenset()
     if change.limits is not None:
         allowances.change_limits(connection, ref, change.limits)

@@ -11,13 +11,12 @@ from domain.ports import EarlierTurn, RunQuery, RunRef
 from domain.run import ACTIVE, Run
 from domain.usage import Usage
 from service.store import usage
+from service.store.naming import THE_RUN, named
 from service.store.rows import run_from
 from service.store.tables import actions, api_keys, run_tags, runs
 from service.store.threads import NOT_BLOCKED, PLACES
 
-_GET: Final = select(runs).where(
-    runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant")
-)
+_GET: Final = select(runs).where(*THE_RUN)
 _REF: Final = select(runs.c.tenant_id, runs.c.id)
 _QUEUED: Final = (
     select(runs.c.id)
@@ -96,7 +95,7 @@ _EARLIER_TURNS: Final = (
 
 def get(connection: Connection, ref: RunRef) -> Run | None:
     """Return a run with its usage."""
-    found = connection.execute(_GET, {"run": ref.run_id, "tenant": ref.tenant_id})
+    found = connection.execute(_GET, named(ref))
     row = found.mappings().one_or_none()
     # The run is read before its calls: a run read as ended has booked them all.
     return None if row is None else run_from(row, usage.of_run(connection, ref))

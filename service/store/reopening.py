@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, null, update
 from domain.events import EventDraft
 from domain.ports import RunRef
 from service.store import actions, events
+from service.store.naming import named
 from service.store.tables import actions as rows
 from service.store.waiting import approval_draft
 
@@ -41,7 +42,7 @@ _APPROVE_AGAIN: Final = (
 
 def prepare(connection: Connection, ref: RunRef) -> None:
     """Undo what a run's end did to its questions and approved calls, so that it can go on."""
-    values = {"run": ref.run_id, "tenant": ref.tenant_id}
+    values = named(ref)
     connection.execute(_CLOSE_LAPSED, values)
     connection.execute(_APPROVE_AGAIN, values)
     actions.show(connection, ref)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, bindparam, null, select, update
+from sqlalchemy import Connection, RowMapping, null, select, update
 
 from domain.errors import CallerError
 from domain.limits import NO_LIMITS
@@ -13,17 +13,17 @@ from domain.ports import IdempotencyKey, Retried, RetryWish, RunRef
 from domain.run import RETRYABLE, TERMINAL, Run
 from service.store import allowances, keys, reopening, reuse, threads, usage
 from service.store.housekeeping import CLEARED, PRUNED
+from service.store.naming import THE_RUN, named
 from service.store.rows import run_from
 from service.store.tables import runs
 from service.store.threads import Turns
 
-_THE_RUN: Final = (runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
-_HOLD: Final = select(runs).where(*_THE_RUN).with_for_update(key_share=True)
+_HOLD: Final = select(runs).where(*THE_RUN).with_for_update(key_share=True)
 # The end it had is told by its event. What it comes to now is for nobody else: others were not meant to
 # have what a run came to at its second try, with what the first has left in its folder.
 _QUEUE: Final = (
     update(runs)
-    .where(*_THE_RUN)
+    .where(*THE_RUN)
     .values(
         status="queued",
         retried_after=runs.c.attempt,
@@ -59,7 +59,7 @@ def retry(
         return Retried(keys.replay(connection, ref.tenant_id, key).run, replayed=True)
     threads.hold_thread_of(connection, ref)
     reuse.hold_runs(connection, ref.tenant_id, [ref.run_id])
-    row = connection.execute(_HOLD, _name(ref)).mappings().one_or_none()
+    row = connection.execute(_HOLD, named(ref)).mappings().one_or_none()
     if row is None:
         if key is not None:
             keys.give_back(connection, ref.tenant_id, key)
@@ -72,7 +72,7 @@ def retry(
     limits = allowances.change_limits(connection, ref, wish.limits or NO_LIMITS)
     allowances.change_limits(connection, ref, wish.rules.capped(limits))
     reopening.prepare(connection, ref)
-    row = connection.execute(_QUEUE.values(**values), _name(ref)).mappings().one()
+    row = connection.execute(_QUEUE.values(**values), named(ref)).mappings().one()
     run = run_from(row, usage.of_run(connection, ref))
     error = _spent(run) or refusal
     if error:
@@ -131,7 +131,3 @@ def _spent(run: Run) -> CallerError | None:
         'Raise it with the request: {"budget": {…}}.'
     )
     return CallerError("budget-exhausted", msg, run_id=run.id)
-
-
-def _name(ref: RunRef) -> dict[str, str]:
-    return {"run": ref.run_id, "tenant": ref.tenant_id}

@@ -40,6 +40,7 @@ from domain.ports import RunRef
 from domain.run import Ending, Run
 from domain.usage import ModelCall, add_known, cached_call, cost_of, plain
 from service.store import events, usage
+from service.store.naming import THE_RUN, named
 from service.store.rows import run_from
 from service.store.tables import actions, artifacts, runs
 from service.store.tables import events as log
@@ -107,12 +108,9 @@ _FOLLOWERS: Final = (
     )
     .order_by(runs.c.id)
 )
-_ROW: Final = select(runs).where(
-    runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant")
-)
+_ROW: Final = select(runs).where(*THE_RUN)
 _THE_QUEUED: Final = (
-    runs.c.id == bindparam("run"),
-    runs.c.tenant_id == bindparam("tenant"),
+    *THE_RUN,
     runs.c.status == "queued",
 )
 _GIVE: Final = (
@@ -145,15 +143,9 @@ _FOLLOW_ANOTHER: Final = (
     )
     .values(leader_id=bindparam("now_leads"))
 )
-_KEEP_TO_ITSELF: Final = (
-    update(runs)
-    .where(runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
-    .values(cache_key=null(), reusable=null())
-)
+_KEEP_TO_ITSELF: Final = update(runs).where(*THE_RUN).values(cache_key=null(), reusable=null())
 _DATE: Final = (
-    update(runs)
-    .where(runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
-    .values(as_of=bindparam("known", type_=runs.c.as_of.type))
+    update(runs).where(*THE_RUN).values(as_of=bindparam("known", type_=runs.c.as_of.type))
 )
 _HITS: Final = select(log.c.ts, log.c.data).where(
     log.c.run_id == bindparam("run"),
@@ -249,7 +241,7 @@ def give(
     age = max(int((now - known).total_seconds()), 0)
     calls = _saved_calls(connection, whose)
     values = {
-        **_name(ref),
+        **named(ref),
         "came_to": _retold(origin["result"], whose, ref),
         "whence": {"run_id": whose.run_id, "age": age},
         "has_files": origin["artifacts"],
@@ -259,7 +251,7 @@ def give(
     if row is None:
         return None
     if origin["artifacts"]:
-        found = connection.execute(_ARTIFACTS, _name(whose)).mappings()
+        found = connection.execute(_ARTIFACTS, named(whose)).mappings()
         connection.execute(insert(artifacts), [{**each, "run_id": ref.run_id} for each in found])
     usage.book(connection, ref, calls, now)
     run = run_from(row, usage.of_run(connection, ref))
@@ -290,10 +282,10 @@ def settle(connection: Connection, leader: Run, now: datetime, turns: Turns) -> 
     if leader.cache_key is None:
         return Shared()
     ref = RunRef(leader.tenant_id, leader.id)
-    row = connection.execute(_ROW, _name(ref)).mappings().one()
-    if connection.execute(_OWN, _name(ref)).scalar_one():
+    row = connection.execute(_ROW, named(ref)).mappings().one()
+    if connection.execute(_OWN, named(ref)).scalar_one():
         # What was done to the world, or decided by a person, holds for the run that it was done for.
-        connection.execute(_KEEP_TO_ITSELF, _name(ref))
+        connection.execute(_KEEP_TO_ITSELF, named(ref))
     elif row["reusable"]:
         ended = _give_all(connection, row, ref, now, turns)
         return Shared(ended, release(connection, ref))
@@ -308,11 +300,11 @@ def _give_all(
     # A page may have been read when the run began.
     known = oldest or (row["started_at"] if row["reusable"] == "asked" else None)
     if known is not None:
-        connection.execute(_DATE, {**_name(ref), "known": known})
+        connection.execute(_DATE, {**named(ref), "known": known})
     origin: dict[str, Any] = {**dict(row), "as_of": oldest}
     given = [
         give(connection, origin, RunRef(ref.tenant_id, each.id), now, turns)
-        for each in connection.execute(_FOLLOWERS, _name(ref)).all()
+        for each in connection.execute(_FOLLOWERS, named(ref)).all()
         if _may_have(each, origin)
     ]
     return tuple(each for each in given if each)
@@ -324,7 +316,7 @@ def _oldest_hit(connection: Connection, ref: RunRef) -> datetime | None:
         (
             # Its age is in whole seconds.
             hit.ts - timedelta(seconds=hit.data["age"] + 1)
-            for hit in connection.execute(_HITS, _name(ref))
+            for hit in connection.execute(_HITS, named(ref))
             if hit.data["run_id"] != ref.run_id
         ),
         default=None,
@@ -345,24 +337,24 @@ def _may_have(follower: Row[Any], origin: Mapping[str, Any]) -> bool:
 
 def keep_to_itself(connection: Connection, ref: RunRef) -> frozenset[RunRef]:
     """Take a run that asks a person out of all sharing; return who takes its place."""
-    connection.execute(_KEEP_TO_ITSELF, _name(ref))
+    connection.execute(_KEEP_TO_ITSELF, named(ref))
     return release(connection, ref)
 
 
 def leave(connection: Connection, ref: RunRef) -> frozenset[RunRef]:
     """Take a run out of all sharing that may be a follower itself; return who may be claimed then."""
     freed = keep_to_itself(connection, ref)
-    followed = connection.execute(_LEAD_AFTER_ALL, _name(ref)).rowcount
+    followed = connection.execute(_LEAD_AFTER_ALL, named(ref)).rowcount
     return freed | {ref} if followed else freed
 
 
 def release(connection: Connection, ref: RunRef) -> frozenset[RunRef]:
     """Let the first of a run's followers take its place, and the others follow that one."""
-    followers: Sequence[str] = connection.execute(_FOLLOWERS, _name(ref)).scalars().all()
+    followers: Sequence[str] = connection.execute(_FOLLOWERS, named(ref)).scalars().all()
     if not followers:
         return frozenset()
     first = RunRef(ref.tenant_id, followers[0])
-    connection.execute(_LEAD, _name(first))
+    connection.execute(_LEAD, named(first))
     values = {"before": ref.run_id, "tenant": ref.tenant_id, "now_leads": first.run_id}
     connection.execute(_FOLLOW_ANOTHER, values)
     return frozenset({first})
@@ -381,7 +373,3 @@ def _saved_calls(connection: Connection, whose: RunRef) -> list[ModelCall]:
         whom = (call.agent, call.model, call.tier)
         saved[whom] = add_known(saved.get(whom, Decimal(0)), cost)
     return [cached_call(f"cache|{n}", *whom, cost) for n, (whom, cost) in enumerate(saved.items())]
-
-
-def _name(ref: RunRef) -> dict[str, str]:
-    return {"run": ref.run_id, "tenant": ref.tenant_id}

@@ -29,6 +29,7 @@ from sqlalchemy import (
 
 from domain.ports import RunRef
 from domain.run import ACTIVE, Run
+from service.store.naming import THE_RUN, named
 from service.store.tables import runs
 
 Enqueue = Callable[[Connection, RunRef], None]
@@ -61,7 +62,6 @@ class ActiveRun(NamedTuple):
     caller_id: str
 
 
-_THE_RUN: Final = (runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
 _EARLIER: Final = runs.alias("earlier")
 _RUNNING: Final = runs.alias("running")
 
@@ -143,7 +143,7 @@ _COUNT_OF_CALLER: Final = select(func.count()).where(*_OF_CALLER, runs.c.status 
 _SETTLE_EARLIER: Final = (
     select(_EARLIER.c.id)
     .select_from(runs.join(_EARLIER, _IN_THE_WAY))
-    .where(*_THE_RUN)
+    .where(*THE_RUN)
     .limit(1)
     .with_for_update(read=True, of=_EARLIER)
 )
@@ -157,7 +157,7 @@ _HOLD_EARLIER: Final = (
     .limit(1)
     .with_for_update(read=True)
 )
-_HOLD_ROW: Final = select(runs.c.id).where(*_THE_RUN).with_for_update(key_share=True)
+_HOLD_ROW: Final = select(runs.c.id).where(*THE_RUN).with_for_update(key_share=True)
 
 
 def lock_on(seed: int, owner: ColumnElement[str], name: ColumnElement[str]) -> Select[Any]:
@@ -172,8 +172,8 @@ _THREAD_SEED, _CALLER_SEED = 0, 1  # a thread and a caller of one name have lock
 
 _LOCK_THREAD: Final = lock_on(_THREAD_SEED, _TENANT, _NAME)
 _LOCK_CALLER: Final = lock_on(_CALLER_SEED, _TENANT, _NAME)
-_LOCK_THREAD_OF: Final = lock_on(_THREAD_SEED, runs.c.tenant_id, runs.c.thread_id).where(*_THE_RUN)
-_LOCK_CALLER_OF: Final = lock_on(_CALLER_SEED, runs.c.tenant_id, runs.c.caller_id).where(*_THE_RUN)
+_LOCK_THREAD_OF: Final = lock_on(_THREAD_SEED, runs.c.tenant_id, runs.c.thread_id).where(*THE_RUN)
+_LOCK_CALLER_OF: Final = lock_on(_CALLER_SEED, runs.c.tenant_id, runs.c.caller_id).where(*THE_RUN)
 _LOCK_LIMITED_CALLER_OF: Final = _LOCK_CALLER_OF.where(runs.c.caller_places.is_not(None))
 
 
@@ -186,7 +186,7 @@ def hold_thread(connection: Connection, run: Run) -> None:
 def hold_thread_of(connection: Connection, ref: RunRef) -> None:
     """Do the same for a run that is there, whatever becomes of it: no other of its thread begins meanwhile."""
     if has_many_writers(connection):
-        connection.execute(_LOCK_THREAD_OF, _name(ref))
+        connection.execute(_LOCK_THREAD_OF, named(ref))
 
 
 def hold_named_thread(connection: Connection, tenant_id: str, thread_id: str) -> None:
@@ -206,9 +206,9 @@ def hold_turn(connection: Connection, ref: RunRef, turns: Turns) -> None:
     one looks as if it had not begun. The lock on the caller is because a count cannot be locked.
     """
     if has_many_writers(connection):
-        connection.execute(_LOCK_THREAD_OF, _name(ref))
-        connection.execute(_lock_caller_of(turns), _name(ref))
-        connection.execute(_SETTLE_EARLIER, _name(ref))
+        connection.execute(_LOCK_THREAD_OF, named(ref))
+        connection.execute(_lock_caller_of(turns), named(ref))
+        connection.execute(_SETTLE_EARLIER, named(ref))
 
 
 def is_behind(connection: Connection, run: Run) -> bool:
@@ -230,7 +230,7 @@ def hold_caller(connection: Connection, ref: RunRef, turns: Turns) -> None:
     for two places. And a claim that still counts a run which is ending would be refused for good.
     """
     if has_many_writers(connection) and turns.enqueue is not None:
-        connection.execute(_lock_caller_of(turns), _name(ref))
+        connection.execute(_lock_caller_of(turns), named(ref))
 
 
 def hold_callers(
@@ -244,7 +244,7 @@ def hold_callers(
 
 def hold_row(connection: Connection, ref: RunRef) -> None:
     """Keep a run as it is until the transaction ends; what is read of it then is all there is."""
-    connection.execute(_HOLD_ROW, _name(ref))
+    connection.execute(_HOLD_ROW, named(ref))
 
 
 def active(connection: Connection, run: Run) -> list[ActiveRun]:
@@ -296,7 +296,3 @@ def has_many_writers(connection: Connection) -> bool:
 def _lock_caller_of(turns: Turns) -> Select[Any]:
     """Return what locks a run's caller where there are only so many places for its runs."""
     return _LOCK_LIMITED_CALLER_OF if turns.max_per_caller is None else _LOCK_CALLER_OF
-
-
-def _name(ref: RunRef) -> dict[str, str]:
-    return {"run": ref.run_id, "tenant": ref.tenant_id}

@@ -13,6 +13,7 @@ from domain.ports import RunRef
 from domain.usage import ModelCall, Usage, plain, total_usage
 from service.store.conflicts import book_calls
 from service.store.database import Database
+from service.store.naming import named
 from service.store.rows import call_from, call_row
 from service.store.tables import usage
 
@@ -100,7 +101,7 @@ def of_run(connection: Connection, ref: RunRef) -> Usage:
 
 def calls_of(connection: Connection, ref: RunRef) -> list[ModelCall]:
     """Return the calls of one run, but for those that are being made."""
-    rows = connection.execute(_OF_RUN, {"run": ref.run_id, "tenant": ref.tenant_id}).mappings()
+    rows = connection.execute(_OF_RUN, named(ref)).mappings()
     return [call_from(row) for row in rows]
 
 

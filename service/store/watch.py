@@ -20,6 +20,7 @@ from sqlalchemy import (
 from domain.ports import RunRef
 from domain.run import Engine
 from service.store.database import Database
+from service.store.naming import THE_RUN, named
 from service.store.tables import runs
 from service.store.threads import NOT_BLOCKED, UNDER_LIMIT, UNDER_OWN_LIMIT
 
@@ -54,15 +55,12 @@ _ORPHANS_WITHIN_OWN: Final = _ORPHANS.where(or_(runs.c.status == "running", UNDE
 _ORPHANS_WITHIN_LIMIT: Final = _ORPHANS.where(or_(runs.c.status == "running", UNDER_LIMIT))
 
 
-_ENGINE: Final = select(runs.c.engine).where(
-    runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant")
-)
+_ENGINE: Final = select(runs.c.engine).where(*THE_RUN)
 
 
 def engine_of(connection: Connection, ref: RunRef) -> Engine:
     """Return the engine that a run needs."""
-    values = {"run": ref.run_id, "tenant": ref.tenant_id}
-    engine: Engine = connection.execute(_ENGINE, values).scalar_one()
+    engine: Engine = connection.execute(_ENGINE, named(ref)).scalar_one()
     return engine
 
 

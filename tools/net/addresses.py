@@ -54,6 +54,15 @@ def is_public(address: str) -> bool:
     return not any(found in network for network in _REFUSED)
 
 
+def network_of(address: str) -> bytes:
+    """Return what counts as one client: an address, of IPv6 the 2^64 that everybody has."""
+    try:
+        found: _Address = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address.encode()
+    return found.packed[:8] if isinstance(found, ipaddress.IPv6Address) else found.packed
+
+
 def refuse_private(host: str, port: int) -> None:
     """Raise `NotPublicError` for a host that is visibly not public, without looking its name up."""
     fault = _fault(host, port)
