@@ -62,6 +62,15 @@ class CallerError(SignalboxError):
         """More members of the problem: what the caller has to know, such as who won."""
 
 
+class SchemaRefusedError(SignalboxError):
+    """A JSON schema that no document is checked by: where, as a pointer into it, and why."""
+
+    def __init__(self, pointer: str, why: str) -> None:
+        super().__init__(why)
+        self.pointer = pointer
+        self.why = why
+
+
 class RunFailedError(SignalboxError):
     """A run, or one agent of it, cannot go on. `detail` is safe to show: no prompt, no key."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -184,6 +185,8 @@ class Run(BaseModel):
     """Internal: when a person is asked before a tool call."""
     validation: Validation = Field(default="off", exclude=True)
     """Internal: whether the results are checked before they become an answer."""
+    output_schema: dict[str, Any] | None = Field(default=None, exclude=True)
+    """Internal: what `result.structured` is to fit, closed in itself; `None` where none is wanted."""
     files: tuple[InputFile, ...] = Field(default=(), exclude=True)
     """Internal: what came with the task; it lies in the run's workspace."""
     cache_key: str | None = Field(default=None, exclude=True)
@@ -253,6 +256,8 @@ class RunContext:
     """When a person is asked before a tool call."""
     validation: Validation = "auto"
     """Whether the results are checked before they become an answer."""
+    output_schema: Mapping[str, Any] | None = None
+    """What the answer is to be had as beside its text; see `graph/filling.py`."""
     remembered: frozenset[str] = frozenset()
     """Tools that a person has approved for the rest of this run."""
     cache_seconds: int | None = None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from langgraph.runtime import Runtime
+from langgraph.types import Command
 
 from agents._kit.faults import LENGTH
 from agents._kit.models import ModelGateway
@@ -16,6 +17,7 @@ from domain.run import RunContext, RunStatus, StopReason
 from graph.checks import standing, summarise_checks
 from graph.composer import Composer
 from graph.context import run_context
+from graph.filling import FILL
 from graph.state import AgentShare, Failure, FinalAnswer, Missing, State, rounds_of
 from tools.registry import Toolbox
 
@@ -30,7 +32,7 @@ class AnswerNode:
         self._ledger = ledger
         self._toolbox = toolbox
 
-    async def __call__(self, state: State, runtime: Runtime[RunContext]) -> State:
+    async def __call__(self, state: State, runtime: Runtime[RunContext]) -> State | Command[Any]:
         """Return the run's end: an answer with what is missing, or why there is none."""
         outcomes = standing(state.get("outcomes", []), state.get("checks", []))
         accepted = [o for o in outcomes if o["status"] == "completed"]
@@ -56,18 +58,18 @@ class AnswerNode:
             stop = "no_progress"
         status: RunStatus = "completed" if stop == "done" else "incomplete"
         final = _end(status, stop, rounds, context.attempt)
-        return {
-            "final": {
-                **final,
-                "output": composed.output,
-                "citations": composed.citations,
-                "missing": [*missing, *more, *flaws],
-                "validation": validation,
-                "agents": share_by_agent(outcomes),
-                # Of those too that stand no longer: others have worked on with them.
-                "fleeting": any(is_fleeting(o, self._toolbox) for o in state.get("outcomes", [])),
-            }
+        final |= {
+            "output": composed.output,
+            "citations": composed.citations,
+            "missing": [*missing, *more, *flaws],
+            "validation": validation,
+            "agents": share_by_agent(outcomes),
+            # Of those too that stand no longer: others have worked on with them.
+            "fleeting": any(is_fleeting(o, self._toolbox) for o in state.get("outcomes", [])),
         }
+        if context.output_schema is None:
+            return {"final": final}
+        return Command(goto=FILL, update={"final": final})
 
 
 def missing_agents(outcomes: Sequence[AgentOutcome]) -> list[Missing]:

@@ -64,6 +64,8 @@ class FinalAnswer(TypedDict):
     """What the checks came to; `None` where there was none."""
     attempt: NotRequired[int]
     """Under which claim of the run it was made; not there in ends of older versions."""
+    structured: NotRequired[Any]
+    """The answer by the run's `output_schema`; not there where none is wanted or none was to be had."""
     fleeting: NotRequired[bool]
     """Whether it rests on the web, or on what nobody can tell; not there in ends of older versions."""
 

@@ -25,6 +25,7 @@ from domain.validation import VALIDATOR
 from graph.answer import AnswerNode
 from graph.approvals import Asking, ask_person
 from graph.deadline import Deadline
+from graph.filling import FILL, FillNode
 from graph.nodes import make_agent_node, make_error_handler
 from graph.sharing import Sharing
 from graph.spending import ASK, Spending
@@ -97,8 +98,9 @@ def build_workflow(
         "answer",
         cast("Any", Spending("answer", cast("Any", AnswerNode(gateway, ledger, toolbox)))),
         timeout=DECISION_SECONDS,
-        destinations=(ASK, END),
+        destinations=(ASK, FILL, END),
     )
+    graph.add_node(FILL, cast("Any", FillNode(gateway)), timeout=DECISION_SECONDS)
     graph.add_edge(START, "supervisor")
     saver = InMemorySaver() if checkpointer == "memory" else checkpointer
     return graph.compile(checkpointer=saver, name="signalbox")
@@ -147,7 +149,7 @@ def graph_version(team: Team, toolbox: Toolbox) -> str:
     }
     shape = {
         "nodes": sorted(
-            ["supervisor", ASK, CHECK, "answer", *(spec.name for spec in team.routable)]
+            ["supervisor", ASK, CHECK, "answer", FILL, *(spec.name for spec in team.routable)]
         ),
         "channels": sorted(State.__annotations__),
         "tools": tools,

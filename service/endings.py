@@ -14,6 +14,7 @@ def ending_of(final: FinalAnswer) -> Ending:
     agents = {name: AgentResult(**share) for name, share in final["agents"].items()}
     result = RunResult(
         output=final["output"],
+        structured=final.get("structured"),
         citations=final["citations"],
         validation=final.get("validation"),
         agents=agents,

@@ -346,6 +346,7 @@ class Executor:
             earlier=earlier,
             approval_mode=run.approval_mode,
             validation=run.validation,
+            output_schema=run.output_schema,
             remembered=work.remembered,
             cache_seconds=run.cache_seconds,
             cache_web=run.cache_web,

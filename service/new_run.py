@@ -25,6 +25,7 @@ class NewRun:
     strategy: MultitaskStrategy = "enqueue"
     approval_mode: ApprovalMode = "policy"
     validation: Validation | None = None
+    output_schema: dict[str, Any] | None = None
     caller_id: str = "default"
     caller_places: int | None = None
     files: tuple[NewFile, ...] = ()

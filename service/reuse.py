@@ -61,6 +61,7 @@ def key_of(run: Run, files: Sequence[NewFile], work_version: str) -> str:
         "agents": None if run.agents is None else sorted(run.agents),
         "validation": run.validation,
         "approvals": run.approval_mode,
+        "output_schema": run.output_schema,
         "tier": run.budget.max_tier,
         "files": sorted((file.name, hashlib.sha256(file.content).hexdigest()) for file in files),
     }

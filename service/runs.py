@@ -35,6 +35,7 @@ from service.hub import EventHub, Reader
 from service.limits import check_limits, check_rounds
 from service.new_run import NewRun
 from service.notices import Notice
+from service.output_schemas import read_schema
 from service.reuse import key_of, reuse_seconds
 from service.workspaces import NewFile, fill_workspace, remove_workspace
 
@@ -134,6 +135,7 @@ class RunService:
             approval_mode=new.approval_mode,
             # Kept with the run: a restart under another setting changes nothing for it.
             validation=new.validation or self._rules.validation,
+            output_schema=read_schema(new.output_schema, self._rules.engine),
             caller_id=new.caller_id,
             caller_places=new.caller_places,
             files=tuple(InputFile(name=f.name, size=len(f.content)) for f in new.files),

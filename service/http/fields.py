@@ -6,6 +6,7 @@ What no JSON schema can say is a `format` of ours: `agent-name` (one of `GET /v1
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -29,6 +30,7 @@ TASK_CHARS: Final = 32_000
 VALUE_CHARS: Final = 512
 REASON_CHARS: Final = 2_000
 MAX_METADATA: Final = 50
+SCHEMA_CHARS: Final = 20_000
 SAFE_INTEGER: Final = 2**53
 
 KEPT: Final = r"^[^\x00]*$"
@@ -71,6 +73,15 @@ def _fits_in_json(value: object) -> object:
             msg = f"must have at most {VALUE_CHARS} characters"
             raise ValueError(msg)
         return can_be_kept(value)
+    return value
+
+
+def _is_short_schema(value: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) > SCHEMA_CHARS:
+        msg = f"must have at most {SCHEMA_CHARS} characters"
+        raise ValueError(msg)
+    can_be_kept(text)
     return value
 
 
@@ -144,6 +155,12 @@ Metadata = Annotated[
             "additionalProperties": _VALUE,
         }
     ),
+]
+
+JsonSchemaIn = Annotated[
+    dict[str, Any],
+    AfterValidator(_is_short_schema),
+    WithJsonSchema({"type": "object", "additionalProperties": True}),
 ]
 
 

@@ -98,7 +98,6 @@ async def accept(
     body: RunCreate, request: Request, parts: Services, caller: CallerIdentity
 ) -> Created:
     """Create the run a body asks for, or find the one that an earlier request has made."""
-    _refuse_not_built(body)
     idempotency = idempotency_of(request, body)
     new = NewRun(
         task=body.task,
@@ -109,6 +108,7 @@ async def accept(
         strategy=body.multitask_strategy,
         approval_mode=_approval_mode(body, caller),
         validation=body.validation,
+        output_schema=body.output_schema,
         caller_id=caller.id,
         caller_places=caller.limits.concurrent_runs,
         files=read_uploads(body.files or ()),
@@ -140,18 +140,6 @@ def _approval_mode(body: RunCreate, caller: CallerIdentity) -> ApprovalMode:
         # Who may not decide may not say beforehand that nobody is asked.
         require(caller, "approvals:decide")
     return mode
-
-
-def _refuse_not_built(body: RunCreate) -> None:
-    pointers = body.not_built()
-    if pointers:
-        names = ", ".join(pointers)
-        detail = "not available in this version; leave it out"
-        raise CallerError(
-            "validation-error",
-            f"{names}: {detail}.",
-            errors=[{"pointer": pointer, "detail": detail} for pointer in pointers],
-        )
 
 
 @router.get(

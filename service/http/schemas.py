@@ -18,6 +18,7 @@ from service.http.fields import (
     AgentName,
     Base64,
     FileName,
+    JsonSchemaIn,
     Metadata,
     Name,
     Reason,
@@ -137,10 +138,10 @@ class RunCreate(Strict):
     task: Said
     thread_id: Name | None = None
     agents: list[AgentName] | None = Field(default=None, min_length=1, max_length=50)
-    output_schema: dict[str, Any] | None = Field(
+    output_schema: JsonSchemaIn | None = Field(
         default=None,
-        description="Not available in this version.",
-        json_schema_extra={"anyOf": [{"type": "null"}]},
+        description="A JSON Schema (draft 2020-12) that `result.structured` is to fit, beside the answer in words. "
+        "References within it are followed; `pattern` is not taken. Needs a language model.",
     )
     budget: BudgetIn | None = None
     approvals: ApprovalsIn | None = None
@@ -161,11 +162,6 @@ class RunCreate(Strict):
     files: list[FileIn] | None = Field(default=None, max_length=MAX_INPUT_FILES)
     metadata: Metadata = Field(default={})
     tags: list[Name] = Field(default=[], max_length=20)
-
-    def not_built(self) -> list[str]:
-        """Return the pointers of fields that are valid but not available in this version."""
-        fields = ("output_schema",)
-        return [f"/{name}" for name in fields if getattr(self, name) is not None]
 
 
 class RunPatchIn(Strict):

@@ -66,6 +66,7 @@ def run_row(run: Run) -> dict[str, Any]:
         "max_rounds": run.budget.max_rounds,
         "budget": run.budget.limits.stored(),
         "agents": None if run.agents is None else list(run.agents),
+        "output_schema": run.output_schema,
         "files": list(run.files) or None,
         "webhook": run.webhook.model_dump(mode="json") if run.webhook else None,
     }

@@ -74,6 +74,8 @@ runs: Final = Table(
     # When a person is asked; see `domain.run.ApprovalMode`.
     Column("approval_mode", String, nullable=False, server_default="policy"),
     Column("validation", String, nullable=False, server_default="off"),
+    # What its answer is to be had as, beside its text.
+    Column("output_schema", optional_json()),
     # How often an artifact of it was written: where that is 0, nobody has to look for any.
     Column("artifacts", Integer, nullable=False, server_default="0"),
     # Name and size of what came with the task; the bytes lie in the run's workspace.

@@ -135,29 +135,6 @@ async def test_the_printed_figures_are_those_of_the_default_task(
     assert list(run["result"]["agents"]) == ["analyst", "researcher"]
 
 
-def refused_fields() -> list[str]:
-    sentence = README.text.partition("refused with a 422 that names them:")[2].partition(".\n")[0]
-    return re.findall(r"`([\w.]+)`", sentence)
-
-
-VALID = {
-    "output_schema": {"type": "object"},
-}
-
-
-async def test_the_fields_that_are_not_built_are_refused_by_name(
-    tmp_path: Path, knowledge: Path
-) -> None:
-    assert refused_fields() == list(VALID)
-    async with start(tmp_path, knowledge) as product:
-        for name, value in VALID.items():
-            response = await product.client.post("/v1/runs", json={"task": "a", name: value})
-            assert response.status_code == 422, name
-            pointers = [error["pointer"] for error in response.json()["errors"]]
-            assert pointers == [f"/{name}"]
-        assert (await product.client.get("/v1/runs")).json()["data"] == []
-
-
 async def test_the_fields_that_work_are_accepted(tmp_path: Path, knowledge: Path) -> None:
     sentence = README.text.partition("A create body has `task`")[2].partition("An `Idem")[0]
     named = set(re.findall(r"`([\w.]+)`", sentence))
@@ -173,6 +150,7 @@ async def test_the_fields_that_work_are_accepted(tmp_path: Path, knowledge: Path
         "budget",
         "metadata",
         "tags",
+        "output_schema",
         "cache",
     }
     assert named == fields | strategies

@@ -271,12 +271,12 @@ FILES: Final = [
     ),
 ]
 
-NOT_BUILT: Final = [
+WITHOUT_A_MODEL: Final = [
     field("output_schema", {"type": "object"}),
     field("output_schema", {}),
 ]
 
-NOT_BUILT_AND_WRONG: Final = [
+WRONG: Final = [
     field("output_schema", "x"),
     field("output_schema", []),
     field("approvals", {"mode": "sometimes"}, "/approvals/mode"),
@@ -321,8 +321,8 @@ BODIES: Final = [
     *METADATA,
     *OTHER_FIELDS,
     *FILES,
-    *NOT_BUILT,
-    *NOT_BUILT_AND_WRONG,
+    *WITHOUT_A_MODEL,
+    *WRONG,
 ]
 
 
