@@ -247,8 +247,8 @@ class SegmentLog:
                 delta = item.join()
                 self._note(delta)
                 batch.order.append(delta)
-        if batch.calls and self._hub.observer:
-            self._hub.observer.called(batch.calls)
+        if batch.calls:
+            self._hub.booked(batch.calls)
         return batch
 
     async def _gather(self) -> None:

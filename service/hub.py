@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -50,11 +50,11 @@ class Wire(Protocol):
 class Observer(Protocol):
     """Looks on at what this process writes."""
 
-    def stored(self, events: Iterable[Event]) -> None:
+    def stored(self, events: Sequence[Event]) -> None:
         """Take note of events that were just stored."""
         ...
 
-    def called(self, calls: Iterable[ModelCall]) -> None:
+    def called(self, calls: Sequence[ModelCall]) -> None:
         """Take note of calls of models that are being booked."""
         ...
 
@@ -64,8 +64,8 @@ class EventHub:
 
     What is not stored lives only here."""
 
-    def __init__(self, observer: Observer | None = None) -> None:
-        self.observer: Final = observer
+    def __init__(self, *observers: Observer) -> None:
+        self._observers: Final = observers
         self._topics: dict[str, _Topic] = {}
         self._followed_elsewhere: dict[str, float] = {}
         """Until when, by the loop's clock, each run is followed in another process."""
@@ -85,13 +85,19 @@ class EventHub:
     def publish(self, run_id: str, notices: Sequence[Notice]) -> None:
         """Give notices to every reader of a run and keep track of half-written messages."""
         self._give(run_id, notices)
-        if self.observer:
-            self.observer.stored(n.what for n in notices if isinstance(n.what, Event))
+        events = [n.what for n in notices if isinstance(n.what, Event)]
+        for observer in self._observers:
+            observer.stored(events)
         for notice in notices:
             if notice.run is not None:
                 self.report(notice.run)
         if self.wire:
             self.wire.tell(run_id, notices, tokens=self._is_followed_elsewhere(run_id))
+
+    def booked(self, calls: Sequence[ModelCall]) -> None:
+        """Tell those who look on of calls of models that are being booked."""
+        for observer in self._observers:
+            observer.called(calls)
 
     def report(self, run: Run) -> None:
         """Say that there may be something in the outbox for the webhook of a run, which this process wrote."""
