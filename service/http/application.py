@@ -16,6 +16,7 @@ from service.http import (
     exports,
     links,
     metrics,
+    pages,
     runs,
     short,
     sources,
@@ -42,6 +43,7 @@ ROUTERS: Final = (
     metrics.router,
     short.router,
     links.router,
+    pages.router,
 )
 
 DESCRIPTION: Final = "A team of AI agents behind one REST API."

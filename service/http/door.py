@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from domain.errors import CallerError
 from service.callers import Callers, Credentials, unauthenticated
 from service.http.errors import answer_error
+from service.http.pages import is_page
 from service.http.sse import begins_stream
 from service.rates import WINDOW_SECONDS, Rate
 from service.services import Services
@@ -26,7 +27,6 @@ from service.store.links import PATH
 
 PUBLIC: Final = frozenset(
     {
-        "/",
         "/docs",
         "/docs/oauth2-redirect",
         "/redoc",
@@ -128,8 +128,9 @@ class _Watched:
 
 def is_public(path: str) -> bool:
     """Return whether anybody may ask for a path."""
-    # Whoever holds a link may come in: it is what says who may decide (docs/webhooks.md).
-    return path in PUBLIC or path.startswith(PATH)
+    # Whoever holds a link may come in: it is what says who may decide (docs/webhooks.md). The page shows nothing
+    # of anybody: what it shows it asks the API for, as whoever has signed in.
+    return path in PUBLIC or path.startswith(PATH) or is_page(path)
 
 
 def _telling(send: Send, rate: Rate) -> Send:
