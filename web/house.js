@@ -69,6 +69,10 @@ export async function enter() {
         team.value = (await ask("/v1/agents")).data;
     } catch (problem) {
         if (problem.status === 401) return;
+        if (problem.status === 403) {
+            door.value = { open: false, problem };
+            return;
+        }
         reachable.value = problem.code !== "unreachable";
         setTimeout(enter, 3000);
         return;

@@ -30,6 +30,7 @@ export function initial() {
         budget: null,
         warnings: [],
         doubts: {},
+        notes: [],
         retrying: null,
         cache: null,
         gap: null,
@@ -90,6 +91,7 @@ const HANDLERS = {
     "run.cancelled": (state, event, data) => end(state, event, data, "cancelled"),
     "run.incomplete": (state, event, data) => end(state, event, data, "incomplete"),
     "supervisor.decision": decide,
+    "note.added": (state, event, data) => ({ ...state, notes: [...state.notes, { ...data.note, readIn: null }] }),
     "agent.started": startStep,
     "agent.completed": (state, event, data) =>
         endStep(state, event, { status: "done", output: data.output, usage: data.usage }),
@@ -199,7 +201,9 @@ function decide(state, event, data) {
     const assignments = data.assignments ?? [];
     const entry = { round: event.round, reason: data.reason, assignments, at: event.at };
     const barred = addBar(state, event, "supervisor", { kind: "decision", reason: data.reason, assignments });
-    return { ...barred, rounds: [...barred.rounds, entry] };
+    const read = new Set(data.notes ?? []);
+    const notes = state.notes.map((note) => (read.has(note.id) ? { ...note, readIn: event.round } : note));
+    return { ...barred, notes, rounds: [...barred.rounds, entry] };
 }
 
 function startStep(state, event, data) {

@@ -10,14 +10,21 @@ import { Failure } from "./states.js";
 export function Composer({ state, runId }) {
     const over = isOver(state);
     if (!over && !has("notes")) return null;
-    return html`<${Form} key=${over ? "follow" : "steer"} over=${over} state=${state} runId=${runId} />`;
+    return html`<${Notes} notes=${state.notes} /><${Form} key=${over ? "follow" : "steer"} over=${over} state=${state} runId=${runId} />`;
+}
+
+function Notes({ notes }) {
+    if (!notes.length) return null;
+    return html`
+        <ul class="notes" aria-label="Notes to the supervisor">
+            ${notes.map((note) => html`<li key=${note.id}><span>${note.text}</span> <span class="quiet">${note.readIn === null ? "not read yet" : `read in round ${note.readIn}`}</span></li>`)}
+        </ul>`;
 }
 
 function Form({ over, state, runId }) {
     const kept = `signalbox-draft-${over ? "follow" : "steer"}-${runId}`;
     const [text, setText] = useState(() => sessionStorage.getItem(kept) ?? "");
     const [busy, setBusy] = useState(false);
-    const [noted, setNoted] = useState(false);
     const [problem, setProblem] = useState(null);
     const write = (value) => {
         setText(value);
@@ -38,7 +45,6 @@ function Form({ over, state, runId }) {
             }
             await post(`/v1/runs/${runId}/notes`, { text });
             write("");
-            setNoted(true);
         } catch (error) {
             setProblem(error);
         }
@@ -48,9 +54,8 @@ function Form({ over, state, runId }) {
     return html`
         <form class="composer" onSubmit=${submit} aria-label=${over ? "Follow-up" : "Note to the supervisor"}>
             ${problem && html`<${Failure} problem=${problem} />`}
-            ${noted && html`<p class="quiet" role="status">Noted. The supervisor reads it when it next decides.</p>`}
             <div class="composer-row">
-                <textarea rows="1" maxlength="32000" aria-label=${words} placeholder=${words} value=${text}
+                <textarea rows="1" maxlength=${over ? 32000 : 4000} aria-label=${words} placeholder=${words} value=${text}
                     onInput=${(event) => write(event.target.value)}
                     onKeyDown=${(event) => event.key === "Enter" && (event.metaKey || event.ctrlKey) && submit(event)} />
                 <button class="button primary" disabled=${busy || !text.trim()}>${over ? "Ask" : "Send"}</button>

@@ -9,7 +9,7 @@ import { Empty, Failure, Skeleton } from "./states.js";
 
 const SPANS = [7, 30, 90];
 const WIDTH = 720;
-const HEIGHT = 160;
+const HEIGHT = 130;
 const DAY_MS = 86_400_000;
 
 export function CostsView() {
@@ -96,7 +96,7 @@ function Shares({ title, rows, name }) {
             <h2>${title}</h2>
             <div class="scroll-x">
                 <table>
-                    <thead><tr><th scope="col">${title.slice(3)}</th><th scope="col" class="number">Calls</th><th scope="col" class="number">Tokens</th><th scope="col" class="number">Cost</th></tr></thead>
+                    <thead><tr><th scope="col"><span class="sr">${title.slice(3)}</span></th><th scope="col" class="number">Calls</th><th scope="col" class="number">Tokens</th><th scope="col" class="number">Cost</th></tr></thead>
                     <tbody>${sorted.map((row) => html`<tr key=${name(row)}><td>${name(row)}</td><td class="number">${row.calls}</td><td class="number">${count(tokens(row))}</td><td class="number">${money(row.cost_usd, row.cost_known)}</td></tr>`)}</tbody>
                 </table>
             </div>

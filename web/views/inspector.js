@@ -14,7 +14,7 @@ import { STEP_WORDS } from "./status.js";
 import { Markdown } from "./text.js";
 import { ToolRow } from "./tools.js";
 
-const KINDS = { step: StepPart, bar: BarPart, source: SourcePart, artifact: ArtifactPart };
+const KINDS = { step: StepPart, bar: BarPart, group: GroupPart, source: SourcePart, artifact: ArtifactPart };
 const PLAIN = { level: 3 };
 const MOST = 60_000;
 
@@ -71,6 +71,15 @@ function BarPart({ chosen, state, heading }) {
         <${Head} heading=${heading}>Supervisor</${Head}>
         <dl class="facts-list"><${Fact} name="Decision">${bar.reason}</${Fact}>${took}</dl>
         ${bar.assignments.length > 0 && html`<h3>Who works</h3><ul class="plain-list">${bar.assignments.map((each, index) => html`<li key=${index} style=${tint(each.agent)}><span class="plan-agent">${named(each.agent)}</span> ${each.task}</li>`)}</ul>`}`;
+}
+
+/** Several bars that are drawn as one; only the first heading takes the focus. */
+function GroupPart({ chosen, state, heading }) {
+    return chosen.parts.map((part, index) => {
+        const Part = part.kind === "step" ? StepPart : BarPart;
+        if (part.kind === "thinking") return null;
+        return html`<div class="group-part" key=${part.key}><${Part} chosen=${{ key: part.key }} state=${state} heading=${index ? null : heading} /></div>`;
+    });
 }
 
 function SourcePart({ chosen, state, runId, heading }) {

@@ -68,7 +68,7 @@ function Cost({ usage, budget }) {
             <dt>${limit === null ? "Cost" : `Cost of ${money(limit)}`}</dt>
             <dd title=${usage.cost_known === false ? "A model's price is not known to this server" : undefined}>
                 ${words}
-                ${limit !== null &&
+                ${limit !== null && usage.cost_known !== false &&
                 html`<meter min="0" max=${limit} value=${Math.min(spent, limit)} aria-label=${`Cost: ${words} of ${money(limit)}`}>${words}</meter>`}
             </dd>
         </div>`;

@@ -1,7 +1,7 @@
 // What this browser and this server are set to.
 
 import { ask, at, send } from "../api.js";
-import { has, info, toolsByName } from "../house.js";
+import { info, toolsByName } from "../house.js";
 import { lettersOn, setLetters } from "../keys.js";
 import { choose, chosen, THEMES } from "../theme.js";
 import { html, useEffect, useState } from "../vendor/preact.js";
@@ -51,7 +51,8 @@ function Notifications() {
 }
 
 function Access() {
-    if (!has("sign-in")) return null;
+    const { data } = useAnswer(() => ask("/session", { quiet: true }));
+    if (!data?.signed_in) return null;
     const leave = async () => {
         await send("/session", { method: "DELETE", quiet: true }).catch(() => {});
         location.reload();
@@ -59,7 +60,7 @@ function Access() {
     return html`
         <section class="card setting" aria-labelledby="access-title">
             <h2 id="access-title">Access</h2>
-            <p>This browser was let in with an API key. The key itself is not kept here: a cookie that no script can read stands for it.</p>
+            <p>This browser is signed in with the key <code>${data.caller?.id}</code> (${data.caller?.scopes.join(", ")}). The key itself is not kept here: a cookie that no script can read stands for it.</p>
             <button type="button" class="button" onClick=${leave}>Sign out</button>
         </section>`;
 }
@@ -82,7 +83,7 @@ function Models() {
             ${problem && html`<${Failure} problem=${problem} />`}
             ${!data && !problem && html`<${Skeleton} lines=${3} label="Loading the models" />`}
             ${data &&
-            html`<div class="scroll-x" tabindex="0" role="region" aria-label="Models"><table>
+            html`<div class="scroll-x" tabindex="0" role="region" aria-label="Table of models"><table>
                 <thead><tr><th scope="col">Tier</th><th scope="col">Model</th><th scope="col">If it fails</th><th scope="col" class="number">In</th><th scope="col" class="number">Out</th><th scope="col">Who</th></tr></thead>
                 <tbody>${data.map((row) => html`<tr key=${row.tier}><th scope="row">${row.tier}</th><td class="mono">${row.model}</td><td class="mono">${row.fallbacks.map((each) => each.model).join(", ") || "–"}</td><td class="number">${row.price?.input_per_mtok ?? "unknown"}</td><td class="number">${row.price?.output_per_mtok ?? "unknown"}</td><td>${row.agents.join(", ")}</td></tr>`)}</tbody>
             </table></div>`}
@@ -98,7 +99,7 @@ function Tools() {
             ${problem && html`<${Failure} problem=${problem} />`}
             ${!data && !problem && html`<${Skeleton} lines=${5} label="Loading the tools" />`}
             ${data &&
-            html`<div class="scroll-x" tabindex="0" role="region" aria-label="Tools"><table>
+            html`<div class="scroll-x" tabindex="0" role="region" aria-label="Table of tools"><table>
                 <thead><tr><th scope="col">Tool</th><th scope="col">Effect</th><th scope="col">Gate</th><th scope="col">About</th></tr></thead>
                 <tbody>${data.map((tool) => html`<tr key=${tool.name}><th scope="row" class="mono">${tool.name}</th><td>${EFFECTS[tool.effect] ?? tool.effect}</td><td><span class=${`gate is-${tool.gate}`}>${tool.off_reason ? "off" : GATES[tool.gate]}</span></td><td>${tool.off_reason ?? tool.description}</td></tr>`)}</tbody>
             </table></div>`}

@@ -35,6 +35,7 @@ export function SignInView() {
         setBusy(false);
     };
     const closed = door.value.problem;
+    const refused = closed?.status === 403 ? closed : null;
     return html`
         <main id="main" class="sign-in">
             <p class="brand"><${Mark} /> Signalbox</p>
@@ -43,16 +44,15 @@ export function SignInView() {
             <form onSubmit=${submit}>
                 <input class="sr" type="text" name="username" autocomplete="username" value="signalbox" readonly tabindex="-1" aria-hidden="true" />
                 <label for="password">API key</label>
-                <input ref=${field} id="password" name="password" type="password" autocomplete="current-password" required spellcheck="false" autocapitalize="off" value=${key} onInput=${(event) => setKey(event.target.value)} />
+                <input ref=${field} id="password" name="password" type="password" autocomplete="current-password" required spellcheck=${false} autocapitalize="off" value=${key} onInput=${(event) => setKey(event.target.value)} />
                 <button class="button primary" disabled=${busy || !key.trim()}>${busy ? "Signing in…" : "Sign in"}</button>
             </form>
-            ${problem && html`<${Failure} problem=${problem} />`}
+            ${(problem ?? refused) && html`<${Failure} problem=${problem ?? refused} />`}
             <details>
                 <summary>What is a key, and where do I get one?</summary>
                 <p>A key says who you are and what you may do. Whoever runs the server makes one with this command, which shows it once:</p>
                 <pre tabindex="0">signalbox keys create --name "My browser" --scope runs:read --scope runs:write --scope approvals:decide</pre>
                 <p>The page sends the key once. The server answers with a cookie that no script can read and no other site can use.</p>
             </details>
-            ${closed?.requestId && html`<p class="quiet">Request <code>${closed.requestId}</code></p>`}
         </main>`;
 }

@@ -9,26 +9,30 @@ import { STEP_WORDS } from "./status.js";
 
 const TICKS = 4;
 const SHORTEST_WAIT = 1500;
+const LEAST = 24; // pixels: what a finger meets
+const NARROW = 900;
+const ROOM = 0.045; // how much of a lane that is, at least
+const ROOM_NARROW = 0.1;
 
 export function Timeline({ state, chosen, choose }) {
     if (state.startedAt === null) return null;
     const end = isOver(state) ? state.endedAt : Math.max(now.value, state.lastAt);
     const scale = makeScale(state, end);
-    const lanes = lanesOf(state, end);
+    const lanes = lanesOf(state, end).map((lane) => ({ ...lane, bars: gather(lane.bars, scale) }));
     if (!lanes.length) return null;
     return html`
         <section class="timeline" aria-label="Timeline">
             <div class="axis" aria-hidden="true">
                 ${scale.ticks.map((tick) => html`<span key=${tick.at} style=${{ left: tick.at }}><i>${tick.label}</i></span>`)}
+                ${scale.waits.map((wait) => html`<div key=${wait.key} class="pause" style=${{ left: wait.left, width: wait.width }} />`)}
             </div>
-            ${scale.waits.map((wait) => html`<div key=${wait.key} class="pause" style=${{ left: `calc(var(--lane) + (100% - var(--lane)) * ${wait.left})`, width: `calc((100% - var(--lane)) * ${wait.width})` }} title=${`Waited for a person: ${duration(wait.ms)}`} aria-hidden="true" />`)}
             <ul class="lanes">
                 ${lanes.map(
                     (lane) => html`
                         <li key=${lane.agent} class="lane" style=${tint(lane.agent)}>
                             <span class="lane-name">${named(lane.agent)}</span>
                             <div class="lane-bars">
-                                ${lane.bars.map((bar) => html`<${Bar} key=${bar.key} bar=${bar} state=${state} scale=${scale} chosen=${chosen?.key === bar.key} choose=${choose} />`)}
+                                ${lane.bars.map((bar) => html`<${Bar} key=${bar.key} bar=${bar} state=${state} scale=${scale} chosen=${chosen != null && bar.keys.includes(chosen.key)} choose=${choose} />`)}
                             </div>
                         </li>`,
                 )}
@@ -39,15 +43,15 @@ export function Timeline({ state, chosen, choose }) {
 function Bar({ bar, state, scale, chosen, choose }) {
     const left = scale.x(bar.startedAt);
     const width = scale.x(bar.end) - left;
-    const status = bar.kind === "step" ? bar.status : bar.kind === "thinking" ? "running" : "done";
-    const place = { left: `${left * 100}%`, width: `max(10px, ${width * 100}%)` };
-    const kind = bar.kind === "step" ? "step" : "bar";
+    const place = { left: `min(${left * 100}%, 100% - ${LEAST}px)`, width: `max(${LEAST}px, ${width * 100}%)` };
+    const { status } = bar;
+    const kind = bar.kind === "group" ? "group" : bar.kind === "step" ? "step" : "bar";
     const words = wordsOf(bar);
     const took = bar.endedAt === null ? "" : `, ${duration(bar.endedAt - bar.startedAt)}`;
     return html`
         <button type="button" class=${`bar is-${status} kind-${bar.kind}`} style=${place} aria-pressed=${chosen ? "true" : "false"}
             aria-label=${`${named(bar.agent)}: ${words}, ${STEP_WORDS[status] ?? status}${took}`} title=${words}
-            onClick=${() => bar.kind !== "thinking" && choose({ kind, key: bar.key })}>
+            onClick=${() => bar.kind !== "thinking" && choose({ kind, key: bar.key, parts: bar.parts })}>
             ${bar.kind === "step" && html`<${Marks} step=${bar} state=${state} />`}
         </button>`;
 }
@@ -68,7 +72,35 @@ function Marks({ step, state }) {
     return html`${pauses}${inner}`;
 }
 
+const statusOf = (bar) => (bar.kind === "step" ? bar.status : bar.kind === "thinking" ? "running" : "done");
+
+/** Put bars together that are too close to be told apart, or to be met with a finger. */
+function gather(bars, scale) {
+    const room = innerWidth < NARROW ? ROOM_NARROW : ROOM;
+    const begin = (bar) => Math.min(scale.x(bar.startedAt), 1 - room);
+    const gathered = [];
+    for (const each of bars) {
+        const bar = { ...each, status: statusOf(each), keys: [each.key], parts: [each] };
+        const last = gathered[gathered.length - 1];
+        if (!last || begin(bar) - begin(last) >= room) {
+            gathered.push(bar);
+            continue;
+        }
+        gathered[gathered.length - 1] = {
+            ...last,
+            kind: "group",
+            keys: [...last.keys, each.key],
+            parts: [...last.parts, each],
+            end: Math.max(last.end, bar.end),
+            endedAt: last.endedAt === null || bar.endedAt === null ? null : Math.max(last.endedAt, bar.endedAt),
+            status: [last.status, bar.status].find((status) => status !== "done") ?? "done",
+        };
+    }
+    return gathered;
+}
+
 function wordsOf(bar) {
+    if (bar.kind === "group") return bar.parts.map(wordsOf).join(", then ");
     if (bar.kind === "step") return bar.task || "works";
     if (bar.kind === "thinking") return "decides what comes next";
     if (bar.kind === "answer") return "writes the answer";
@@ -94,8 +126,11 @@ function makeScale(state, end) {
         }
         return Math.min(1, Math.max(0, place / total));
     };
-    return { x: drawn, ticks: ticksOf(begin, end, drawn), waits: waits.map((wait, index) => ({ key: index, ms: wait.to - wait.from, left: drawn(wait.from), width: drawn(wait.to) - drawn(wait.from) })) };
+    return { x: drawn, ticks: ticksOf(begin, end, drawn), waits: waits.map((wait, key) => ({ key, left: across(drawn(wait.from)), width: `calc((100% - var(--lane)) * ${drawn(wait.to) - drawn(wait.from)})` })) };
 }
+
+/** A place on the axis, which begins where the lanes do. */
+const across = (part) => `calc(var(--lane) + (100% - var(--lane)) * ${part})`;
 
 /** Round moments, as many as find room; each says how long after the beginning it is. */
 function ticksOf(begin, end, drawn) {
@@ -108,7 +143,7 @@ function ticksOf(begin, end, drawn) {
         const at = drawn(begin + second * 1000);
         if (at - last < 0.12 || at > 0.95) continue;
         last = at;
-        ticks.push({ at: `calc(var(--lane) + (100% - var(--lane)) * ${at})`, label: tickLabel(second, step) });
+        ticks.push({ at: across(at), label: tickLabel(second, step) });
     }
     return ticks;
 }
