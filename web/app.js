@@ -38,6 +38,10 @@ function App() {
     return html`<${Shell}>${viewOf(place.value.path)}</${Shell}>`;
 }
 
+// The address changes without a load: what is named from where the page lay is named in full from here on.
+const icon = document.querySelector("link[rel=icon]");
+icon.setAttribute("href", icon.href);
+
 const home = document.getElementById("app");
 home.replaceChildren();
 render(html`<${App} />`, home);

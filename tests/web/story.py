@@ -161,7 +161,7 @@ def tell(server: FakeModelServer, *, held: bool = True) -> Story:
             reply=Reply(
                 text="The chart is in trend.png, the table in sales.csv: EU fell from 3.0 to 2.3 million units."
             ),
-            **gate("program", 3),  # type: ignore[arg-type]
+            **gate("program", 4),  # type: ignore[arg-type]
         ),
         Rule(
             when=When(schema=False, system="^Write the final answer"),

@@ -61,11 +61,11 @@ export function Field({ id, name, field, text, readOnly, problem, onInput, first
     const write = (event) => onInput(event.target.value);
     const controls = {
         text: () => html`<input ...${common} type="text" spellcheck=${false} autocomplete="off" readonly=${readOnly} value=${text} onInput=${write} />`,
-        long: () => html`<textarea ...${common} class="code" spellcheck=${false} autocomplete="off" rows=${rowsOf(text)} readonly=${readOnly} value=${text} onInput=${write} />`,
+        long: () => html`<textarea ...${common} class="code" spellcheck=${false} autocomplete="off" rows=${rowsOf(text, readOnly)} readonly=${readOnly} value=${text} onInput=${write} />`,
         number: () => html`<input ...${common} type="number" inputmode="decimal" step=${schema.type === "integer" ? 1 : "any"} min=${schema.minimum} max=${schema.maximum} readonly=${readOnly} value=${text} onInput=${write} />`,
         choice: () => html`<select ...${common} disabled=${readOnly} value=${text} onChange=${write}>${schema.enum.map((each) => html`<option key=${each} value=${each}>${each}</option>`)}</select>`,
         switch: () => html`<input ...${common} type="checkbox" class="switch" disabled=${readOnly} checked=${text} onChange=${(event) => onInput(event.target.checked)} />`,
-        json: () => html`<textarea ...${common} class="code" spellcheck=${false} rows=${rowsOf(text)} readonly=${readOnly} value=${text} onInput=${write} />`,
+        json: () => html`<textarea ...${common} class="code" spellcheck=${false} rows=${rowsOf(text, readOnly)} readonly=${readOnly} value=${text} onInput=${write} />`,
     };
     return html`
         <div class=${`field kind-${kind}`}>
@@ -76,4 +76,4 @@ export function Field({ id, name, field, text, readOnly, problem, onInput, first
         </div>`;
 }
 
-const rowsOf = (text) => Math.min(18, Math.max(2, String(text).split("\n").length + 1));
+const rowsOf = (text, readOnly) => Math.min(readOnly ? 11 : 20, Math.max(2, String(text).split("\n").length + 1));

@@ -4,11 +4,11 @@ import { Following } from "../following.js";
 import { named } from "../format.js";
 import { refreshSoon, said } from "../house.js";
 import { useKeys } from "../keys.js";
-import { isOver, pendingOf, stepsOf } from "../selectors.js";
+import { decidedOf, isOver, pendingOf, stepsOf } from "../selectors.js";
 import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
 import { Agents, Finished } from "./agents.js";
 import { Answer } from "./answer.js";
-import { ApprovalCard } from "./approval.js";
+import { ApprovalCard, Decided } from "./approval.js";
 import { Artifacts } from "./artifacts.js";
 import { Composer } from "./composer.js";
 import { Inspector } from "./inspector.js";
@@ -90,11 +90,19 @@ export function RunView({ id }) {
             <${Plan} state=${state} choose=${choose} />
             <${Timeline} state=${state} chosen=${chosen} choose=${choose} />
             ${pendingOf(state).map((each) => html`<${ApprovalCard} key=${each.id} id=${each.id} asked=${each} />`)}
+            <${Decisions} state=${state} />
             ${!over && html`<${Artifacts} state=${state} choose=${choose} />`}
             ${!over && html`<${Agents} state=${state} choose=${choose} />`}
             <${Finished} state=${state} choose=${choose} />
             <${Composer} state=${state} runId=${id} />
         </${Page}>`;
+}
+
+/** What people have decided, each in a line. */
+function Decisions({ state }) {
+    const list = decidedOf(state);
+    if (!list.length) return null;
+    return html`<section class="decisions" aria-label="Decisions">${list.map((each) => html`<${Decided} key=${each.id} approval=${each} />`)}</section>`;
 }
 
 const Reconnecting = () => html`<p class="banner" role="status">Connection lost. Reconnecting; nothing is lost, the run goes on.</p>`;
