@@ -7,7 +7,22 @@ import { Marked } from "./vendor/marked.js";
 /** How much was parsed; tests see here that a long stream does not parse everything again and again. */
 export const stats = { parses: 0, characters: 0 };
 
-const marked = new Marked({ gfm: true, breaks: false, async: false });
+// Tags of a model's own are shown as what they are, text; but for those that only say how a word looks.
+const PLAIN_TAG = /^<\/?(?:b|br|del|em|i|kbd|s|strong|sub|sup)\s*\/?>$/i;
+const ENTITIES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
+const escaped = (text) => text.replace(/[&<>"']/g, (character) => ENTITIES[character]);
+
+const marked = new Marked({
+    gfm: true,
+    breaks: false,
+    async: false,
+    renderer: {
+        html({ text, block }) {
+            if (PLAIN_TAG.test(text.trim())) return text;
+            return block ? `<p>${escaped(text.trim())}</p>\n` : escaped(text);
+        },
+    },
+});
 
 const TAGS = (
     "a b blockquote br code dd del dl dt em h1 h2 h3 h4 h5 h6 hr i img kbd li ol p pre s strong sub sup " +
