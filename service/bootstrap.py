@@ -15,6 +15,7 @@ from domain.errors import ConfigurationError
 from domain.ports import Clock
 from domain.run import Engine
 from domain.sandbox import Sandbox
+from monitoring.journal import Journal
 from monitoring.metrics import Metrics
 from service.approvals import EXPIRE_SECONDS, ApprovalService
 from service.artifacts import ArtifactService
@@ -120,7 +121,7 @@ async def open_services(
         store = await stack.enter_async_context(_open_store(settings, queue))
         callers = await _open_callers(settings, store.database, clock, stack)
         metrics = make_metrics(parts)
-        hub = EventHub(metrics)
+        hub = EventHub(metrics, Journal())
         cache.store = SqlPieceStore(store.database)
         cache.version = work_version(parts, settings, product_version())
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)

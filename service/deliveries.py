@@ -8,6 +8,7 @@ import math
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
@@ -101,7 +102,11 @@ class Sender:
         """Say that something was written: it is sent now rather than at the next look."""
         self._wanted = True
         if not self._stopped and (self._looking is None or self._looking.done()):
-            self._looking = asyncio.create_task(self._look(), name="look at the outbox")
+            # In a context of its own: it is not about whoever has written something.
+            looking = asyncio.create_task(
+                self._look(), name="look at the outbox", context=Context()
+            )
+            self._looking = looking
 
     async def _look(self) -> None:
         while self._wanted:

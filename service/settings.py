@@ -9,6 +9,7 @@ import tomllib
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -215,9 +216,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_plain_url(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", value):
-            msg = (
-                "write a URL that starts with https:// or http://, without user, query or fragment"
-            )
+            msg = "write a URL with https:// or http://, without user, query or fragment"
             raise ValueError(msg)
         return value and value.rstrip("/")
 
@@ -257,11 +256,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _production_has_private_links(self) -> Settings:
-        if (
-            self.env == "production"
-            and self.public_url
-            and not self.public_url.startswith("https://")
-        ):
+        url = self.public_url or "https://"
+        if self.env == "production" and not url.startswith("https://"):
             msg = (
                 f"SIGNALBOX_PUBLIC_URL={self.public_url!r} has to begin with https:// in production: "
                 "whoever reads a link may decide"
@@ -348,6 +344,18 @@ def prepare_environment(settings: Settings) -> None:
     if settings.langsmith_tracing and settings.langsmith_api_key:
         # It may come from `.env`, which LangSmith does not read.
         os.environ["LANGSMITH_API_KEY"] = settings.langsmith_api_key.get_secret_value()
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """Return what no log may show: secrets of settings, and of libraries that read the environment themselves."""
+    found = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
+    found += [v for name, v in os.environ.items() if re.search("KEY|TOKEN|SECRET|PASSW", name)]
+    return [*found, unquote(urlsplit(settings.database_url).password or "")]
+
+
+def wants_colour() -> bool:
+    """Return whether a terminal may be coloured (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR")
 
 
 def unknown_variables() -> list[str]:

@@ -15,12 +15,13 @@ import httpx
 
 from domain.artifact import MAX_INPUT_BYTES
 from domain.errors import ConfigurationError, DatabaseInUseError
+from monitoring.logs import keep_to_warnings
 from service.bootstrap import open_services, uses_queue
 from service.commands.deciding import Approve, Person
 from service.commands.progress import Progress
 from service.http.application import open_app
 from service.server import open_socket, serving
-from service.settings import Settings
+from service.settings import Settings, secrets_of
 
 INTERRUPTED: Final = 130
 TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
@@ -87,6 +88,7 @@ async def _server(settings: Settings, url: str | None) -> AsyncIterator[tuple[st
     if url is not None:
         yield url, key
         return
+    keep_to_warnings(secrets_of(settings))
     async with AsyncExitStack() as stack:
         if uses_queue(settings):
             # As a part of the cluster it would take others' runs, to drop them a moment later.

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import CallerError
+from monitoring.logs import about
 from service.connections import CROWDED
 from service.http.errors import answer_error
 from service.http.measuring import measuring
@@ -77,28 +78,28 @@ class Edge:
         request_id = _request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
         scope["request_id"] = request_id
 
-        bounded = _Bounded(receive, scope, self._turns)
+        with about(request_id=request_id), measuring(scope, headers, receive, send) as measured:
+            bounded = _Bounded(measured.receive, scope, self._turns)
 
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                bounded.close()  # an answer may take as long as its run
-                own = list(message.get("headers", []))
-                message["headers"] = [
-                    *own,
-                    (b"x-request-id", request_id.encode()),
-                    *_for_browsers(own),
-                ]
-            await send(message)
+            async def send_with_id(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    bounded.close()  # an answer may take as long as its run
+                    own = list(message.get("headers", []))
+                    message["headers"] = [
+                        *own,
+                        (b"x-request-id", request_id.encode()),
+                        *_for_browsers(own),
+                    ]
+                await measured.send(message)
 
-        with measuring(scope, headers, send_with_id) as sending:
             refused = _refuse(scope, headers)
             if refused:
                 response = await answer_error(Request(scope), refused)
                 if response:
-                    await response(scope, receive, sending)
+                    await response(scope, measured.receive, send_with_id)
                 return
             try:
-                await self._app(scope, bounded, sending)
+                await self._app(scope, bounded, send_with_id)
             finally:
                 bounded.close()
 
