@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final
@@ -40,6 +40,8 @@ MAX_ITEMS: Final = 50
 
 _HEAD: Final = ("ts", "level", "event", "action", "logger", *IDS)
 
+_FOR_PROGRAMS: Final = ("logger", "thread_id", "trace_id", "seq", "cost_known", "metered")
+
 _PLAIN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record has; the rest is `extra`."""
 
@@ -50,18 +52,16 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 def make_formatter(mask: Mask, *, terminal: bool, colour: bool = False) -> ProcessorFormatter:
     """Return what makes a line of a record: JSON, or for a terminal what is read by people."""
-    render: Callable[[WrappedLogger, str, EventDict], str]
-    if terminal:
-        render = ConsoleRenderer(
-            colors=colour,
-            sort_keys=False,
-            pad_event_to=0,
-            timestamp_key="ts",
-            exception_formatter=plain_traceback,  # there is nothing left to format
-        )
-    else:
-        render = _as_json
-    return ProcessorFormatter(processors=[_Fields(mask), render])
+    if not terminal:
+        return ProcessorFormatter(processors=[_Fields(mask), _as_json])
+    console = ConsoleRenderer(
+        colors=colour,
+        sort_keys=False,
+        pad_event_to=0,
+        timestamp_key="ts",
+        exception_formatter=plain_traceback,  # there is nothing left to format
+    )
+    return ProcessorFormatter(processors=[_Fields(mask), _for_people, console])
 
 
 class _Fields:
@@ -160,6 +160,13 @@ def trace_id_of(run_id: str) -> str:
 def _time(seconds: float) -> str:
     time = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
     return time.replace("+00:00", "Z")
+
+
+def _for_people(_logger: WrappedLogger, _name: str, line: EventDict) -> EventDict:
+    """Return a line without what only programs need."""
+    for name in _FOR_PROGRAMS:
+        line.pop(name, None)
+    return {**line, "ts": line["ts"][11:-1]}
 
 
 def _as_json(_logger: WrappedLogger, _name: str, line: EventDict) -> str:

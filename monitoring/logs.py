@@ -7,6 +7,8 @@ what libraries say (docs/logs.md).
 from __future__ import annotations
 
 import logging
+import os
+import select
 import sys
 import threading
 import time
@@ -25,6 +27,9 @@ from monitoring.masking import Mask
 
 MAX_WAITING: Final = 10_000
 """Lines that may wait to be written, because whoever reads them is slow; more are lost, and counted."""
+
+PIPE_BYTES: Final = 4_096
+"""What fits into a pipe of which it is said that it can be written to."""
 
 AT_ONCE: Final = 200
 """Lines that are written together."""
@@ -66,6 +71,7 @@ def keep_to_warnings(secrets: Iterable[str] = ()) -> None:
 def _take_over(handler: logging.Handler) -> None:
     root = logging.getLogger()
     for each in [each for each in root.handlers if isinstance(each, LineHandler)]:
+        each.flush()
         each.close()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -97,12 +103,16 @@ def _whole(ids: dict[str, str | int | None]) -> dict[str, Any]:
 
 
 class LineHandler(logging.Handler):
-    """Writes lines in a thread of its own: a reader that is slow, or stands still, holds nobody up."""
+    """Writes lines, and holds nobody up: where whoever reads them is slow, or stands still, a thread waits.
+
+    What can be written at once is: a process that is killed has said what it had to say.
+    """
 
     def __init__(self, stream: TextIO, *, terminal: bool) -> None:
         super().__init__()
         self._stream: Final = stream
         self._terminal: Final = terminal
+        self._room: Final = _watch(stream)
         self._waiting: Final[SimpleQueue[str | None]] = SimpleQueue()
         self._lost = 0
         self._given = 0
@@ -111,7 +121,7 @@ class LineHandler(logging.Handler):
         self._writer.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Put a line into the queue, or count it as lost; never fails."""
+        """Write a line, put it into the queue, or count it as lost; never fails."""
         if self._waiting.qsize() >= MAX_WAITING:
             self._lost += 1
             return
@@ -121,8 +131,12 @@ class LineHandler(logging.Handler):
             # Without what it was to say: nothing has been masked.
             text = f"A line of {record.name} cannot be written ({type(error).__name__})."
             line = self._own("error", text, "line_not_written")
-        self._given += 1
-        self._waiting.put(line)
+        idle = self._written == self._given and not self._lost
+        if idle and self._has_room(line):
+            self._put(line)
+        else:
+            self._given += 1
+            self._waiting.put(line)
 
     def flush(self) -> None:
         """Return when what waits is written; bounded. Blocks: for a process, or a test, that ends."""
@@ -131,10 +145,27 @@ class LineHandler(logging.Handler):
             time.sleep(0.002)
 
     def close(self) -> None:
-        """Write what waits, and end."""
-        self.flush()
+        """End, when what waits is written."""
         self._waiting.put(None)
         super().close()
+
+    def _has_room(self, line: str) -> bool:
+        """Return whether a line can be written without waiting."""
+        if self._room is None or len(line.encode("utf-8", "replace")) >= PIPE_BYTES:
+            return False
+        return any(what & select.POLLOUT for _, what in self._room.poll(0))
+
+    def _put(self, *lines: str) -> None:
+        text = "".join(f"{line}\n" for line in lines)
+        with suppress(OSError, ValueError):  # nobody reads them, and nobody can be told
+            if self._room is None:
+                self._stream.write(text)
+                self._stream.flush()
+                return
+            # Past the stream's buffer, whose lock a process that ends would want from a thread that waits.
+            rest = text.encode("utf-8", "replace")
+            while rest:
+                rest = rest[os.write(self._stream.fileno(), rest) :]
 
     def _write(self) -> None:
         while True:
@@ -146,10 +177,8 @@ class LineHandler(logging.Handler):
             if lost:
                 text = f"{lost} lines are lost: they were not read in time."
                 found.append(self._own("warning", text, "lines_lost"))
-            with suppress(OSError, ValueError):  # nobody reads them, and nobody can be told
-                self._stream.write("".join(f"{line}\n" for line in found))
-                self._stream.flush()
-            self._written += len(lines)
+            self._put(*found)
+            self._written += len(found) - bool(lost)
             if None in lines:
                 return
 
@@ -159,6 +188,16 @@ class LineHandler(logging.Handler):
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         line = {"ts": now, "level": level, "event": text, "action": action, "logger": _log.name}
         return orjson.dumps(line).decode()
+
+
+def _watch(stream: TextIO) -> select.poll | None:
+    """Return what tells whether a stream can be written to; `None` where nothing does."""
+    try:
+        watch = select.poll()
+        watch.register(stream.fileno(), select.POLLOUT)
+    except (AttributeError, OSError, ValueError):
+        return None
+    return watch
 
 
 class _Sentences(logging.Formatter):
