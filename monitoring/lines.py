@@ -105,11 +105,11 @@ class _Fields:
     def _trace(self, exception: ExcInfo) -> str:
         """Return an exception as text: where it was raised and what it says, without the values of variables."""
         found = traceback.TracebackException(*exception, limit=-30, compact=True)
-        text = "".join(found.format(chain=True)).rstrip()
+        text = "".join(found.format(chain=True))
         for said in _said(exception[1]):
             if len(said) > MAX_MESSAGE:
                 text = text.replace(said, said[:MAX_MESSAGE] + _CUT)
-        text = self._mask(text[-4 * MAX_TRACE :])
+        text = self._mask(text[-4 * MAX_TRACE :].rstrip())
         return many_lines(text if len(text) <= MAX_TRACE else _CUT + text[-MAX_TRACE:])
 
 

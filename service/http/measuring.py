@@ -14,6 +14,7 @@ from domain.caller import CallerIdentity
 from monitoring.metrics import Metrics
 from service.http.sse import begins_stream
 from service.services import Services
+from service.store.links import PATH
 
 CLIENT_LEFT: Final = 499
 """What a line says of a request whose client left before there was an answer; no client ever sees it."""
@@ -105,7 +106,7 @@ class Measured:
         caller = cast("CallerIdentity | None", scope.get("caller"))
         took = {"seconds": round(seconds, 3)} if self._streams else {"ms": round(seconds * 1000, 1)}
         # Without what follows a `?`, and without the client's address: neither is needed to find a request.
-        path = scope["path"][:MAX_PATH]
+        path = _shown(scope["path"])
         fields: dict[str, Any] = {
             "action": "stream_ended" if self._streams else "request",
             "method": scope["method"],
@@ -121,6 +122,11 @@ class Measured:
         }
         text = "%s %s %s"
         _log.log(level, text, scope["method"], path, status or "without an answer", extra=fields)
+
+
+def _shown(path: str) -> str:
+    """Return a path without the token of a link: whoever has that may decide."""
+    return f"{PATH}***" if path.startswith(PATH) else path[:MAX_PATH]
 
 
 def _level(route: str | None, status: int | None) -> int:
