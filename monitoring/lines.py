@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -47,6 +48,8 @@ _PLAIN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctim
 
 _CUT: Final = "…"
 
+_RUN: Final = re.compile(r"run_([0-9a-f]{32})")
+
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
@@ -75,7 +78,7 @@ class _Fields:
         fields: dict[str, Any] = {
             "ts": _time(record.created),
             "level": record.levelname.lower(),
-            "event": given["event"],
+            "event": given["event"].rstrip(),
             "logger": record.name,
             **_extra(record),
         }
@@ -152,9 +155,10 @@ def _ids(fields: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def trace_id_of(run_id: str) -> str:
-    """Return the id of the trace in which a run is: its own, which is a UUID."""
-    return run_id.removeprefix("run_")
+def trace_id_of(run_id: str) -> str | None:
+    """Return the id of the trace in which a run is: its own, which is a UUID; `None` of what is no run's id."""
+    found = _RUN.fullmatch(run_id)
+    return found[1] if found else None
 
 
 def _time(seconds: float) -> str:

@@ -285,7 +285,7 @@ def _fault_of(error: Exception) -> str:
 def _tell(attempt: Attempt, result: AttemptResult) -> None:
     """Write down what does not arrive; never to where, which may hold a secret."""
     if result.status in {"failed", "disabled"}:
-        fields = {"action": f"delivery_{result.status}", "run_id": attempt.run_id}
+        fields = {"action": "delivery_failed", "run_id": attempt.run_id, "status": result.status}
         text = "The delivery %s of a webhook is %s: %s"
         _log.warning(text, attempt.id, result.status, result.last_error, extra=fields)
 

@@ -284,8 +284,8 @@ class Executor:
         )
         snapshot = await reenter(graph, snapshot, _config(run), after=run.retried_after)
         if run.graph_version != self.graph_version:
-            action = "run_continued_by_other_version"
-            _log.info("Another graph version began the run.", extra=_log_fields(run, action))
+            fields = _log_fields(run, "run_continued_by_other_version")
+            _log.info("Another graph version began the run.", extra=fields)
         state = cast("State", snapshot.values)
         round_ = state.get("round", 0)
         asked = read_asked(snapshot, run)

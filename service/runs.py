@@ -157,10 +157,6 @@ class RunService:
             free = new.caller_places is None
             alone = free and new.thread_id is None and created.run.leader_id is None
             self._dispatcher.submit(RunRef(tenant_id, run_id), alone=alone)
-        if not created.replayed:
-            fields = {"action": "run.created", "run_id": run_id, "thread_id": run.thread_id}
-            told = {"engine": run.engine, "status": created.run.status, "files": len(new.files)}
-            _log.info("A run is accepted.", extra={**fields, **told})
         if created.run.terminal:
             self._hub.report(created.run)  # it had its answer from another, and nobody told of that
         if webhook is not None and endpoint.untold:
@@ -201,7 +197,11 @@ class RunService:
             if new.files and await self._store.get(ref) is None:
                 await self._remove_files(ref)
             raise
-        if new.files and created.replayed:
+        if not created.replayed:
+            told = {"engine": run.engine, "status": created.run.status, "files": len(new.files)}
+            ids = {"run_id": run.id, "thread_id": run.thread_id}
+            _log.info("A run is accepted.", extra={"action": "run.created", **ids, **told})
+        elif new.files:
             await self._remove_files(ref)
         return created
 
