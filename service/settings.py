@@ -349,7 +349,7 @@ def prepare_environment(settings: Settings) -> None:
 def secrets_of(settings: Settings) -> list[str]:
     """Return what no log may show: secrets of settings, and of libraries that read the environment themselves."""
     found = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
-    found += [v for name, v in os.environ.items() if re.search("KEY|TOKEN|SECRET|PASSW", name)]
+    found += [v for k, v in os.environ.items() if re.search("(KEY|TOKEN|SECRET|PASSWORD)$", k)]
     return [*found, unquote(urlsplit(settings.database_url).password or "")]
 
 
