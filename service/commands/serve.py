@@ -9,7 +9,7 @@ from monitoring.logs import configure_logs
 from service.bootstrap import open_services
 from service.http.application import open_app
 from service.http.door import is_loopback
-from service.server import open_socket, serve_until_signal, serving
+from service.server import listen_for_signals, open_socket, serving
 from service.services import Services
 from service.settings import Settings, secrets_of, wants_colour
 
@@ -32,10 +32,12 @@ async def run_server(settings: Settings, *, executes: bool = True) -> None:
             shown = f"[{host}]" if ":" in host else host
             url = f"http://{shown}:{port}"
             await services.announce(url)
+            # Before anybody is told: whoever reads the line may stop the process at once.
+            stopped = listen_for_signals(server)
             _log.info("Signalbox is at %s (docs at /docs).", url, extra={"action": "serving"})
             if services.gateway.engine == "offline":
                 _log.warning(OFFLINE, extra={"action": "engine_offline"})
-            await serve_until_signal(server)
+            await stopped.wait()
         _log.info(
             "Stopping: what has not ended goes on in another process, or at the next start.",
             extra={"action": "stopping"},
