@@ -25,6 +25,7 @@ from service.http import (
 from service.http.door import Door
 from service.http.edge import Edge
 from service.http.errors import add_error_handlers
+from service.http.openai_chat import routes as openai_chat
 from service.http.openapi import finish
 from service.services import Services
 
@@ -42,6 +43,7 @@ ROUTERS: Final = (
     metrics.router,
     short.router,
     links.router,
+    openai_chat.router,
 )
 
 DESCRIPTION: Final = "A team of AI agents behind one REST API."
