@@ -18,6 +18,7 @@ from service.http import (
     metrics,
     runs,
     short,
+    sign_in,
     sources,
     spending,
     threads,
@@ -42,6 +43,7 @@ ROUTERS: Final = (
     metrics.router,
     short.router,
     links.router,
+    sign_in.router,
 )
 
 DESCRIPTION: Final = "A team of AI agents behind one REST API."

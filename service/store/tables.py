@@ -349,3 +349,21 @@ api_keys: Final = Table(
 
 # Whether any has places of its own, which whoever looks for runs asks.
 Index(None, api_keys.c.concurrent_runs)
+
+sign_ins: Final = Table(
+    "sign_ins",
+    metadata,
+    # SHA-256 of what the cookie holds: whoever reads the table has no cookie.
+    Column("hash", String, primary_key=True),
+    Column("tenant_id", String, nullable=False),
+    # The key, which says what it may do as long as it stands; or `iss|sub` of a token.
+    Column("caller_id", String, nullable=False),
+    # What the token said of its caller; NULL of a key.
+    Column("scopes", optional_json()),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+"""Browsers that have signed in, each with a cookie of its own."""
+
+Index(None, sign_ins.c.tenant_id, sign_ins.c.caller_id)
+Index(None, sign_ins.c.expires_at)
