@@ -27,6 +27,7 @@ from service.assembly import (
     make_export,
     make_guard,
     make_metrics,
+    make_notes,
     make_runs,
 )
 from service.cache import EXPIRE_SECONDS as EXPIRE_PIECES
@@ -153,6 +154,7 @@ async def open_services(
             runs=runs,
             retries=retries,
             approvals=approvals,
+            notes=make_notes(opened, dispatcher=dispatcher),
             deliveries=webhooks.deliveries,
             links=LinkService(SqlLinkStore(store.database), approvals, clock),
             erasure=erasure,
