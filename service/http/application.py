@@ -16,8 +16,10 @@ from service.http import (
     exports,
     links,
     metrics,
+    notes,
     runs,
     short,
+    sign_in,
     sources,
     spending,
     threads,
@@ -36,6 +38,7 @@ ROUTERS: Final = (
     events.router,
     artifacts.router,
     sources.router,
+    notes.router,
     approvals.router,
     deliveries.router,
     spending.router,
@@ -44,6 +47,7 @@ ROUTERS: Final = (
     short.router,
     links.router,
     openai_chat.router,
+    sign_in.router,
 )
 
 DESCRIPTION: Final = "A team of AI agents behind one REST API."

@@ -14,9 +14,9 @@ from fastapi.routing import APIRoute
 
 from service.cli import cli
 from service.commands.env_example import render_env_example
-from service.http.application import make_app
-from service.http.openai_chat import routes as openai_chat
+from service.http.application import ROUTERS
 from service.settings import Settings
+from service.store.links import PATH
 from tests.conftest import ROOT
 from tests.docs.markdown import ALL, README, Document
 
@@ -42,14 +42,12 @@ documents = pytest.mark.parametrize("document", ALL, ids=lambda d: d.name)
 
 @cache
 def routes() -> set[str]:
-    """Return `METHOD /path/{}` of every route."""
-    paths = make_app("0").openapi()["paths"]
-    found = {f"{m.upper()} {bare(path)}" for path, methods in paths.items() for m in methods}
-    # Described by OpenAI, and so not in our description.
-    return found | {
-        f"{method} {route.path}"
-        for route in openai_chat.router.routes
-        if isinstance(route, APIRoute)
+    """Return `METHOD /path/{}` of every route but the pages of links, whose addresses are sent."""
+    return {
+        f"{method} {bare(route.path)}"
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute) and not route.path.startswith(PATH)
         for method in route.methods or ()
     }
 
