@@ -28,10 +28,12 @@ from service.assembly import (
     make_export,
     make_guard,
     make_metrics,
+    make_notes,
     make_runs,
 )
 from service.cache import EXPIRE_SECONDS as EXPIRE_PIECES
 from service.cache import StoredWork
+from service.callers import EXPIRE_SECONDS as EXPIRE_SIGN_INS
 from service.callers import NOTE_SECONDS, Callers
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.days import DayBudget
@@ -64,6 +66,7 @@ from service.store.api_keys import SqlKeyStore
 from service.store.cache import SqlPieceStore
 from service.store.housekeeping import SqlRunKeeper
 from service.store.links import SqlLinkStore
+from service.store.sign_ins import SqlSignInStore
 from service.store.spending import SqlSpendingLedger
 from service.store.watch import SqlRunWatch
 from service.store.webhooks import SqlWebhookStore
@@ -152,6 +155,7 @@ async def open_services(
             runs=runs,
             retries=retries,
             approvals=approvals,
+            notes=make_notes(opened, dispatcher=dispatcher),
             deliveries=webhooks.deliveries,
             links=LinkService(SqlLinkStore(store.database), approvals, clock),
             erasure=erasure,
@@ -179,7 +183,8 @@ async def _open_callers(
         client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         tokens = Tokens(settings.oidc, client, clock)
     production = settings.env == "production"
-    callers = Callers(SqlKeyStore(database), clock, production=production, tokens=tokens)
+    keys, sign_ins = SqlKeyStore(database), SqlSignInStore(database)
+    callers = Callers(keys, sign_ins, clock, production=production, tokens=tokens)
     stack.push_async_callback(callers.note_use)
     return callers
 
@@ -214,6 +219,7 @@ def _own_chores(
         Chore(name="expire pieces", seconds=EXPIRE_PIECES, do=cache.expire),
         Chore(name="send webhooks", seconds=SEND_SECONDS, do=sender.send_due),
         Chore(name="note the use of keys", seconds=NOTE_SECONDS, do=callers.note_use),
+        Chore(name="end sign-ins", seconds=EXPIRE_SIGN_INS, do=callers.expire_sign_ins),
     ]
 
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from domain.errors import CallerError
 from monitoring.logs import about
 from service.connections import CROWDED
+from service.http.browsers import SIGN_IN
 from service.http.errors import answer_error
 from service.http.measuring import measuring
 from service.store.links import PATH
@@ -46,6 +47,9 @@ LARGE_BYTES_A_SECOND: Final = 524_288
 
 CROWDED_AGAIN_SECONDS: Final = 5
 """When a client may try again for which there was no place."""
+
+MAX_SIGN_IN_BYTES: Final = 65_536
+"""The largest body with a key, which anybody may send: a token has up to 8192 characters."""
 
 _FRAMES: Final = b"frame-ancestors 'none'"
 _NOTHING: Final = b"default-src 'none'; " + _FRAMES
@@ -116,6 +120,8 @@ def _limit(scope: Scope) -> int:
     """Return how many bytes the body of a request may have."""
     if scope["path"].startswith(PATH):
         return MAX_FORM_BYTES
+    if scope["path"] == SIGN_IN:
+        return MAX_SIGN_IN_BYTES
     creates = (scope["method"], scope["path"]) == ("POST", "/v1/runs")
     return MAX_CREATE_BYTES if creates else MAX_BODY_BYTES
 
