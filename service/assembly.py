@@ -15,6 +15,7 @@ from service.asking import People
 from service.budgets import BudgetGuard
 from service.cache import StoredWork
 from service.checkpoints import Checkpoints, MemoryCheckpoints
+from service.configuration import configuration_of
 from service.crowding import QueueBound
 from service.days import DayBudget
 from service.endpoints import Endpoints
@@ -25,6 +26,7 @@ from service.hub import EventHub
 from service.ids import UuidIds
 from service.ledger import SqlActionLedger
 from service.parts import Parts
+from service.receipts import ReceiptService
 from service.retries import RetryService
 from service.runs import RunRules, RunService
 from service.settings import Settings
@@ -130,10 +132,12 @@ def make_guard(opened: Opened, day: DayBudget) -> BudgetGuard:
 
 
 def make_executor(
-    settings: Settings, opened: Opened, *, guard: BudgetGuard, cache: StoredWork
+    settings: Settings, opened: Opened, *, day: DayBudget, cache: StoredWork
 ) -> Executor:
-    """Return what executes runs."""
+    """Return what executes runs. No model is called from then on without its guard."""
     store, hub, clock, checkpoints, parts = opened
+    guard = make_guard(opened, day)
+    parts.gateway.guard, parts.gateway.on_booked = guard, checkpoints.book
     workflow = build_workflow(
         team=parts.team,
         gateway=parts.gateway,
@@ -165,6 +169,13 @@ def make_executor(
     )
 
 
+async def record_configuration(settings: Settings, opened: Opened, product: str) -> None:
+    """Write down what this process executes runs with, before it claims any."""
+    configuration = configuration_of(opened.parts, settings, product)
+    await opened.store.receipts.keep(configuration.digest, configuration.content)
+    opened.store.configuration = configuration.digest
+
+
 def make_erasure(settings: Settings, opened: Opened, *, dispatcher: Dispatcher) -> ErasureService:
     """Return what deletes runs for good."""
     store, _, clock, checkpoints, _ = opened
@@ -177,13 +188,21 @@ def make_erasure(settings: Settings, opened: Opened, *, dispatcher: Dispatcher) 
     )
 
 
-def make_export(settings: Settings, opened: Opened, approvals: ApprovalService) -> RunExport:
+def make_receipts(opened: Opened) -> ReceiptService:
+    """Return what writes receipts."""
+    store = opened.store
+    return ReceiptService(
+        approvals=store.approvals, artifacts=store.artifacts, records=store.receipts
+    )
+
+
+def make_export(settings: Settings, opened: Opened) -> RunExport:
     """Return what reads a run as one document."""
     folders = RunFolders.below(settings.data_dir)
     return RunExport(
         store=opened.store,
         calls=SqlCallLog(opened.store.database),
-        approvals=approvals,
+        receipts=make_receipts(opened),
         artifacts=ArtifactService(opened.store.artifacts, folders.shelves),
         sources=folders.sources,
         clock=opened.clock,

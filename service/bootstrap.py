@@ -25,9 +25,10 @@ from service.assembly import (
     make_erasure,
     make_executor,
     make_export,
-    make_guard,
     make_metrics,
+    make_receipts,
     make_runs,
+    record_configuration,
 )
 from service.cache import EXPIRE_SECONDS as EXPIRE_PIECES
 from service.cache import StoredWork
@@ -126,9 +127,8 @@ async def open_services(
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
         day = DayBudget(store, clock, settings.budgets.per_day)
         opened = Opened(store, hub, clock, checkpoints, parts)
-        guard = make_guard(opened, day)
-        gateway.guard, gateway.on_booked = guard, checkpoints.book
-        executor = make_executor(settings, opened, guard=guard, cache=cache)
+        await record_configuration(settings, opened, product_version())
+        executor = make_executor(settings, opened, day=day, cache=cache)
         dispatcher, chores = await _open_dispatcher(
             settings, queue, opened, executor, stack, executes=executes
         )
@@ -154,7 +154,8 @@ async def open_services(
             deliveries=webhooks.deliveries,
             links=LinkService(SqlLinkStore(store.database), approvals, clock),
             erasure=erasure,
-            export=make_export(settings, opened, approvals),
+            export=make_export(settings, opened),
+            receipts=make_receipts(opened),
             artifacts=ArtifactService(store.artifacts, _folders(settings).shelves),
             sources=SourceService(_folders(settings).sources),
             spending=SpendingService(SqlSpendingLedger(store.database), clock),

@@ -21,6 +21,7 @@ from service.export import RunExport
 from service.hub import EventHub
 from service.links import LinkService
 from service.rates import CallerRates
+from service.receipts import ReceiptService
 from service.retries import RetryService
 from service.runs import RunService
 from service.settings import Settings
@@ -59,6 +60,7 @@ class Services:
     artifacts: ArtifactService
     erasure: ErasureService
     export: RunExport
+    receipts: ReceiptService
     sources: SourceService
     spending: SpendingService
     toolbox: Toolbox

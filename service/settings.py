@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     """Folder for workspaces, artifacts, sources and the document index; processes on several machines share
     it."""
+    revision: str | None = Field(default=None, max_length=100)
+    """Revision of the source that this server was built from, to be told by `GET /v1/info` and in receipts."""
     host: str = "127.0.0.1"
     """Address the server listens on."""
     port: int = Field(default=8000, ge=0, le=65535)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from service.http.receipt_examples import BUDGET, CONFIGURATION, DIGEST
+
 Document = dict[str, Any]
 
 _BODY: Final = "0193f2c4a1b27c3d8e4f5a6b7c8d9e0f"
@@ -172,16 +174,32 @@ _DELIVERY: Final[Document] = {
 _RECEIPT: Final[Document] = {
     "object": "receipt",
     "run_id": _RUN_ID,
-    "thread_id": _THREAD_ID,
-    "status": "completed",
+    **{
+        name: _ENDED_RUN[name]
+        for name in ("thread_id", "status", "stop_reason", "attempt", "rounds")
+    },
     "created_by": f"key_{_BODY}",
+    "caller_kind": "key",
     "created_at": _CREATED,
+    "started_at": _STARTED,
     "ended_at": _ENDED,
-    "task_digest": f"sha256:{_SHA256}",
+    "task_digest": DIGEST,
+    "files": [{"name": "sales.csv", "size": 26, "sha256": _SHA256}],
     "engine": "model",
     "graph_version": "1-400babcb1e694bdd",
+    "agents": None,
     "approvals_mode": "policy",
-    "prompts": {"analyst": f"sha256:{_SHA256}"},
+    "validation": "auto",
+    "output_schema_digest": None,
+    "output_digest": DIGEST,
+    "artifacts": [
+        {name: _ARTIFACT[name] for name in ("name", "media_type", "size", "sha256", "agent")}
+    ],
+    "cache": None,
+    "configurations": [CONFIGURATION],
+    "prompts": CONFIGURATION["prompts"],
+    "degraded": [],
+    "budget": BUDGET,
     "approvals": [_DECIDED],
     "actions": [
         {
@@ -296,7 +314,7 @@ EXAMPLES: Final[dict[tuple[str, str], Document | str]] = {
         "schema_version": 1,
         "exported_at": "2026-11-30T09:00:00Z",
         "run": _ENDED_RUN,
-        "files": [{"name": "sales.csv", "size": 26}],
+        "files": [{"name": "sales.csv", "size": 26, "sha256": _SHA256}],
         "receipt": _RECEIPT,
         "artifacts": [_ARTIFACT],
         "sources": [
