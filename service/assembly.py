@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from domain.dispatch import Dispatcher
 from domain.ports import Clock
+from domain.sandbox import Sandbox
 from graph.workflow import build_workflow, graph_version
 from monitoring.metrics import Metrics
 from service.approvals import ApprovalService
@@ -22,6 +23,9 @@ from service.endpoints import Endpoints
 from service.erasure import ErasureService
 from service.executor import Executor
 from service.export import RunExport
+from service.health import Health
+from service.health_checks import Dispatching, own_checks
+from service.housekeeper import Housekeeper
 from service.hub import EventHub
 from service.ids import UuidIds
 from service.ledger import SqlActionLedger
@@ -31,8 +35,10 @@ from service.retries import RetryService
 from service.runs import RunRules, RunService
 from service.settings import Settings
 from service.store import SqlRunStore
+from service.store.cache import SqlPieceStore
 from service.store.erasing import SqlRunEraser
 from service.store.usage import SqlCallLog
+from service.store.webhooks import SqlWebhookStore
 from service.workspaces import RunFolders
 
 
@@ -137,6 +143,7 @@ def make_executor(
     """Return what executes runs. No model is called from then on without its guard."""
     store, hub, clock, checkpoints, parts = opened
     guard = make_guard(opened, day)
+    cache.store = SqlPieceStore(store.database)
     parts.gateway.guard, parts.gateway.on_booked = guard, checkpoints.book
     workflow = build_workflow(
         team=parts.team,
@@ -186,6 +193,29 @@ def make_erasure(settings: Settings, opened: Opened, *, dispatcher: Dispatcher) 
         folders=RunFolders.below(settings.data_dir),
         memory=checkpoints if isinstance(checkpoints, MemoryCheckpoints) else None,
     )
+
+
+def make_health(
+    settings: Settings,
+    opened: Opened,
+    sandbox: Sandbox,
+    dispatcher: Dispatching,
+    housekeeper: Housekeeper,
+) -> Health:
+    """Return what looks at the things that this process depends on."""
+    store = opened.store
+    checks = own_checks(
+        store=store,
+        dispatcher=dispatcher,
+        gateway=opened.parts.gateway,
+        sandbox=lambda: sandbox.state,
+        sandbox_wanted=settings.sandbox != "off",
+        folder=settings.data_dir.resolve(),
+        housekeeper=housekeeper,
+        deliveries=SqlWebhookStore(store.database),
+        clock=opened.clock,
+    )
+    return Health(checks)
 
 
 def make_receipts(opened: Opened) -> ReceiptService:

@@ -25,6 +25,7 @@ from service.assembly import (
     make_erasure,
     make_executor,
     make_export,
+    make_health,
     make_metrics,
     make_receipts,
     make_runs,
@@ -61,7 +62,6 @@ from service.store import (
     sqlite_path,
 )
 from service.store.api_keys import SqlKeyStore
-from service.store.cache import SqlPieceStore
 from service.store.housekeeping import SqlRunKeeper
 from service.store.links import SqlLinkStore
 from service.store.spending import SqlSpendingLedger
@@ -116,13 +116,11 @@ async def open_services(
         clock = SystemClock()
         cache = StoredWork(clock)
         parts = open_parts(settings, sandbox, stack, cache)
-        toolbox, gates, team, gateway = parts
-        queue = _make_queue(settings, gateway.engine) if uses_queue(settings) else None
+        queue = _make_queue(settings, parts.gateway.engine) if uses_queue(settings) else None
         store = await stack.enter_async_context(_open_store(settings, queue))
         callers = await _open_callers(settings, store.database, clock, stack)
         metrics = make_metrics(parts)
         hub = EventHub(metrics)
-        cache.store = SqlPieceStore(store.database)
         cache.version = work_version(parts, settings, product_version())
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
         day = DayBudget(store, clock, settings.budgets.per_day)
@@ -139,7 +137,7 @@ async def open_services(
         erasure = make_erasure(settings, opened, dispatcher=dispatcher)
         chores += _own_chores(approvals, cache, webhooks.sender, erasure, callers)
         chores += _make_forgetting(settings, store, checkpoints, clock).chores()
-        _start_housekeeper(chores, stack)
+        housekeeper = _start_housekeeper(chores, stack)
         yield Services(
             settings=settings,
             store=store,
@@ -156,15 +154,16 @@ async def open_services(
             erasure=erasure,
             export=make_export(settings, opened),
             receipts=make_receipts(opened),
+            health=make_health(settings, opened, sandbox, dispatcher, housekeeper),
             artifacts=ArtifactService(store.artifacts, _folders(settings).shelves),
             sources=SourceService(_folders(settings).sources),
             spending=SpendingService(SqlSpendingLedger(store.database), clock),
-            toolbox=toolbox,
+            toolbox=parts.toolbox,
             sandbox=sandbox,
-            gates=gates,
+            gates=parts.gates,
             dispatcher=dispatcher,
-            team=team,
-            gateway=gateway,
+            team=parts.team,
+            gateway=parts.gateway,
             graph_version=executor.graph_version,
             version=product_version(),
         )
@@ -268,10 +267,11 @@ def _make_forgetting(
     )
 
 
-def _start_housekeeper(chores: list[Chore], stack: AsyncExitStack) -> None:
+def _start_housekeeper(chores: list[Chore], stack: AsyncExitStack) -> Housekeeper:
     housekeeper = Housekeeper(chores)
     housekeeper.start()
     stack.push_async_callback(housekeeper.stop)
+    return housekeeper
 
 
 async def _open_dispatcher(

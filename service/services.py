@@ -18,6 +18,7 @@ from service.callers import Callers
 from service.deliveries import DeliveryService
 from service.erasure import ErasureService
 from service.export import RunExport
+from service.health import Health
 from service.hub import EventHub
 from service.links import LinkService
 from service.rates import CallerRates
@@ -37,6 +38,10 @@ class RunningDispatcher(Dispatcher, Protocol):
     @property
     def alive(self) -> bool:
         """Return whether runs are still being claimed, as far as this process is to."""
+        ...
+
+    async def trouble(self) -> str | None:
+        """Return why runs may wait in vain; `None` where they do not."""
         ...
 
 
@@ -61,6 +66,7 @@ class Services:
     erasure: ErasureService
     export: RunExport
     receipts: ReceiptService
+    health: Health
     sources: SourceService
     spending: SpendingService
     toolbox: Toolbox

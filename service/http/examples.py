@@ -276,7 +276,11 @@ _TOOL: Final[Document] = {
 }
 _READY: Final[Document] = {
     "status": "ok",
-    "checks": {"database": "ok", "dispatcher": "ok"},
+    "checks": {"database": "ok", "models": "ok"},
+    "components": {
+        "database": {"status": "ok", "detail": None, "seconds": 0.002},
+        "models": {"status": "ok", "detail": None, "seconds": 0.0},
+    },
     "sandbox": {"backend": "native", "detail": "a confined process", "libraries": ["numpy"]},
 }
 
@@ -349,15 +353,24 @@ EXAMPLES: Final[dict[tuple[str, str], Document | str]] = {
     ("get_readiness", "503"): {
         **_READY,
         "status": "down",
-        "checks": {"database": "does not answer (TimeoutError)", "dispatcher": "ok"},
+        "checks": {"database": "does not answer (TimeoutError)"},
+        "components": {
+            "database": {
+                "status": "down",
+                "detail": "does not answer (TimeoutError)",
+                "seconds": 2.001,
+            }
+        },
     },
     ("get_info", "200"): {
         "name": "signalbox",
         "version": "0.1.0",
+        "revision": None,
         "engine": "model",
         "graph_version": "1-400babcb1e694bdd",
         "environment": "production",
         "models": {"fast": _MODEL, "standard": _MODEL, "deep": "openai:gpt-5"},
+        "protocols": {"api": "v1", "openapi": "3.1"},
         "features": ["runs", "events", "sse", "idempotency"],
     },
     ("run_workflow", "200"): _ENDED_RUN,
