@@ -352,9 +352,14 @@ def prepare_environment(settings: Settings) -> None:
         os.environ["LANGSMITH_API_KEY"] = settings.langsmith_api_key.get_secret_value()
 
 
+def known_variables() -> set[str]:
+    """Return the variables of all settings."""
+    return {_variable(name) for name in Settings.model_fields}
+
+
 def unknown_variables() -> list[str]:
     """Return the `SIGNALBOX_` variables that name no setting: most often a slip of the pen."""
-    known = {_variable(name) for name in Settings.model_fields}
+    known = known_variables()
     given = {*os.environ, *dotenv_values(".env")}
     return sorted(name for name in given if name.startswith("SIGNALBOX_") and name not in known)
 

@@ -45,6 +45,7 @@ EVERYBODYS: Final[dict[str, str]] = {
     # Of these the tenant is the answer.
     r"SELECT FROM api_keys.*": "whose a key is; the operator's list",
     r"UPDATE api_keys SET (last_used_at|revoked_at)=.*": "by the operator, or of a key just found",
+    r"SELECT FROM webhook_endpoints WHERE webhook_endpoints\.disabled_at IS NULL .*": "the operator's list",
     r"SELECT FROM approval_links WHERE approval_links\.token_hash = \?": "whose a link is",
 }
 """Statements that rightly ask for no tenant, and why."""

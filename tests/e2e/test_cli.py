@@ -213,8 +213,9 @@ def test_doctor_finds_nothing_wrong_with_the_defaults(signalbox: StartProcess) -
     )
     assert process.ended() == 0, process.stdout + process.stderr
     subjects = re.findall(r"(?m)^\[ *(?:ok|warn)\] (\w+): \S", process.stdout)
-    assert set(subjects) >= {"version", "settings", "models", "agents", "data", "database"}
-    assert len(subjects) == len(process.stdout.splitlines())
+    assert set(subjects) >= {"version", "settings", "models", "agents", "data", "database", "keys"}
+    fixes = re.findall(r"(?m)^\[warn\] .*\n       fix: \S.*$", process.stdout)
+    assert len(subjects) + len(fixes) == len(process.stdout.splitlines())
     assert "offline planner" in process.stdout
     assert process.stderr == ""
 
