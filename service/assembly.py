@@ -210,6 +210,7 @@ def make_health(
         gateway=opened.parts.gateway,
         sandbox=lambda: sandbox.state,
         sandbox_wanted=settings.sandbox != "off",
+        sandbox_socket=settings.sandbox_socket,
         folder=settings.data_dir.resolve(),
         housekeeper=housekeeper,
         deliveries=SqlWebhookStore(store.database),

@@ -41,6 +41,7 @@ def own_checks(  # noqa: PLR0913 - called once, with one argument for each thing
     gateway: ModelGateway,
     sandbox: Callable[[], SandboxState],
     sandbox_wanted: bool,
+    sandbox_socket: Path | None,
     folder: Path,
     housekeeper: Housekeeper,
     deliveries: WebhookStore,
@@ -58,8 +59,13 @@ def own_checks(  # noqa: PLR0913 - called once, with one argument for each thing
         return _listed("the last calls have all failed of ", gateway.outages.failing())
 
     async def programs() -> str | None:
-        off = sandbox_wanted and sandbox().off_reason is not None
-        return "programs cannot be confined here, so none are run" if off else None
+        if sandbox_wanted and sandbox().off_reason is not None:
+            return "programs cannot be confined here, so none are run"
+        if sandbox().backend == "remote" and sandbox_socket:
+            # It was there at the start, or it would be off.
+            _, writer = await asyncio.open_unix_connection(sandbox_socket)
+            writer.close()
+        return None
 
     async def disk() -> str | None:
         return await asyncio.to_thread(disk_trouble, folder)
@@ -78,7 +84,7 @@ def own_checks(  # noqa: PLR0913 - called once, with one argument for each thing
         Check(name="dispatcher", look=dispatching, vital=True),
         Check(name="workers", look=dispatcher.trouble, holds_seconds=HOLDS_SECONDS),
         Check(name="models", look=models),
-        Check(name="sandbox", look=programs),
+        Check(name="sandbox", look=programs, holds_seconds=HOLDS_SECONDS),
         Check(name="disk", look=disk, holds_seconds=HOLDS_SECONDS),
         Check(name="chores", look=chores),
         Check(name="webhooks", look=webhooks, holds_seconds=HOLDS_SECONDS),

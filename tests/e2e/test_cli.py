@@ -234,7 +234,10 @@ def test_doctor_names_every_fault_with_its_remedy(signalbox: StartProcess, folde
         LANGSMITH_API_KEY=CANARY,
     )
     assert process.ended() == 1
-    lines = dict(re.findall(r"(?m)^\[ *((?:fail|warn)\] \w+): (.*)$", process.stdout))
+    lines: dict[str, str] = {}
+    fault = r"(?m)^\[ *((?:fail|warn)\] \w+): (.*)\n +fix: (.*)$"
+    for subject, text, fix in re.findall(fault, process.stdout):
+        lines[subject] = f"{lines.get(subject, '')}\n{text}\n{fix}"
     assert "SIGNALBOX_DATA_DIR" in lines["fail] data"]
     assert "memory://" in lines["fail] database"]
     assert "no_such_package" in lines["fail] agents"]
