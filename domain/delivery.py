@@ -151,6 +151,10 @@ class WebhookStore(Protocol):
         """Record what an attempt came to. With `disabled` all that waits for that endpoint is."""
         ...
 
+    async def overdue(self, *, before: datetime) -> bool:
+        """Return whether a delivery was due before that time, and nobody has begun to send any since."""
+        ...
+
     async def release(self, attempts: Sequence[Attempt] | None, *, now: datetime) -> None:
         """Give claims back that were cut off; with `None` all there are, for a process that is alone."""
         ...

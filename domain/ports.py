@@ -124,6 +124,8 @@ class RetryWish:
     rules: BudgetRules = NO_RULES
     """What the server allows now: no limit stays above it."""
     most_rounds: int | None = None
+    by: str = "default"
+    """Who asks for it."""
 
 
 class Retried(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any, Final, Literal, NamedTuple, cast
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
@@ -265,10 +265,6 @@ class Supervisor:
     ) -> list[BaseMessage]:
         outcomes = state.get("outcomes", [])
         room = rooms(outcomes, specs)
-        team = "\n".join(
-            f"- {spec.name} ({spec.tier}): {spec.description}{'' if room[spec.name] else USED_UP}"
-            for spec in specs
-        )
         results = write_results(
             standing(outcomes, state.get("checks", [])), together=SUPERVISOR_CHARS
         )
@@ -278,11 +274,21 @@ class Supervisor:
         check = to_mend(state)
         if check:
             prompt += f"\n\n{write_check(check)}"
-        system, notes = PROMPT.format(team=team), write_notes(state, heard.new)
+        used_up = frozenset(name for name, left in room.items() if not left)
+        system, notes = instructions(specs, used_up), write_notes(state, heard.new)
         if notes:
             # Last, so that what stands before stays as a provider has it cached.
             system, prompt = f"{system}{ABOUT}", f"{prompt}\n\n{notes}"
         return [SystemMessage(system), HumanMessage(prompt)]
+
+
+def instructions(specs: Iterable[AgentSpec], used_up: Collection[str] = ()) -> str:
+    """Return the supervisor's prompt for a team; `used_up`: those of it that have had all their work."""
+    team = "\n".join(
+        f"- {spec.name} ({spec.tier}): {spec.description}{USED_UP if spec.name in used_up else ''}"
+        for spec in specs
+    )
+    return PROMPT.format(team=team)
 
 
 def _may_end(state: State) -> bool:

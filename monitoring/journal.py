@@ -82,6 +82,7 @@ class Journal:
             "budget.warning": _warned,
             "budget.reached": _reached,
             "cache.hit": _reused,
+            "note.added": _told,
             **dict.fromkeys(TERMINAL_EVENTS, self._ended),
         }
 
@@ -315,6 +316,12 @@ def _reached(event: Event) -> None:
     data = event.data
     fields = {"scope": data["scope"], "limit": data["limit"], "detail": data.get("detail")}
     _say(event, "A limit is reached.", logging.WARNING, **fields)
+
+
+def _told(event: Event) -> None:
+    note = event.data["note"]
+    fields = {"note_id": note["id"], "by": note["by"], "characters": len(note["text"])}
+    _say(event, "The run was told something.", **fields)
 
 
 def _reused(event: Event) -> None:

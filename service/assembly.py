@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from domain.dispatch import Dispatcher
 from domain.ports import Clock
+from domain.sandbox import Sandbox
 from graph.workflow import build_workflow, graph_version
 from monitoring.metrics import Metrics
 from service.approvals import ApprovalService
@@ -15,23 +16,30 @@ from service.asking import People
 from service.budgets import BudgetGuard
 from service.cache import StoredWork
 from service.checkpoints import Checkpoints, MemoryCheckpoints
+from service.configuration import configuration_of
 from service.crowding import QueueBound
 from service.days import DayBudget
 from service.endpoints import Endpoints
 from service.erasure import ErasureService
 from service.executor import Executor
 from service.export import RunExport
+from service.health import Health
+from service.health_checks import Dispatching, own_checks
+from service.housekeeper import Housekeeper
 from service.hub import EventHub
 from service.ids import UuidIds
 from service.ledger import SqlActionLedger
 from service.notes import GuardedNotes, NoteService
 from service.parts import Parts
+from service.receipts import ReceiptService
 from service.retries import RetryService
 from service.runs import RunRules, RunService
 from service.settings import Settings
 from service.store import SqlRunStore
+from service.store.cache import SqlPieceStore
 from service.store.erasing import SqlRunEraser
 from service.store.usage import SqlCallLog
+from service.store.webhooks import SqlWebhookStore
 from service.workspaces import RunFolders
 
 
@@ -142,10 +150,13 @@ def make_guard(opened: Opened, day: DayBudget) -> BudgetGuard:
 
 
 def make_executor(
-    settings: Settings, opened: Opened, *, guard: BudgetGuard, cache: StoredWork
+    settings: Settings, opened: Opened, *, day: DayBudget, cache: StoredWork
 ) -> Executor:
-    """Return what executes runs."""
+    """Return what executes runs. No model is called from then on without its guard."""
     store, hub, clock, checkpoints, parts = opened
+    guard = make_guard(opened, day)
+    cache.store = SqlPieceStore(store.database)
+    parts.gateway.guard, parts.gateway.on_booked = guard, checkpoints.book
     workflow = build_workflow(
         team=parts.team,
         gateway=parts.gateway,
@@ -178,6 +189,13 @@ def make_executor(
     )
 
 
+async def record_configuration(settings: Settings, opened: Opened, product: str) -> None:
+    """Write down what this process executes runs with, before it claims any."""
+    configuration = configuration_of(opened.parts, settings, product)
+    await opened.store.receipts.keep(configuration.digest, configuration.content)
+    opened.store.configuration = configuration.digest
+
+
 def make_erasure(settings: Settings, opened: Opened, *, dispatcher: Dispatcher) -> ErasureService:
     """Return what deletes runs for good."""
     store, _, clock, checkpoints, _ = opened
@@ -190,14 +208,46 @@ def make_erasure(settings: Settings, opened: Opened, *, dispatcher: Dispatcher) 
     )
 
 
-def make_export(settings: Settings, opened: Opened, approvals: ApprovalService) -> RunExport:
+def make_health(
+    settings: Settings,
+    opened: Opened,
+    sandbox: Sandbox,
+    dispatcher: Dispatching,
+    housekeeper: Housekeeper,
+) -> Health:
+    """Return what looks at the things that this process depends on."""
+    store = opened.store
+    checks = own_checks(
+        store=store,
+        dispatcher=dispatcher,
+        gateway=opened.parts.gateway,
+        sandbox=lambda: sandbox.state,
+        sandbox_wanted=settings.sandbox != "off",
+        sandbox_socket=settings.sandbox_socket,
+        folder=settings.data_dir.resolve(),
+        housekeeper=housekeeper,
+        deliveries=SqlWebhookStore(store.database),
+        clock=opened.clock,
+    )
+    return Health(checks)
+
+
+def make_receipts(opened: Opened) -> ReceiptService:
+    """Return what writes receipts."""
+    store = opened.store
+    return ReceiptService(
+        approvals=store.approvals, artifacts=store.artifacts, records=store.receipts
+    )
+
+
+def make_export(settings: Settings, opened: Opened) -> RunExport:
     """Return what reads a run as one document."""
     folders = RunFolders.below(settings.data_dir)
     return RunExport(
         store=opened.store,
         notes=opened.store.notes,
         calls=SqlCallLog(opened.store.database),
-        approvals=approvals,
+        receipts=make_receipts(opened),
         artifacts=ArtifactService(opened.store.artifacts, folders.shelves),
         sources=folders.sources,
         clock=opened.clock,

@@ -26,10 +26,12 @@ from service.assembly import (
     make_erasure,
     make_executor,
     make_export,
-    make_guard,
+    make_health,
     make_metrics,
     make_notes,
+    make_receipts,
     make_runs,
+    record_configuration,
 )
 from service.cache import EXPIRE_SECONDS as EXPIRE_PIECES
 from service.cache import StoredWork
@@ -63,7 +65,6 @@ from service.store import (
     sqlite_path,
 )
 from service.store.api_keys import SqlKeyStore
-from service.store.cache import SqlPieceStore
 from service.store.housekeeping import SqlRunKeeper
 from service.store.links import SqlLinkStore
 from service.store.sign_ins import SqlSignInStore
@@ -119,20 +120,17 @@ async def open_services(
         clock = SystemClock()
         cache = StoredWork(clock)
         parts = open_parts(settings, sandbox, stack, cache)
-        toolbox, gates, team, gateway = parts
-        queue = _make_queue(settings, gateway.engine) if uses_queue(settings) else None
+        queue = _make_queue(settings, parts.gateway.engine) if uses_queue(settings) else None
         store = await stack.enter_async_context(_open_store(settings, queue))
         callers = await _open_callers(settings, store.database, clock, stack)
         metrics = make_metrics(parts)
         hub = EventHub(metrics, Journal())
-        cache.store = SqlPieceStore(store.database)
         cache.version = work_version(parts, settings, product_version())
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
         day = DayBudget(store, clock, settings.budgets.per_day)
         opened = Opened(store, hub, clock, checkpoints, parts)
-        guard = make_guard(opened, day)
-        gateway.guard, gateway.on_booked = guard, checkpoints.book
-        executor = make_executor(settings, opened, guard=guard, cache=cache)
+        await record_configuration(settings, opened, product_version())
+        executor = make_executor(settings, opened, day=day, cache=cache)
         dispatcher, chores = await _open_dispatcher(
             settings, queue, opened, executor, stack, executes=executes
         )
@@ -143,7 +141,7 @@ async def open_services(
         erasure = make_erasure(settings, opened, dispatcher=dispatcher)
         chores += _own_chores(approvals, cache, webhooks.sender, erasure, callers)
         chores += _make_forgetting(settings, store, checkpoints, clock).chores()
-        _start_housekeeper(chores, stack)
+        housekeeper = _start_housekeeper(chores, stack)
         yield Services(
             settings=settings,
             store=store,
@@ -159,16 +157,18 @@ async def open_services(
             deliveries=webhooks.deliveries,
             links=LinkService(SqlLinkStore(store.database), approvals, clock),
             erasure=erasure,
-            export=make_export(settings, opened, approvals),
+            export=make_export(settings, opened),
+            receipts=make_receipts(opened),
+            health=make_health(settings, opened, sandbox, dispatcher, housekeeper),
             artifacts=ArtifactService(store.artifacts, _folders(settings).shelves),
             sources=SourceService(_folders(settings).sources),
             spending=SpendingService(SqlSpendingLedger(store.database), clock),
-            toolbox=toolbox,
+            toolbox=parts.toolbox,
             sandbox=sandbox,
-            gates=gates,
+            gates=parts.gates,
             dispatcher=dispatcher,
-            team=team,
-            gateway=gateway,
+            team=parts.team,
+            gateway=parts.gateway,
             graph_version=executor.graph_version,
             version=product_version(),
         )
@@ -274,10 +274,11 @@ def _make_forgetting(
     )
 
 
-def _start_housekeeper(chores: list[Chore], stack: AsyncExitStack) -> None:
+def _start_housekeeper(chores: list[Chore], stack: AsyncExitStack) -> Housekeeper:
     housekeeper = Housekeeper(chores)
     housekeeper.start()
     stack.push_async_callback(housekeeper.stop)
+    return housekeeper
 
 
 async def _open_dispatcher(

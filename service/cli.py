@@ -158,15 +158,26 @@ def agent_test(name: str, task: str) -> None:
 
 
 @cli.command()
-def doctor() -> None:
-    """Check settings, database, models, tools and agents; each fault with its remedy."""
+@click.option(
+    "--offline", is_flag=True, help="Look at nothing beyond this machine but the database."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def doctor(*, offline: bool, as_json: bool) -> None:
+    """Check settings, keys, database, sandbox, models and all that is reached; each fault with its remedy.
+
+    The exit code is 1 where anything keeps a server from starting, else 0."""
     settings = command_settings()
     from service.commands.doctor import examine  # noqa: PLC0415 - after the environment is prepared
 
-    findings = asyncio.run(examine(settings))
-    for finding in findings:
-        click.echo(finding.line())
-    sys.exit(1 if any(finding.level == "fail" for finding in findings) else 0)
+    findings = asyncio.run(examine(settings, offline=offline))
+    well = all(finding.level != "fail" for finding in findings)
+    if as_json:
+        found = [finding.document() for finding in findings]
+        click.echo(json.dumps({"ok": well, "findings": found}, indent=2))
+    else:
+        for finding in findings:
+            click.echo(finding.line())
+    sys.exit(0 if well else 1)
 
 
 cli.add_command(keys)

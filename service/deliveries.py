@@ -50,6 +50,9 @@ LIMITS: Final = NetLimits(connect_seconds=5.0, total_seconds=15.0, read_bytes=16
 CLAIM: Final = timedelta(seconds=45)
 """After this an attempt of which nobody has heard is made again."""
 
+LATE: Final = timedelta(minutes=5)
+"""So long after its time a delivery is overdue, where nobody sends any."""
+
 FIRST_DELAY_SECONDS: Final = 5.0
 DELAY_FACTOR: Final = 3.0
 LONGEST_DELAY_SECONDS: Final = 4 * 3600.0

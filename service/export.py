@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 from domain.notes import NoteStore, note_json
 from domain.ports import Clock, RunRef, RunStore
 from domain.run import Run
-from service.approvals import ApprovalService
 from service.artifacts import ArtifactService
+from service.receipts import ReceiptService
 from service.store.usage import SqlCallLog
 from tools.sources import list_texts
 
@@ -39,7 +39,7 @@ class RunExport:
         store: RunStore,
         notes: NoteStore,
         calls: SqlCallLog,
-        approvals: ApprovalService,
+        receipts: ReceiptService,
         artifacts: ArtifactService,
         sources: Path,
         clock: Clock,
@@ -47,7 +47,7 @@ class RunExport:
         self._store = store
         self._notes = notes
         self._calls = calls
-        self._approvals = approvals
+        self._receipts = receipts
         self._artifacts = artifacts
         self._sources = sources
         self._clock = clock
@@ -62,7 +62,7 @@ class RunExport:
         yield Part("run", run.model_dump(mode="json"))
         yield Part("files", list(run.files))
         yield Part("notes", [note_json(note) for note in await self._notes.of_run(ref)])
-        yield Part("receipt", await self._approvals.receipt(run))
+        yield Part("receipt", await self._receipts.receipt(run))
         yield Part("artifacts", await self._artifacts.of_run(ref))
         yield Part("sources", await asyncio.to_thread(self._kept, ref))
         yield Part("calls", pieces=self._paid(ref))

@@ -158,13 +158,17 @@ class Tokens:
 
     async def _fetch(self) -> None:
         try:
-            url = self._rules.jwks_url or await self._discover()
-            self._keys = _read_keys(await self._get(url))
+            self._keys = await self.fetch_keys()
         except (httpx.HTTPError, ValueError):
             # Those that are known are used for a while.
             self._rests = time.monotonic() + AGAIN_SECONDS
             return
         self._fetched = time.monotonic()
+
+    async def fetch_keys(self) -> dict[str, Key]:
+        """Return the issuer's keys as they are now; raises `httpx.HTTPError`, or `ValueError` with what is wrong."""
+        url = self._rules.jwks_url or await self._discover()
+        return _read_keys(await self._get(url))
 
     async def _discover(self) -> str:
         issuer = self._rules.issuer.rstrip("/")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from agents._kit.registry import Team
-from domain.artifact import InputFile
 from domain.dispatch import Dispatcher
 from domain.errors import CallerError, ToolFailedError
 from domain.events import Event, EventDraft
@@ -37,7 +36,7 @@ from service.new_run import NewRun
 from service.notices import Notice
 from service.output_schemas import read_schema
 from service.reuse import key_of, reuse_seconds
-from service.workspaces import NewFile, fill_workspace, remove_workspace
+from service.workspaces import NewFile, fill_workspace, list_files, remove_workspace
 
 FULL_AGAIN_SECONDS: Final = 30
 """When a client may try again whose files could not be kept."""
@@ -138,7 +137,7 @@ class RunService:
             output_schema=read_schema(new.output_schema, self._rules.engine),
             caller_id=new.caller_id,
             caller_places=new.caller_places,
-            files=tuple(InputFile(name=f.name, size=len(f.content)) for f in new.files),
+            files=await asyncio.to_thread(list_files, new.files) if new.files else (),
             webhook=webhook,
         )
         run = await self._with_key(run, new)

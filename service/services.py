@@ -18,10 +18,12 @@ from service.callers import Callers
 from service.deliveries import DeliveryService
 from service.erasure import ErasureService
 from service.export import RunExport
+from service.health import Health
 from service.hub import EventHub
 from service.links import LinkService
 from service.notes import NoteService
 from service.rates import CallerRates
+from service.receipts import ReceiptService
 from service.retries import RetryService
 from service.runs import RunService
 from service.settings import Settings
@@ -37,6 +39,10 @@ class RunningDispatcher(Dispatcher, Protocol):
     @property
     def alive(self) -> bool:
         """Return whether runs are still being claimed, as far as this process is to."""
+        ...
+
+    async def trouble(self) -> str | None:
+        """Return why runs may wait in vain; `None` where they do not."""
         ...
 
 
@@ -61,6 +67,8 @@ class Services:
     artifacts: ArtifactService
     erasure: ErasureService
     export: RunExport
+    receipts: ReceiptService
+    health: Health
     sources: SourceService
     spending: SpendingService
     toolbox: Toolbox

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tomllib
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote, urlsplit
@@ -22,6 +20,7 @@ from domain.gates import GateRule, OnExpiry
 from domain.limits import BudgetRules
 from domain.oidc import OidcRules
 from domain.validation import Validation
+from service.policies import read_budgets, read_gates
 from tools.net.targets import parse_allow
 from tools.sandbox.choice import Choice
 
@@ -64,6 +63,8 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     """Folder for workspaces, artifacts, sources and the document index; processes on several machines share
     it."""
+    revision: str | None = Field(default=None, max_length=100)
+    """Revision of the source that this server was built from, to be told by `GET /v1/info` and in receipts."""
     host: str = "127.0.0.1"
     """Address the server listens on."""
     port: int = Field(default=8000, ge=0, le=65535)
@@ -293,40 +294,6 @@ class Settings(BaseSettings):
         return {tier: tier if tier in given else given[0] for tier in TIERS} if given else None
 
 
-def read_gates(value: str) -> object:
-    """Return the rules of a policy table: JSON where it begins like an array, else the name of a TOML file."""
-    text = value.strip()
-    if text.startswith("["):
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            msg = f"this is no JSON array of rules: {error}"
-            raise ValueError(msg) from error
-    try:
-        table = tomllib.loads(Path(text).expanduser().read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"name a TOML file with [[gates]] tables, or write a JSON array: {error}"
-        raise ValueError(msg) from error
-    unknown = sorted(table.keys() - {"gates"})
-    if unknown or not isinstance(table.get("gates"), list):
-        msg = f"the file has {unknown or 'nothing'}; it may have [[gates]] tables and nothing else"
-        raise ValueError(msg)
-    return table["gates"]
-
-
-def read_budgets(value: str) -> object:
-    """Return what runs may spend: JSON where it begins like an object, else the name of a TOML file."""
-    text = value.strip()
-    try:
-        if text.startswith("{"):
-            return json.loads(text, parse_float=Decimal)
-        document = Path(text).expanduser().read_text(encoding="utf-8")
-        return tomllib.loads(document, parse_float=Decimal)
-    except (OSError, ValueError) as error:
-        msg = f"name a TOML file, or write a JSON object: {error}"
-        raise ValueError(msg) from error
-
-
 def read_settings(**overrides: Any) -> Settings:
     """Return the settings; raises `ConfigurationError` in one line: which, what it was, what it may be."""
     try:
@@ -358,9 +325,14 @@ def wants_colour() -> bool:
     return not os.environ.get("NO_COLOR")
 
 
+def known_variables() -> set[str]:
+    """Return the variables of all settings."""
+    return {_variable(name) for name in Settings.model_fields}
+
+
 def unknown_variables() -> list[str]:
     """Return the `SIGNALBOX_` variables that name no setting: most often a slip of the pen."""
-    known = {_variable(name) for name in Settings.model_fields}
+    known = known_variables()
     given = {*os.environ, *dotenv_values(".env")}
     return sorted(name for name in given if name.startswith("SIGNALBOX_") and name not in known)
 

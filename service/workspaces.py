@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import heapq
 import logging
 import os
@@ -13,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from domain.artifact import InputFile
 from domain.ports import RunRef
 from tools.beneath import FOLDER, add_name, sync_folder
 from tools.workspace import write_bytes
@@ -60,6 +62,18 @@ def fill_workspace(root: Path, ref: RunRef, files: Sequence[NewFile]) -> None:
     made = [Path(place) for place, _, _ in os.walk(folder)]
     for place in (*made, folder.parent, root, root.parent):
         sync_folder(place)
+
+
+def list_files(files: Sequence[NewFile]) -> tuple[InputFile, ...]:
+    """Return what a run keeps of the files that came with its task."""
+    return tuple(
+        InputFile(
+            name=file.name,
+            size=len(file.content),
+            sha256=hashlib.sha256(file.content).hexdigest(),
+        )
+        for file in files
+    )
 
 
 def share_kept(folders: RunFolders, whose: RunRef, ref: RunRef) -> None:

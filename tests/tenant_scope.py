@@ -47,6 +47,7 @@ EVERYBODYS: Final[dict[str, str]] = {
     r"UPDATE api_keys SET (last_used_at|revoked_at)=.*": "by the operator, or of a key just found",
     r"SELECT FROM sign_ins WHERE sign_ins\.hash = \?": "who has signed in",
     r"DELETE FROM sign_ins WHERE sign_ins\.hash = \?": "by whoever has its cookie",
+    r"SELECT FROM webhook_endpoints WHERE webhook_endpoints\.disabled_at IS NULL .*": "the operator's list",
     r"SELECT FROM approval_links WHERE approval_links\.token_hash = \?": "whose a link is",
 }
 """Statements that rightly ask for no tenant, and why."""

@@ -155,11 +155,14 @@ class Calling:
                 message = clean_message(await self._invoke(model, fitting.messages))
             check_answer(message, structured=self._request.schema is not None)
             status = "completed"
+            self._gateway.outages.note(candidate.provider, answered=True)
         except asyncio.CancelledError:
             status = "cancelled"
             raise
         except Exception as error:
             billed = sent and may_be_billed(error)
+            if sent and not (is_final(error) or is_overflow(error)):
+                self._gateway.outages.note(candidate.provider, answered=False)
             if isinstance(error, TimeoutError):
                 self._check_run()
             raise

@@ -17,6 +17,7 @@ from agents._kit.clients import Clients, ModelSettings
 from agents._kit.limiter import Limiter
 from agents._kit.metering import OFFLINE, booked_outside, price_offline
 from agents._kit.offline import OfflineChatModel
+from agents._kit.outages import Outages
 from agents._kit.stream import TokenRelay
 from domain.agent import TIERS, AgentSpec, Assignment, Tier
 from domain.budget import CallGuard, NoGuard, PlannedCall
@@ -57,6 +58,7 @@ class ModelGateway:
         self.on_booked: Callable[[str, ModelCall], None] | None = None
         """Told of every call that was paid or may have been, with the run's id, before its answer is used:
         what an answer leads to must not be saved without the call."""
+        self.outages: Final = Outages()
         self.guard: CallGuard = NoGuard()
         """Asked before every try whether the run may pay for it."""
         self.price: Callable[[ModelCall], Decimal | None] = price_offline

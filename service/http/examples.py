@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from service.http.receipt_examples import BUDGET, CONFIGURATION, DIGEST
+
 Document = dict[str, Any]
 
 _BODY: Final = "0193f2c4a1b27c3d8e4f5a6b7c8d9e0f"
@@ -172,16 +174,32 @@ _DELIVERY: Final[Document] = {
 _RECEIPT: Final[Document] = {
     "object": "receipt",
     "run_id": _RUN_ID,
-    "thread_id": _THREAD_ID,
-    "status": "completed",
+    **{
+        name: _ENDED_RUN[name]
+        for name in ("thread_id", "status", "stop_reason", "attempt", "rounds")
+    },
     "created_by": f"key_{_BODY}",
+    "caller_kind": "key",
     "created_at": _CREATED,
+    "started_at": _STARTED,
     "ended_at": _ENDED,
-    "task_digest": f"sha256:{_SHA256}",
+    "task_digest": DIGEST,
+    "files": [{"name": "sales.csv", "size": 26, "sha256": _SHA256}],
     "engine": "model",
     "graph_version": "1-400babcb1e694bdd",
+    "agents": None,
     "approvals_mode": "policy",
-    "prompts": {"analyst": f"sha256:{_SHA256}"},
+    "validation": "auto",
+    "output_schema_digest": None,
+    "output_digest": DIGEST,
+    "artifacts": [
+        {name: _ARTIFACT[name] for name in ("name", "media_type", "size", "sha256", "agent")}
+    ],
+    "cache": None,
+    "configurations": [CONFIGURATION],
+    "prompts": CONFIGURATION["prompts"],
+    "degraded": [],
+    "budget": BUDGET,
     "approvals": [_DECIDED],
     "actions": [
         {
@@ -258,7 +276,11 @@ _TOOL: Final[Document] = {
 }
 _READY: Final[Document] = {
     "status": "ok",
-    "checks": {"database": "ok", "dispatcher": "ok"},
+    "checks": {"database": "ok", "models": "ok"},
+    "components": {
+        "database": {"status": "ok", "detail": None, "seconds": 0.002},
+        "models": {"status": "ok", "detail": None, "seconds": 0.0},
+    },
     "sandbox": {"backend": "native", "detail": "a confined process", "libraries": ["numpy"]},
 }
 
@@ -304,7 +326,7 @@ EXAMPLES: Final[dict[tuple[str, str], Document | str]] = {
         "schema_version": 1,
         "exported_at": "2026-11-30T09:00:00Z",
         "run": _ENDED_RUN,
-        "files": [{"name": "sales.csv", "size": 26}],
+        "files": [{"name": "sales.csv", "size": 26, "sha256": _SHA256}],
         "notes": [_NOTE],
         "receipt": _RECEIPT,
         "artifacts": [_ARTIFACT],
@@ -340,15 +362,24 @@ EXAMPLES: Final[dict[tuple[str, str], Document | str]] = {
     ("get_readiness", "503"): {
         **_READY,
         "status": "down",
-        "checks": {"database": "does not answer (TimeoutError)", "dispatcher": "ok"},
+        "checks": {"database": "does not answer (TimeoutError)"},
+        "components": {
+            "database": {
+                "status": "down",
+                "detail": "does not answer (TimeoutError)",
+                "seconds": 2.001,
+            }
+        },
     },
     ("get_info", "200"): {
         "name": "signalbox",
         "version": "0.1.0",
+        "revision": None,
         "engine": "model",
         "graph_version": "1-400babcb1e694bdd",
         "environment": "production",
         "models": {"fast": _MODEL, "standard": _MODEL, "deep": "openai:gpt-5"},
+        "protocols": {"api": "v1", "openapi": "3.1"},
         "features": ["runs", "events", "sse", "idempotency"],
     },
     ("run_workflow", "200"): _ENDED_RUN,

@@ -13,11 +13,11 @@ from starlette.responses import Response, StreamingResponse
 from domain.artifact import Artifact, InputFile
 from domain.run import Run, UtcTime
 from service.export import Part
-from service.http.approval_schemas import Receipt
 from service.http.caller import Parts, Tenant, needs
 from service.http.note_schemas import NoteOut
 from service.http.openapi import problems
 from service.http.parameters import RunId
+from service.http.receipt_schemas import Receipt
 
 router: Final = APIRouter(prefix="/v1/runs", tags=["runs"])
 

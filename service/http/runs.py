@@ -291,6 +291,7 @@ async def retry_run(
     wish = RetryWish(
         limits=wanted.budget.limits() if wanted.budget else None,
         max_rounds=wanted.budget.max_rounds if wanted.budget else None,
+        by=caller.id,
     )
     done = await parts.retries.retry(
         caller.tenant_id, run_id, wish, idempotency=idempotency_of(request, wanted)

@@ -45,6 +45,13 @@ _DUE: Final = (
     .order_by(rows.c.next_at, rows.c.id)
     .limit(bindparam("most"))
 )
+_SINCE: Final = bindparam("since", type_=_TIME)
+_OVERDUE: Final = (
+    select(rows.c.id).where(rows.c.status == "pending", rows.c.next_at <= _SINCE).limit(1)
+)
+_SENT: Final = (
+    select(rows.c.id).where(rows.c.status == "pending", rows.c.claimed_until > _SINCE).limit(1)
+)
 _CLAIM: Final = (
     update(rows)
     .where(
@@ -180,6 +187,15 @@ def due(
     """Return what is to be sent now, the longest due first."""
     values = {"now": now, "busy": list(busy), "full": list(full), "most": limit}
     return [Due(*row) for row in connection.execute(_DUE, values)]
+
+
+def overdue(connection: Connection, before: datetime) -> bool:
+    """Return whether something was due before a time, and nobody has begun to send anything since."""
+    late, sent = (
+        connection.execute(each, {"since": before}).first() is not None
+        for each in (_OVERDUE, _SENT)
+    )
+    return late and not sent
 
 
 def claim(

@@ -36,6 +36,7 @@ from service.store import (
     keys,
     patching,
     queries,
+    receipts,
     retrying,
 )
 from service.store.approvals import SqlApprovalStore
@@ -44,6 +45,7 @@ from service.store.changes import Writer
 from service.store.database import Database
 from service.store.notes import SqlNoteStore
 from service.store.ownership import FileOwner
+from service.store.receipts import SqlReceipts
 from service.store.tables import runs
 from service.store.threads import Enqueue, Share, Turns
 
@@ -77,6 +79,10 @@ class SqlRunStore:
         """What these runs have produced."""
         self.notes: Final = SqlNoteStore(database, self._turns)
         """What these runs were told while they were under way."""
+        self.receipts: Final = SqlReceipts(database)
+        """What their receipts say beside their rows."""
+        self.configuration: str | None = None
+        """With what this process executes runs: the digest of one that `receipts` keeps."""
 
     async def announce(self, url: str) -> None:
         """Leave word beside the file at which address this process serves, for a second one."""
@@ -145,7 +151,14 @@ class SqlRunStore:
 
     async def claim(self, ref: RunRef, *, now: datetime) -> Claim | None:
         """Make the run `running` under a new attempt, or return `None`."""
-        return await self._database.write(changes.claim, ref, now, self._turns)
+        return await self._database.write(self._claim, ref, now)
+
+    def _claim(self, connection: Connection, ref: RunRef, now: datetime) -> Claim | None:
+        claimed = changes.claim(connection, ref, now, self._turns)
+        if claimed is not None and self.configuration is not None:
+            attempt = claimed.run.attempt
+            receipts.note_attempt(connection, ref, attempt, self.configuration, now)
+        return claimed
 
     async def append(
         self,
