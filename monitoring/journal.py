@@ -82,7 +82,7 @@ class Journal:
             "budget.warning": _warned,
             "budget.reached": _reached,
             "cache.hit": _reused,
-            "note.added": _told,
+            "note.added": _noted,
             **dict.fromkeys(TERMINAL_EVENTS, self._ended),
         }
 
@@ -318,16 +318,16 @@ def _reached(event: Event) -> None:
     _say(event, "A limit is reached.", logging.WARNING, **fields)
 
 
-def _told(event: Event) -> None:
-    note = event.data["note"]
-    fields = {"note_id": note["id"], "by": note["by"], "characters": len(note["text"])}
-    _say(event, "The run was told something.", **fields)
-
-
 def _reused(event: Event) -> None:
     data = event.data
     fields = {"kind": data["kind"], "source_run_id": data["run_id"], "age_seconds": data["age"]}
     _say(event, "Work of another run is used.", **fields, saved_cost_usd=data["saved_cost_usd"])
+
+
+def _noted(event: Event) -> None:
+    """That there is one, and whose; not what it says."""
+    note = event.data["note"]
+    _say(event, "Somebody has told the run something.", note_id=note["id"], by=note.get("by"))
 
 
 def _cost(cost: Decimal | None) -> Fields:

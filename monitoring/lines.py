@@ -89,7 +89,7 @@ class _Fields:
             for name in dict.fromkeys((*_HEAD, *fields))
             if fields.get(name) is not None
         }
-        if exception:
+        if exception and exception[0]:
             line["exception"] = self._trace(exception)
         return line
 

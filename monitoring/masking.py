@@ -18,8 +18,8 @@ SHORTEST: Final = 6
 """Characters that a secret has at least to be looked for by value: shorter ones are in every other word."""
 
 _SHAPES: Final = (
-    # Ours: API keys, secrets of webhooks, and pages on which whoever has the link may decide.
-    r"(?P<ours>(?<![A-Za-z0-9])(?:sbx_|whsec_))[A-Za-z0-9_+/=-]{16,}",
+    # Ours: API keys, cookies, secrets of webhooks, and pages on which whoever has the link may decide.
+    r"(?P<ours>(?<![A-Za-z0-9])(?:sbx_|sbc_|whsec_))[A-Za-z0-9_+/=-]{16,}",
     r"(?P<page>/approve/)(?!\{)[^\s?#\"'\\]+",
     # How others begin theirs: with a digit somewhere, or so long that it is no word.
     (

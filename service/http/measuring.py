@@ -84,7 +84,7 @@ class Measured:
 
     def failed(self) -> None:
         """Note that there is no answer but the one which is made outside, where nothing had been sent."""
-        if self._status is None:
+        if self._status is None and not self._left:
             self._status = FAILED
 
     def end(self, scope: Scope, seconds: float) -> None:

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitoring.masking import MASK, SHORTEST, Mask, many_lines, one_line
-from service.secrets import new_secret
+from service.secrets import new_cookie, new_secret
 
 SECRET = "Zq7-vX2_kL9mN4pR8sT1"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"
 
 SHAPES = {
     "our key": (new_secret(), None),
+    "our cookie": (new_cookie(), None),
     "a webhook's secret": (
         "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode(),
         None,
