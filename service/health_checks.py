@@ -59,13 +59,7 @@ def own_checks(  # noqa: PLR0913 - called once, with one argument for each thing
         return _listed("the last calls have all failed of ", gateway.outages.failing())
 
     async def programs() -> str | None:
-        if sandbox_wanted and sandbox().off_reason is not None:
-            return "programs cannot be confined here, so none are run"
-        if sandbox().backend == "remote" and sandbox_socket:
-            # It was there at the start, or it would be off.
-            _, writer = await asyncio.open_unix_connection(sandbox_socket)
-            writer.close()
-        return None
+        return await sandbox_trouble(sandbox(), sandbox_socket) if sandbox_wanted else None
 
     async def disk() -> str | None:
         return await asyncio.to_thread(disk_trouble, folder)
@@ -89,6 +83,17 @@ def own_checks(  # noqa: PLR0913 - called once, with one argument for each thing
         Check(name="chores", look=chores),
         Check(name="webhooks", look=webhooks, holds_seconds=HOLDS_SECONDS),
     ]
+
+
+async def sandbox_trouble(state: SandboxState, socket: Path | None) -> str | None:
+    """Return why no program is run; raises `OSError` where the other container is gone that ran them."""
+    if state.off_reason is not None:
+        return "programs cannot be confined here, so none are run"
+    if state.backend == "remote" and socket is not None:
+        _, writer = await asyncio.open_unix_connection(socket)
+        writer.close()
+        await writer.wait_closed()
+    return None
 
 
 def disk_trouble(folder: Path) -> str | None:
