@@ -59,7 +59,7 @@ def own_checks(  # noqa: PLR0913 - called once, with one argument for each thing
         return _listed("the last calls have all failed of ", gateway.outages.failing())
 
     async def programs() -> str | None:
-        return await _programs(sandbox(), sandbox_socket, wanted=sandbox_wanted)
+        return await sandbox_trouble(sandbox(), sandbox_socket) if sandbox_wanted else None
 
     async def disk() -> str | None:
         return await asyncio.to_thread(disk_trouble, folder)
@@ -85,13 +85,14 @@ def own_checks(  # noqa: PLR0913 - called once, with one argument for each thing
     ]
 
 
-async def _programs(state: SandboxState, socket: Path | None, *, wanted: bool) -> str | None:
-    if wanted and state.off_reason is not None:
+async def sandbox_trouble(state: SandboxState, socket: Path | None) -> str | None:
+    """Return why no program is run; raises `OSError` where the other container is gone that ran them."""
+    if state.off_reason is not None:
         return "programs cannot be confined here, so none are run"
-    if state.backend == "remote" and socket:
-        # It was there at the start, or it would be off.
+    if state.backend == "remote" and socket is not None:
         _, writer = await asyncio.open_unix_connection(socket)
         writer.close()
+        await writer.wait_closed()
     return None
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from domain.sandbox import SandboxState
 from service.health import Check, Health, worst
-from service.health_checks import disk_trouble
+from service.health_checks import disk_trouble, sandbox_trouble
 
 
 class Usage(NamedTuple):
@@ -120,3 +122,15 @@ def test_a_disk_that_is_nearly_full_is_told(
     if trouble:
         assert f"{free // 2**20} MiB are free" in trouble
         assert str(tmp_path) not in trouble
+
+
+async def test_a_sandbox_in_another_container_is_connected_to(tmp_path: Path) -> None:
+    """It was there at the start, or it would be off; it may be gone since."""
+    state, path = SandboxState("remote", "in another container"), tmp_path / "s"
+
+    with socket.socket(socket.AF_UNIX) as there:
+        there.bind(str(path))
+        there.listen()
+        assert await sandbox_trouble(state, path) is None
+    with pytest.raises(ConnectionRefusedError):
+        await sandbox_trouble(state, path)
