@@ -44,11 +44,11 @@ documents = pytest.mark.parametrize("document", ALL, ids=lambda d: d.name)
 def routes() -> set[str]:
     """Return `METHOD /path/{}` of every route but the pages of links, whose addresses are sent."""
     return {
-        f"{method} {bare(route.path)}"
+        f"{method} {bare(route.path_format)}"
         for router in ROUTERS
         for route in router.routes
         if isinstance(route, APIRoute) and not route.path.startswith(PATH)
-        for method in route.methods
+        for method in route.methods or ()
     }
 
 
