@@ -113,8 +113,7 @@ async def open_services(
     programs may want is loaded ahead.
     """
     refuse_inspection()
-    if not uses_queue(settings) and not executes:
-        raise ConfigurationError(NO_QUEUE)
+    _check_somebody_executes(settings, executes=executes)
     async with AsyncExitStack() as stack:
         sandbox = await _open_sandbox(settings, stack, warm=warm and executes)
         clock = SystemClock()
@@ -172,6 +171,11 @@ async def open_services(
             graph_version=executor.graph_version,
             version=product_version(),
         )
+
+
+def _check_somebody_executes(settings: Settings, *, executes: bool) -> None:
+    if not uses_queue(settings) and not executes:
+        raise ConfigurationError(NO_QUEUE)
 
 
 async def _open_callers(
