@@ -159,3 +159,12 @@ class Recording(BaseModel):
     pins: tuple[PinLine, ...]
     events: tuple[dict[str, Any], ...]
     run: dict[str, Any] | None
+
+    @property
+    def broken_off(self) -> bool:
+        """Return whether the run was stopped before it had come to an end of its own."""
+        return self.run is None or self.run.get("status") not in {
+            "completed",
+            "failed",
+            "incomplete",
+        }

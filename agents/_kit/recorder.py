@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, ToolMessage, messages_to_dict
 
 from agents._kit.acting import Ran
+from agents._kit.cleaning import clean_text, clean_value
 from agents._kit.delays import told_delay
 from agents._kit.faults import (
     explain,
@@ -34,9 +36,6 @@ from tools.sources import read_text
 FAULT_CHARS: Final = 4_000
 """Of what an error says: enough for how large a window is."""
 
-RUNS: Final = 1_000
-"""A server's whole work is not recorded: runs beyond these are not."""
-
 
 class Recorder:
     """`agents._kit.tape.Tape` that writes down what passes it. Nothing of it holds a secret that is known."""
@@ -47,6 +46,13 @@ class Recorder:
         self._lines: Final[dict[str, list[CallLine | ToolLine | PinLine]]] = {}
         self._numbers: Final[Counter[tuple[str, str, str]]] = Counter()
         self._sizes: Final[Counter[str]] = Counter()
+        self._only: str | None = None
+
+    def keep_only(self, run_id: str) -> None:
+        """Write down nothing more of other runs, and forget what there is of them: they were left by others."""
+        self._only = run_id
+        for other in [each for each in self._lines if each != run_id]:
+            del self._lines[other]
 
     def lines(self, run_id: str) -> list[CallLine | ToolLine | PinLine] | None:
         """Return what was written down of a run, in the order in which it ended; `None` where it is too much."""
@@ -80,7 +86,7 @@ class Recorder:
             digest=digest(used.args, self._scrubber),
             message=message,
             took=ran.took,
-            texts={sha256: self._scrubber.scrub(text) for sha256, text in texts.items()},
+            texts={name: self._scrubber.scrub(clean_text(text)) for name, text in texts.items()},
         )
         self._keep(used.context.run_id, line)
         return ran
@@ -122,7 +128,7 @@ class Recorder:
         self, asked: Asked, pieces: list[str], message: AIMessage | None, fault: Fault | None
     ) -> None:
         run_id, at = asked.request.run_id, spot(asked.request)
-        scrub = self._scrubber.scrub
+        scrub = self._scrubber.scrub_value
         line = CallLine(
             at=at,
             number=self._number(run_id, "call", at),
@@ -130,10 +136,8 @@ class Recorder:
             model=asked.model_name,
             digests=digests(asked, self._scrubber),
             pieces=_scrubbed(pieces, self._scrubber),
-            message=self._scrubber.scrub_value(_dump(message)) if message else None,
-            fault=fault.model_copy(update={"said": scrub(fault.said), "text": scrub(fault.text)})
-            if fault
-            else None,
+            message=scrub(_dump(message)) if message else None,
+            fault=fault and Fault.model_validate(scrub(fault.model_dump())),
         )
         self._keep(run_id, line)
 
@@ -142,7 +146,7 @@ class Recorder:
         return self._numbers[run_id, kind, at]
 
     def _keep(self, run_id: str, line: CallLine | ToolLine | PinLine) -> None:
-        if run_id not in self._lines and len(self._lines) >= RUNS:
+        if self._only not in {None, run_id}:
             return
         lines = self._lines.setdefault(run_id, [])
         self._sizes[run_id] += len(line.model_dump_json())
@@ -160,13 +164,16 @@ def pin_spot(name: str, context: RunContext) -> str:
 
 def _scrubbed(pieces: list[str], scrubber: Scrubber) -> tuple[str, ...]:
     """Return pieces of a text without the secrets of the whole: one may lie over several of them."""
+    pieces = [clean_text(piece) for piece in pieces]
     whole = "".join(pieces)
     scrubbed = scrubber.scrub(whole)
     return tuple(pieces) if scrubbed == whole else (scrubbed,)
 
 
 def _dump(message: AIMessage | ToolMessage) -> dict[str, Any]:
-    return messages_to_dict([message])[0]
+    """Return a message as JSON has it, whatever its provider put into it."""
+    dumped: dict[str, Any] = clean_value(messages_to_dict([message])[0])
+    return dict(clean_value(json.loads(json.dumps(dumped, default=str))))
 
 
 def _texts(message: ToolMessage, folder: Path) -> dict[str, str]:
@@ -181,8 +188,8 @@ def _fault(error: Exception) -> Fault:
     provider = not is_final(error)
     return Fault(
         name=type(error).__name__,
-        said=explain(error),
-        text=str(error)[:FAULT_CHARS],
+        said=clean_text(explain(error)),
+        text=clean_text(str(error)[:FAULT_CHARS]),
         status=status_of(error),
         retry_after=told_delay(error),
         provider=provider,

@@ -48,6 +48,7 @@ class Replayer:
         self._tools = _by_spot(recording.tools)
         self._pins = _by_spot(recording.pins)
         self._scrubber: Final = scrubber
+        self._broken_off: Final = recording.broken_off
         self.loose: Final = loose
         self._asked: Final[Counter[tuple[str, str]]] = Counter()
         self.relay: TokenRelay | None = None
@@ -75,9 +76,10 @@ class Replayer:
             self._differ(f"{who} goes to {asked.model_name}, and went to {kept.model}")
         if kept.fault:
             raise made_again(kept.fault)
+        if kept.message is None and self._broken_off:
+            raise ModelCallError(self._fault(f"the answer to {who}: the run was broken off"))
         if kept.message is None:
-            # Stopped from outside: by a limit of time, or with its whole run.
-            raise TimeoutError
+            raise TimeoutError  # stopped from outside: by a limit of time
         replay = _Answering(
             answer=messages_from_dict([kept.message])[0],
             pieces=kept.pieces,

@@ -55,6 +55,10 @@ class RunRecord:
         self._opened = _Opened(parts, settings, sandbox)
         return parts
 
+    def begin(self, run_id: str) -> None:
+        """Say which run it is about: the server may go on with others that it has found."""
+        self._recorder.keep_only(run_id)
+
     async def write(
         self,
         client: httpx.AsyncClient,

@@ -101,7 +101,7 @@ def _refuse_what_cannot(recording: Recording, file: Path, *, check: bool) -> Non
         raise ConfigurationError(
             f"{file} cannot be replayed: {names} is a graph from outside, whose model calls nobody sees."
         )
-    if check and (recording.run is None or recording.run.get("status") == "cancelled"):
+    if check and recording.broken_off:
         raise ConfigurationError(
             f"{file} cannot be checked: its run was broken off. Replay it without --check."
         )

@@ -176,6 +176,8 @@ async def follow(
         return None
     run: dict[str, Any] = response.json()
     progress.begin(run)
+    if kept:
+        kept.begin(run["id"])
     deciding = asyncio.create_task(person.decide_forever(), name="person")
     try:
         await _stream(client, run["id"], progress, person)
