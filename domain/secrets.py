@@ -62,11 +62,16 @@ class Scrubber:
         wanted = {form for value in values if len(value) >= LEAST_CHARS for form in _forms(value)}
         # The longest first: a value may be the beginning of another.
         self._values: Final = tuple(sorted(wanted, key=lambda value: (-len(value), value)))
+        self._long: Final = tuple(each for each in self._values if len(each) >= LEAST_PART + 4)
 
     def scrub(self, text: str) -> str:
         """Return a text without secrets; what has none comes back as it is."""
         for value in self._values:
-            text = _without(text, value)
+            text = text.replace(value, SECRET)
+        # Then what was cut: the end of one form of a value may be in the midst of another.
+        for value in self._long:
+            text = _without_part(text, value)
+            text = _without_part(text[::-1], value[::-1], put=SECRET[::-1])[::-1]
         text = _MARKED.sub(SECRET, text)
         return _NAMED.sub(lambda found: found["before"] + SECRET, text)
 
@@ -100,15 +105,6 @@ def _forms(value: str) -> set[str]:
         encoded.rstrip("="),
         safe.rstrip("="),
     }
-
-
-def _without(text: str, value: str) -> str:
-    """Return a text without a value, nor the beginning or the end of a long one."""
-    if len(value) < LEAST_PART + 4:
-        return text.replace(value, SECRET)
-    text = text.replace(value, SECRET)
-    text = _without_part(text, value)
-    return _without_part(text[::-1], value[::-1], put=SECRET[::-1])[::-1]
 
 
 def _without_part(text: str, value: str, *, put: str = SECRET) -> str:

@@ -46,7 +46,7 @@ SETTINGS: Final = frozenset(
 _LINE: Final[TypeAdapter[Line]] = TypeAdapter(Line)
 
 _SECRET_VARIABLE: Final = re.compile(
-    r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PWD|CREDENTIALS?|DSN)$", re.IGNORECASE
+    r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|DSN)$", re.IGNORECASE
 )
 
 _LEAST_SECRET: Final = (

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.e2e.conftest import StartProcess
 from tests.e2e.models import Hanging, Models, agent
+from tests.fakes.http_target import target_in_thread
 from tests.fakes.model_server import Reply, Rule, When
+from tests.integration.people import turns
+from tests.integration.team_script import decisions
 
 CHART = (
     "import matplotlib.pyplot as p\np.plot([1, 2])\np.savefig('chart.png')\nprint('drawn', 6 * 7)"
@@ -70,6 +75,38 @@ def test_a_recording_is_replayed_where_there_is_no_model_and_no_sandbox(
     assert quiet.stderr.splitlines() == [
         f" signalbox | replayed from {file}: no model is called, no tool is run"
     ]
+
+
+def test_what_people_have_said_is_said_again(signalbox: StartProcess, models: Models) -> None:
+    """A request that somebody has changed, a question that somebody has answered; nothing is sent again."""
+    question = ("ask_user", {"question": "Which harbour?"})
+    with target_in_thread() as target:
+        send = ("http_request", {"method": "POST", "url": target.url("/a"), "body": "{}"})
+        models.add(
+            *decisions(("coder", "Send it"), ("researcher", "Find out")),
+            turns("Send it", Reply.calls(send), Reply(text="It is sent.")),
+            turns("Find out", Reply.calls(question), Reply(text="It is Cork.")),
+            Rule(reply=Reply(text="Both.")),
+        )
+        env = {"OPENAI_BASE_URL": models.base_url, "SIGNALBOX_HTTP_ALLOW": target.address}
+        made = signalbox(
+            "run", "Do both", "--record", "run.jsonl", SIGNALBOX_VALIDATION="off", **env
+        )
+        edited = {"name": "http_request", "args": {**send[1], "url": target.url("/b")}}
+        for asks, said in (
+            (r"http_request", {"type": "edit", "edited_action": edited, "remember": "run"}),
+            (r"Which harbour", {"type": "respond", "message": "Cork"}),
+        ):
+            approval = made.says(rf"(apr_\w+): .*{asks}")[1]
+            url = made.says(rf"curl (http://\S+{approval}/decision)")[1]
+            assert httpx.post(url, json=said).status_code == 200, made.stderr
+        assert made.ended() == 0, made.stderr
+        assert [target.count("/a"), target.count("/b")] == [0, 1]
+        again = signalbox("runs", "replay", "--check", "run.jsonl")
+        assert again.ended() == 0, again.stderr
+        assert target.count("/b") == 1
+    assert re.search(r"decided: edit", again.stderr)
+    assert re.search(r"decided: respond", again.stderr)
 
 
 def test_a_run_that_was_broken_off_is_recorded_to_there(

@@ -176,6 +176,7 @@ async def test_a_failed_run_is_recorded_and_fails_again(tmp_path: Path, capsys: 
     assert again.run["usage"] == said.run["usage"]
 
 
+@pytest.mark.slow
 async def test_what_a_person_refuses_is_refused_again(
     tmp_path: Path, target: CountingTarget, capsys: Out
 ) -> None:
@@ -213,6 +214,7 @@ async def test_other_prompts_are_told_and_may_be_allowed(tmp_path: Path, capsys:
     assert f"differs: {told}" in loose.stderr
 
 
+@pytest.mark.slow
 async def test_a_call_that_is_not_in_it_is_told(tmp_path: Path, capsys: Out) -> None:
     file = tmp_path / "run.jsonl"
     await record(file, "Tell me a joke", capsys)
@@ -225,6 +227,7 @@ async def test_a_call_that_is_not_in_it_is_told(tmp_path: Path, capsys: Out) -> 
     assert told in again.stderr
 
 
+@pytest.mark.slow
 async def test_an_answer_that_was_changed_is_refused_and_shows_in_the_events(
     tmp_path: Path, capsys: Out
 ) -> None:
@@ -257,6 +260,7 @@ async def test_where_no_recording_can_be_written_no_run_begins(tmp_path: Path, c
         assert not models.requests
 
 
+@pytest.mark.slow
 async def test_what_is_too_large_is_not_recorded(
     tmp_path: Path, capsys: Out, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +275,7 @@ async def test_what_is_too_large_is_not_recorded(
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
 
 
+@pytest.mark.slow
 async def test_a_question_of_money_is_answered_again(tmp_path: Path, capsys: Out) -> None:
     """What was known of prices and limits is in the recording."""
     file, prices = tmp_path / "run.jsonl", tmp_path / "prices.yaml"
