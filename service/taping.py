@@ -71,14 +71,13 @@ def make_header(
     sandbox: SandboxState,
     *,
     body: dict[str, Any],
+    windows: dict[str, int | None],
     version: str,
     graph_version: str,
     scrubber: Scrubber,
 ) -> Header:
-    """Return the first line of a recording."""
+    """Return the first line of a recording; `windows` are those of its beginning."""
     gateway, toolbox, tiers = parts.gateway, parts.toolbox, settings.tiers
-    candidates = list(gateway.candidates())
-    windows = {each.name: each.window for each in candidates}
     kept = settings.model_dump(mode="json", include=set(SETTINGS), exclude_defaults=True)
     web = settings.search_keyless or settings.tavily_api_key is not None
     header = Header(
@@ -89,14 +88,22 @@ def make_header(
         body=body,
         settings={**kept, "search_keyless": web},
         tiers={str(tier): chain for tier, chain in tiers.items()} if tiers else None,
-        windows={name: window.tokens if window.known else None for name, window in windows.items()},
-        rates={each.name: _write_rates(gateway.price_of(each.name)) for each in candidates},
+        windows=windows,
+        rates={name: _write_rates(gateway.price_of(name)) for name in windows},
         team=team_digests(parts.team),
         tools={name: toolbox.get(name).off_reason for name in toolbox.names},
         sandbox=sandbox._asdict(),
         outside=tuple(spec.name for spec in parts.team.specs if spec.graph is not None),
     )
     return Header.model_validate(scrubber.scrub_value(header.model_dump(mode="json")))
+
+
+def windows_of(gateway: ModelGateway) -> dict[str, int | None]:
+    """Return the windows of all models as far as they are known now: a refusal may say more later."""
+    return {
+        each.name: each.window.tokens if each.window.known else None
+        for each in gateway.candidates()
+    }
 
 
 def team_digests(team: Team) -> dict[str, str]:

@@ -20,7 +20,7 @@ from service.commands.progress import Progress, say
 from service.parts import Parts
 from service.recordings import Target, TooLargeError, end_line, known_secrets
 from service.settings import Settings
-from service.taping import make_header, open_recorded_parts
+from service.taping import make_header, open_recorded_parts, windows_of
 
 _PAGE: Final = 1_000
 
@@ -34,6 +34,7 @@ class _Opened(NamedTuple):
     parts: Parts
     settings: Settings
     sandbox: Sandbox
+    windows: dict[str, int | None]
 
 
 class RunRecord:
@@ -52,7 +53,7 @@ class RunRecord:
     ) -> Parts:
         """Return what runs are made of (`service.parts.OpensParts`); what passes is written down."""
         parts = open_recorded_parts(self._recorder, settings, sandbox, stack, cache)
-        self._opened = _Opened(parts, settings, sandbox)
+        self._opened = _Opened(parts, settings, sandbox, windows_of(parts.gateway))
         return parts
 
     def begin(self, run_id: str) -> None:
@@ -94,6 +95,7 @@ class RunRecord:
             opened.settings,
             opened.sandbox.state,
             body=_without_contents(body),
+            windows=opened.windows,
             version=product_version(),
             graph_version=run["graph_version"],
             scrubber=self._scrubber,

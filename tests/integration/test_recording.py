@@ -214,6 +214,22 @@ async def test_other_prompts_are_told_and_may_be_allowed(tmp_path: Path, capsys:
     assert f"differs: {told}" in loose.stderr
 
 
+async def test_what_a_graph_from_outside_has_done_is_not_replayed(
+    tmp_path: Path, capsys: Out
+) -> None:
+    """What its models answered passes nobody who could write it down."""
+    file = tmp_path / "run.jsonl"
+    await record(file, "Tell me a joke", capsys)
+    lines = lines_of(file)
+    [worked] = {
+        line["agent"] for line in lines if line["kind"] == "call" and "1|" in line["at"]
+    } - {"supervisor"}
+    lines[0]["outside"] = [worked]
+    write_lines(file, lines)
+    with pytest.raises(ConfigurationError, match=f"{worked} is a graph from outside"):
+        await replay(file, capsys)
+
+
 @pytest.mark.slow
 async def test_a_call_that_is_not_in_it_is_told(tmp_path: Path, capsys: Out) -> None:
     file = tmp_path / "run.jsonl"
