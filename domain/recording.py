@@ -6,11 +6,15 @@ results of tools; then the run's events. Whoever gives them back in their places
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
+from domain.artifact import MAX_INPUT_BYTES, MAX_INPUT_FILES
 from domain.run import Engine
+from domain.sandbox import Backend
 
 SCHEMA: Final = 1
 """The version of the form; another one is refused."""
@@ -23,6 +27,51 @@ class _Line(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+class FileLine(_Line):
+    """A file that came along: what tools have read of it stands in their results."""
+
+    name: str
+    size: int = Field(ge=0, le=MAX_INPUT_BYTES)
+
+
+class Body(_Line):
+    """What was asked. Nothing else of a recording is asked again: it may be somebody else's."""
+
+    task: str
+    approvals: dict[str, str] = {}
+    files: tuple[FileLine, ...] = Field(default=(), max_length=MAX_INPUT_FILES)
+
+
+class RatesLine(_Line):
+    """What a million tokens cost, in US dollars."""
+
+    input: Decimal
+    output: Decimal
+    cached: Decimal
+
+
+class SandboxLine(_Line):
+    """What ran programs."""
+
+    backend: Backend
+    detail: str
+    libraries: tuple[str, ...] = ()
+
+
+class RecordedEvent(TypedDict):
+    """A stored event, as the API gives it."""
+
+    seq: int
+    type: str
+    run_id: str
+    ts: str
+    agent: str | None
+    path: str | None
+    round: int
+    attempt: int
+    data: dict[str, Any]
+
+
 class Header(_Line):
     """What was asked, and of what."""
 
@@ -33,22 +82,20 @@ class Header(_Line):
     graph_version: str
     engine: Engine
     recorded_at: str
-    body: dict[str, Any]
-    """As it was sent; of files only names and sizes are kept."""
+    body: Body
     settings: dict[str, Any]
     """Those that decide what a run does beside its models and tools."""
     tiers: dict[str, str] | None
     """The chain of each tier; `None` with the offline planner."""
     windows: dict[str, int | None]
     """By `provider:model` the tokens that prompt and answer may have together; `None` where nobody knows."""
-    rates: dict[str, dict[str, str] | None]
-    """By `provider:model` what a million tokens cost; `None` where nobody knows."""
+    rates: dict[str, RatesLine | None]
+    """By `provider:model`; `None` where nobody knows."""
     team: dict[str, str]
     """By agent the digest of its prompt, tier and tools."""
     tools: dict[str, str | None]
     """By name why the tool refuses every call; `None` where it works."""
-    sandbox: dict[str, Any]
-    """What ran programs: `backend`, `detail`, `libraries`."""
+    sandbox: SandboxLine
     outside: tuple[str, ...] = ()
     """The agents that are graphs of their own: what their models answered nobody has seen."""
 
@@ -129,7 +176,7 @@ class EventLine(_Line):
     """One stored event of the run."""
 
     kind: Literal["event"] = "event"
-    event: dict[str, Any]
+    event: RecordedEvent
 
 
 class EndLine(_Line):
@@ -157,7 +204,7 @@ class Recording(BaseModel):
     calls: tuple[CallLine, ...]
     tools: tuple[ToolLine, ...]
     pins: tuple[PinLine, ...]
-    events: tuple[dict[str, Any], ...]
+    events: tuple[RecordedEvent, ...]
     run: dict[str, Any] | None
 
     @property

@@ -43,6 +43,8 @@ SETTINGS: Final = frozenset(
 )
 """What decides beside models and tools what a run does."""
 
+_READ: Final = ("gates", "budgets", "http_allow")
+
 _LINE: Final[TypeAdapter[Line]] = TypeAdapter(Line)
 
 _SECRET_VARIABLE: Final = re.compile(
@@ -181,6 +183,9 @@ def _refuse(path: Path, why: str) -> NoReturn:
 def replay_settings(header: Header, folder: Path) -> dict[str, Any]:
     """Return the settings of a replay: those that were recorded, in a folder of its own, and no keys."""
     tiers, fields = header.tiers or {}, Settings.model_fields
+    if any(isinstance(header.settings.get(name), str) for name in _READ):
+        # As a setting it would name a file of this machine.
+        raise ConfigurationError(f"A recording has {', '.join(_READ)} as JSON, not as text.")
     return {
         **{name: header.settings.get(name, fields[name].default) for name in SETTINGS},
         "search_keyless": bool(header.settings.get("search_keyless")),

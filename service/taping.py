@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -17,12 +16,12 @@ from agents._kit.registry import Team
 from agents._kit.replayer import ReplayClients, Replayer
 from agents._kit.tape import team_digest
 from domain.caching import WorkCache
-from domain.recording import Header, Recording
+from domain.recording import Body, Header, RatesLine, Recording, SandboxLine
 from domain.run import RunContext
 from domain.sandbox import USUAL_LIMITS, CodeLimits, CodeResult, Sandbox, SandboxState
 from domain.secrets import Scrubber
 from domain.tool import Pinned
-from domain.usage import Rates, plain
+from domain.usage import Rates
 from monitoring.costs import PriceTable
 from service.parts import Parts, open_gates, open_parts, open_team, open_toolbox
 from service.recordings import SETTINGS
@@ -70,7 +69,7 @@ def make_header(
     settings: Settings,
     sandbox: SandboxState,
     *,
-    body: dict[str, Any],
+    body: Body,
     windows: dict[str, int | None],
     version: str,
     graph_version: str,
@@ -92,7 +91,7 @@ def make_header(
         rates={name: _write_rates(gateway.price_of(name)) for name in windows},
         team=team_digests(parts.team),
         tools={name: toolbox.get(name).off_reason for name in toolbox.names},
-        sandbox=sandbox._asdict(),
+        sandbox=SandboxLine(**sandbox._asdict()),
         outside=tuple(spec.name for spec in parts.team.specs if spec.graph is not None),
     )
     return Header.model_validate(scrubber.scrub_value(header.model_dump(mode="json")))
@@ -114,10 +113,10 @@ def team_digests(team: Team) -> dict[str, str]:
     }
 
 
-def _write_rates(rates: Rates | None) -> dict[str, str] | None:
+def _write_rates(rates: Rates | None) -> RatesLine | None:
     if rates is None:
         return None
-    return {name: plain(getattr(rates, name)) for name in ("input", "output", "cached")}
+    return RatesLine(input=rates.input, output=rates.output, cached=rates.cached)
 
 
 def open_replayed_parts(
@@ -158,7 +157,7 @@ def _open_gateway(header: Header, settings: Settings, team: Team) -> ModelGatewa
         if known is not None:
             candidate.window.tokens, candidate.window.known = known, True
     own = {
-        model: Rates(**{name: Decimal(value) for name, value in rates.items()})
+        model: Rates(input=rates.input, output=rates.output, cached=rates.cached)
         for model, rates in header.rates.items()
         if rates
     }
@@ -186,4 +185,4 @@ class RecordedSandbox:
 
 def _state(header: Header) -> SandboxState:
     kept = header.sandbox
-    return SandboxState(kept["backend"], kept["detail"], tuple(kept.get("libraries", ())))
+    return SandboxState(kept.backend, kept.detail, kept.libraries)

@@ -37,6 +37,7 @@ from tools.sources import keep_text
 MOST_FAULTS: Final = 50
 """Differences that are kept; after the first the others mostly follow from it."""
 
+_Said = TypeVar("_Said", AIMessage, ToolMessage)
 _Kept = TypeVar("_Kept", CallLine, ToolLine, PinLine)
 
 
@@ -81,7 +82,7 @@ class Replayer:
         if kept.message is None:
             raise TimeoutError  # stopped from outside: by a limit of time
         replay = _Answering(
-            answer=messages_from_dict([kept.message])[0],
+            answer=self._message(kept.message, AIMessage, who),
             pieces=kept.pieces,
             callbacks=[self.relay] if self.relay and kept.pieces else None,
         )
@@ -96,9 +97,7 @@ class Replayer:
             raise ModelCallError(self._fault(f"{who} is not in it"))
         if kept.digest != digest(used.args, self._scrubber):
             self._differ(f"{who} is made with other arguments than was recorded")
-        message = messages_from_dict([kept.message])[0]
-        if not isinstance(message, ToolMessage):
-            raise ModelCallError(self._fault(f"{who} has no result of a tool"))
+        message = self._message(kept.message, ToolMessage, who)
         await asyncio.to_thread(_keep_texts, message, kept.texts, used.sources)
         return Ran(message, kept.took)
 
@@ -126,6 +125,15 @@ class Replayer:
                 self._asked["call" if kind == "model" else kind, at] + 1, len(lines) + 1
             )
         ]
+
+    def _message(self, kept: dict[str, Any] | None, kind: type[_Said], who: str) -> _Said:
+        try:
+            message = messages_from_dict([kept or {}])[0]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            message = None
+        if not isinstance(message, kind):
+            raise ModelCallError(self._fault(f"{who} has no answer that could be given"))
+        return message
 
     def _next(self, kind: str, at: str, kept: Mapping[str, Sequence[_Kept]]) -> _Kept | None:
         self._asked[kind, at] += 1
@@ -242,7 +250,7 @@ def _keep_texts(message: ToolMessage, texts: Mapping[str, str], folder: Path) ->
     kept = {sha256: keep_text(folder, text) for sha256, text in texts.items()}
     for citation in left.get("citations", []):
         # Without its secrets it is another text.
-        if kept.get(citation.get("sha256", "")):
+        if isinstance(citation, dict) and kept.get(citation.get("sha256", "")):
             citation["sha256"] = kept[citation["sha256"]]
 
 

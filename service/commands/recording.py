@@ -12,7 +12,7 @@ import httpx
 
 from agents._kit.recorder import Recorder
 from domain.caching import WorkCache
-from domain.recording import MAX_BYTES, EventLine, Line
+from domain.recording import MAX_BYTES, Body, EventLine, FileLine, Line
 from domain.sandbox import Sandbox
 from domain.secrets import Scrubber
 from service.bootstrap import product_version
@@ -94,7 +94,7 @@ class RunRecord:
             opened.parts,
             opened.settings,
             opened.sandbox.state,
-            body=_without_contents(body),
+            body=_body(body),
             windows=opened.windows,
             version=product_version(),
             graph_version=run["graph_version"],
@@ -119,16 +119,16 @@ async def read_events(client: httpx.AsyncClient, run_id: str) -> list[dict[str, 
             return events
 
 
-def _without_contents(body: dict[str, Any]) -> dict[str, Any]:
-    """Return what was asked with the sizes of its files: what tools have read of them stands in their results."""
+def _body(body: dict[str, Any]) -> Body:
+    """Return what was asked."""
     files = [
-        {
-            "name": f["name"],
-            "size": len(f["content_base64"]) * 3 // 4 - f["content_base64"].count("="),
-        }
-        for f in body.get("files", [])
+        FileLine(
+            name=each["name"],
+            size=len(each["content_base64"]) * 3 // 4 - each["content_base64"].count("="),
+        )
+        for each in body.get("files", [])
     ]
-    return {**body, **({"files": files} if files else {})}
+    return Body(task=body["task"], approvals=body.get("approvals", {}), files=tuple(files))
 
 
 @asynccontextmanager

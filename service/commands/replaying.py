@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections import defaultdict, deque
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,6 @@ from typing import Any, Final
 import httpx
 
 from agents._kit.replayer import Replayer
-from domain.artifact import MAX_INPUT_BYTES
 from domain.errors import ConfigurationError
 from domain.recording import Recording
 from domain.secrets import Scrubber
@@ -120,17 +120,18 @@ def _tell_versions(
 
 def _body(recording: Recording, file: Path) -> dict[str, Any]:
     """Return what is asked again. Of files only the sizes matter: no tool is run that would read them."""
-    body = {**recording.header.body, "cache": False, "metadata": {MARK: file.name[:200]}}
-    files = body.pop("files", [])
-    if files:
-        body["files"] = [
-            {"name": each["name"], "content_base64": _blank(each["size"])} for each in files
-        ]
-    return body
-
-
-def _blank(size: int) -> str:
-    return base64.b64encode(b" " * min(max(size, 0), MAX_INPUT_BYTES)).decode()
+    asked = recording.header.body
+    files = [
+        {"name": each.name, "content_base64": base64.b64encode(b" " * each.size).decode()}
+        for each in asked.files
+    ]
+    return {
+        "task": asked.task,
+        "cache": False,
+        "metadata": {MARK: file.name[:200]},
+        **({"approvals": asked.approvals} if asked.approvals else {}),
+        **({"files": files} if files else {}),
+    }
 
 
 class RecordedPerson:
@@ -142,15 +143,15 @@ class RecordedPerson:
         self._decisions: dict[tuple[Any, ...], deque[dict[str, Any]]] = defaultdict(deque)
         self.undecided: list[str] = []
         """The questions that nobody had decided."""
-        asked = [e for e in recording.events if e["type"] == "approval.requested"]
         decided = {
-            e["data"]["approval"]["id"]: e["data"]["approval"].get("decision")
-            for e in recording.events
-            if e["type"] in _DECIDED
+            _approval(event).get("id"): _approval(event).get("decision")
+            for event in recording.events
+            if event["type"] in _DECIDED
         }
-        for event in asked:
-            decision = decided.get(event["data"]["approval"]["id"])
-            self._decisions[_place(event)].append(decision or {})
+        for event in recording.events:
+            if event["type"] == "approval.requested":
+                decision = decided.get(_approval(event).get("id"))
+                self._decisions[_place(event)].append(decision or {})
 
     def note(self, event: dict[str, Any]) -> None:
         """Take up what an event asks."""
@@ -174,6 +175,11 @@ class RecordedPerson:
             await self._client.post(f"/v1/runs/{approval['run_id']}/cancel", json=reason)
 
 
-def _place(event: dict[str, Any]) -> tuple[Any, ...]:
-    approval = event["data"]["approval"]
-    return (event["round"], event["path"], approval["type"], approval["tool"])
+def _approval(event: Mapping[str, Any]) -> dict[str, Any]:
+    approval = event["data"].get("approval")
+    return approval if isinstance(approval, dict) else {}
+
+
+def _place(event: Mapping[str, Any]) -> tuple[Any, ...]:
+    approval = _approval(event)
+    return (event["round"], event["path"], str(approval.get("type")), str(approval.get("tool")))

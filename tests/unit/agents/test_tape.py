@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -37,14 +37,14 @@ HEADER: dict[str, Any] = {
     "graph_version": "0",
     "engine": "model",
     "recorded_at": "",
-    "body": {},
+    "body": {"task": ""},
     "settings": {},
     "tiers": None,
     "windows": {},
     "rates": {},
     "team": {},
     "tools": {},
-    "sandbox": {},
+    "sandbox": {"backend": "off", "detail": ""},
 }
 
 
@@ -84,12 +84,23 @@ def gateway_at(base_url: str, tape: Tape) -> ModelGateway:
     return gateway
 
 
+def calls_of(recorder: Recorder) -> list[CallLine]:
+    """Return the model calls that were recorded."""
+    return [line for line in recorder.lines(RUN) or [] if isinstance(line, CallLine)]
+
+
 def replaying(recorder: Recorder, *, loose: bool = False) -> tuple[ModelGateway, Replayer]:
     """Return a gateway that has only what was recorded."""
-    calls = tuple(line for line in recorder.lines(RUN) or [] if isinstance(line, CallLine))
+    return replaying_calls(calls_of(recorder), loose=loose)
+
+
+def replaying_calls(
+    calls: Sequence[CallLine], *, loose: bool = False
+) -> tuple[ModelGateway, Replayer]:
+    """Return a gateway that has only these calls."""
     header = Header(**HEADER)
     recording = Recording(
-        header=header, calls=calls, tools=(), pins=(), events=(), run={"status": "completed"}
+        header=header, calls=tuple(calls), tools=(), pins=(), events=(), run={"status": "completed"}
     )
     replayer = Replayer(recording, Scrubber(), loose=loose)
     gateway = gateway_at("http://127.0.0.1:9", replayer)
@@ -148,6 +159,25 @@ async def test_another_question_is_refused_and_told() -> None:
     await again.aclose()
 
 
+@pytest.mark.parametrize(
+    "message", [{}, {"type": "odd", "data": {}}, {"type": "human", "data": {"content": ""}}]
+)
+async def test_what_is_no_answer_is_told(message: dict[str, Any]) -> None:
+    """A recording may be written by anybody."""
+    recorder = Recorder(Scrubber())
+    async with FakeModelServer() as models:
+        models.add(Rule(reply=Reply(text="Yes.")))
+        gateway = gateway_at(models.base_url, recorder)
+        await answer(gateway, asking("Do it", "1|coder|0|1"), [])
+        await gateway.aclose()
+    [line] = calls_of(recorder)
+    again, replayer = replaying_calls([line.model_copy(update={"message": message})])
+    with pytest.raises(ModelCallError, match="has no answer that could be given"):
+        await answer(again, asking("Do it", "1|coder|0|1"), [])
+    assert replayer.faults
+    await again.aclose()
+
+
 FAULTS: list[Callable[[], Reply | None]] = [
     lambda: Reply.error(401),
     lambda: Reply.error(429, retry_after="0"),
@@ -182,7 +212,7 @@ async def test_a_fault_is_to_its_caller_what_it_was(fault: Callable[[], Reply | 
         with pytest.raises(RunFailedError) as failed:
             await answer(gateway, asking("Do it", "1|coder|0|1"), [])
         await gateway.aclose()
-    lines = [line for line in recorder.lines(RUN) or [] if isinstance(line, CallLine)]
+    lines = calls_of(recorder)
     assert len(lines) == len(caught)
     for line, error in zip(lines, caught, strict=True):
         assert line.fault

@@ -10,7 +10,7 @@ import pytest
 from domain.errors import ConfigurationError
 from domain.recording import Header, Line
 from service.comparing import differences
-from service.recordings import Target, end_line, known_secrets, read_recording
+from service.recordings import Target, end_line, known_secrets, read_recording, replay_settings
 from service.settings import read_settings
 
 
@@ -64,11 +64,26 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
         ("{", "line 1 is none of a recording (JSON: "),
         ('{"kind": "what"}\n', "line 1 is none of a recording"),
         ('{"kind": "call", "at": 3}\n', "line 1 is none of a recording (call.at: "),
+        (
+            '{"kind": "event", "event": {"type": "run.created"}}\n',
+            "line 1 is none of a recording (event.event.seq",
+        ),
         ("\x00\xff", "line 1 is none of a recording"),
-        ('{"kind": "event", "event": {}}\n', "does not begin like a recording"),
+        ('{"kind": "end", "run": null, "lines": 0, "sha256": ""}\n', "does not begin like a"),
     ):
         path.write_text(text)
         assert why in refusal(path), text
+
+
+def test_a_recording_of_somebody_else_can_ask_for_nothing_but_its_run(tmp_path: Path) -> None:
+    """No webhook is sent for it, and no file of this machine is read as a setting."""
+    path = written(tmp_path, header())
+    body = '{"task":"x","webhook":{"url":"https://example.com/"},'
+    path.write_text(path.read_text().replace('{"task":"x",', body))
+    assert "recording.body.webhook" in refusal(path)
+    for name in ("gates", "budgets", "http_allow"):
+        with pytest.raises(ConfigurationError, match="as JSON, not as text"):
+            replay_settings(header(settings={name: "/etc/hosts"}), tmp_path)
 
 
 def test_a_recording_that_was_cut_off_is_refused(tmp_path: Path) -> None:
