@@ -49,7 +49,7 @@ from service.hub import EventHub
 from service.ids import SystemClock
 from service.links import LinkService
 from service.oidc import Tokens
-from service.parts import open_parts, sandbox_wishes
+from service.parts import OpensParts, open_parts, sandbox_wishes
 from service.rates import CallerRates
 from service.reuse import work_version
 from service.services import RunningDispatcher, Services
@@ -105,12 +105,16 @@ def uses_queue(settings: Settings) -> bool:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, *, executes: bool = True, warm: bool = False
+    settings: Settings,
+    *,
+    executes: bool = True,
+    warm: bool = False,
+    opens: OpensParts = open_parts,
 ) -> AsyncIterator[Services]:
     """Open everything a service needs; leaving the context stops runs at a step's end and closes all.
 
     `executes`: this process executes runs too, where others could. `warm`: it stays for a while, so what
-    programs may want is loaded ahead.
+    programs may want is loaded ahead. `opens`: returns what runs are made of.
     """
     refuse_inspection()
     _check_somebody_executes(settings, executes=executes)
@@ -118,7 +122,7 @@ async def open_services(
         sandbox = await _open_sandbox(settings, stack, warm=warm and executes)
         clock = SystemClock()
         cache = StoredWork(clock)
-        parts = open_parts(settings, sandbox, stack, cache)
+        parts = opens(settings, sandbox, stack, cache)
         queue = _make_queue(settings, parts.gateway.engine) if uses_queue(settings) else None
         store = await stack.enter_async_context(_open_store(settings, queue))
         callers = await _open_callers(settings, store.database, clock, stack)

@@ -14,6 +14,7 @@ import click
 
 from domain.errors import ConfigurationError, RunFailedError
 from service.commands.key_options import command_settings, keys
+from service.commands.replay import replay
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -88,18 +89,30 @@ def worker(metrics_port: int | None) -> None:
     default=None,
     help="A JSON Schema in a file: the answer as a document by it too, in result.structured.",
 )
-def run(
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Write all that the run got from models, tools and people to a file for `signalbox runs replay`.",
+)
+def run(  # noqa: PLR0913 - one for each option
     task: str,
     url: str | None,
     api_key: str | None,
     files: tuple[Path, ...],
     schema: Path | None,
+    record: Path | None,
     *,
     quiet: bool,
     approve: Literal["ask", "auto", "deny"],
     approvals: Literal["policy", "always", "never"],
 ) -> None:
     """Run TASK over HTTP: progress on stderr, the Run as JSON on stdout. Exit 0 only if it completed."""
+    if record and url:
+        msg = (
+            "--record: what another server gets from its models is not seen here. Leave --url out."
+        )
+        raise ConfigurationError(msg)
     settings = command_settings(**({"api_key": api_key} if api_key else {}))
     from service.commands.run import INTERRUPTED, read_files, read_schema, run_task  # noqa: PLC0415 - after the environment is prepared
 
@@ -109,7 +122,9 @@ def run(
     if schema:
         body["output_schema"] = read_schema(schema)
     try:
-        code = asyncio.run(run_task(settings, body, url=url, quiet=quiet, approve=approve))
+        code = asyncio.run(
+            run_task(settings, body, url=url, quiet=quiet, approve=approve, record=record)
+        )
     except KeyboardInterrupt:  # click would say "Aborted!" and exit 1, as if the run had failed
         code = INTERRUPTED
     sys.exit(code)
@@ -181,6 +196,14 @@ def doctor(*, offline: bool, as_json: bool) -> None:
 
 
 cli.add_command(keys)
+
+
+@cli.group()
+def runs() -> None:
+    """Work with runs."""
+
+
+runs.add_command(replay)
 
 
 @cli.group()

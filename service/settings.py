@@ -333,8 +333,13 @@ def known_variables() -> set[str]:
 def unknown_variables() -> list[str]:
     """Return the `SIGNALBOX_` variables that name no setting: most often a slip of the pen."""
     known = known_variables()
-    given = {*os.environ, *dotenv_values(".env")}
+    given = environment()
     return sorted(name for name in given if name.startswith("SIGNALBOX_") and name not in known)
+
+
+def environment() -> dict[str, str | None]:
+    """Return every variable, with those of `.env`."""
+    return {**dotenv_values(".env"), **os.environ}
 
 
 def _one_line(error: ValidationError) -> str:

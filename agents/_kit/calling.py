@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 
 from agents._kit.bounds import most_input_tokens, schema_bytes
@@ -25,6 +24,7 @@ from agents._kit.faults import (
 )
 from agents._kit.fitting import Fitting
 from agents._kit.metering import Answered, booked, mark
+from agents._kit.tape import Asked, Invoke
 from domain.budget import PlannedCall
 from domain.errors import ModelCallError, RunFailedError
 from domain.usage import CallStatus, ModelCall
@@ -40,9 +40,6 @@ OUT_OF_TIME: Final = "The run's time was over before its model had answered."
 CLEARED: Final = (
     "{} refused the prompt as too long: it is sent again with more of its older results cleared."
 )
-
-Invoke = Callable[[BaseChatModel, list[Any]], Awaitable[AIMessage]]
-"""Calls the model that it is given with the messages that it is sent."""
 
 OnRetry = Callable[[str, float, int], None]
 """Takes the reason, the seconds until then, and the number of the next try."""
@@ -124,7 +121,7 @@ class Calling:
                 if not self._may_wait(delay, last=last):
                     raise _GaveUpError(error) from error
                 self._on_retry(explain(error), round(delay, 2), self._number + 1)
-                await asyncio.sleep(delay)
+                await self._gateway.tape.wait(delay)
 
     def _learn(self, candidate: OpenCandidate, fitting: Fitting, error: Exception) -> str | None:
         """Return what is done otherwise in the next try, where a refusal says what; it counts as no fault."""
@@ -152,7 +149,9 @@ class Calling:
                 self._gateway.limiter.slot(candidate.provider),
             ):
                 sent = billed = True
-                message = clean_message(await self._invoke(model, fitting.messages))
+                asked = Asked(self._request, self._number, candidate.name, fitting.messages)
+                answer = await self._gateway.tape.call(asked, model, self._invoke)
+                message = clean_message(answer)
             check_answer(message, structured=self._request.schema is not None)
             status = "completed"
             self._gateway.outages.note(candidate.provider, answered=True)

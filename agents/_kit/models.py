@@ -10,15 +10,16 @@ from typing import Final, Literal
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
-from agents._kit.calling import Calling, Invoke, OnRetry
+from agents._kit.calling import Calling, OnRetry
 from agents._kit.candidates import Chain, OpenCandidate, Request
 from agents._kit.chains import MOST_WINDOW, Candidate, parse_chain
-from agents._kit.clients import Clients, ModelSettings
+from agents._kit.clients import Clients, ModelSettings, OpensModels
 from agents._kit.limiter import Limiter
 from agents._kit.metering import OFFLINE, booked_outside, price_offline
 from agents._kit.offline import OfflineChatModel
 from agents._kit.outages import Outages
 from agents._kit.stream import TokenRelay
+from agents._kit.tape import LIVE, Invoke, Tape
 from domain.agent import TIERS, AgentSpec, Assignment, Tier
 from domain.budget import CallGuard, NoGuard, PlannedCall
 from domain.errors import ConfigurationError
@@ -45,7 +46,13 @@ def _offline_rates(model: str) -> Rates | None:
 class ModelGateway:
     """Hands work to chat models. Built once, because a client's first construction costs up to 2 s."""
 
-    def __init__(self, settings: ModelSettings, specs: tuple[AgentSpec, ...]) -> None:
+    def __init__(
+        self,
+        settings: ModelSettings,
+        specs: tuple[AgentSpec, ...],
+        *,
+        clients: OpensModels | None = None,
+    ) -> None:
         self.engine: Final[Engine] = "model" if settings.tiers else "offline"
         self.first_delay_seconds: Final = settings.first_delay_seconds
         self.max_output_tokens: Final = settings.max_output_tokens
@@ -65,7 +72,9 @@ class ModelGateway:
         """Returns what a metered call costs; `None` where nobody knows."""
         self.price_of: Callable[[str], Rates | None] = _offline_rates
         """Returns what a `provider:model` costs for a million tokens; `None` where nobody knows."""
-        self._clients: Final = Clients(settings, self.relay)
+        self.tape: Tape = LIVE
+        """What every call passes: live, or a recording's."""
+        self._clients: Final[OpensModels] = clients or Clients(settings, self.relay)
         self._opened: Final[dict[Candidate, OpenCandidate]] = {}
         self._chains: Final = (
             {tier: self._open_chain(tier, settings) for tier in TIERS}

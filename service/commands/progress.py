@@ -16,8 +16,9 @@ COLOURS: Final = (36, 33, 35, 32, 34)
 class Progress:
     """Prints events on stderr; tokens are gathered into lines, so that parallel agents stay readable."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, replayed: bool = False) -> None:
         self._quiet = quiet
+        self._replayed = replayed
         self._colour = sys.stderr.isatty()
         self._lines: dict[str, str] = {}
         self._agents: list[str] = []
@@ -25,7 +26,7 @@ class Progress:
     def begin(self, run: dict[str, Any]) -> None:
         """Say which run begins."""
         self.say("signalbox", f"{run['id']} accepted")
-        if run["engine"] == "offline":
+        if run["engine"] == "offline" and not self._replayed:
             self.say(
                 "signalbox", "no language model is configured: the offline planner does the work"
             )
@@ -136,3 +137,8 @@ def _plain(text: str) -> str:
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= SHOWN_ARGS else f"{line[:SHOWN_ARGS]}…"
+
+
+def say(text: str) -> None:
+    """Print a line in the command's own name."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the command's own output
