@@ -125,6 +125,7 @@ _SENTENCES: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "run.requires_action": lambda _: "waits for a decision",
     "approval.resolved": _decided,
     "approval.expired": _decided,
+    "note.added": lambda d: f"is told by {d['note']['by']}: {_short(d['note']['text'])}",
     "action.in_doubt": lambda d: f"in doubt: {d['action']['tool']}: {_short(d['detail'])}",
 }
 

@@ -22,7 +22,7 @@ from tests.integration.team_script import composer, decisions, worker
 TASK_MARK = "canary-of-the-task-5d1e"
 HEADERS = {
     "Authorization": "Bearer canary-of-the-header-77a0",
-    "Cookie": "session=canary-of-the-header-77a0",
+    "Cookie": "signalbox_session=canary-of-the-header-77a0",
     "X-Api-Key": "canary-of-the-header-77a0",
 }
 

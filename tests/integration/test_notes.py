@@ -300,6 +300,29 @@ async def test_the_same_work_may_be_given_again_after_a_note(
     assert (run["status"], run["rounds"], run["degraded"]) == ("completed", 2, [])
 
 
+async def test_a_note_saves_a_run_that_is_stopped_for_want_of_progress(
+    modelled: Product, models: FakeModelServer
+) -> None:
+    """What was said of the stop goes with it."""
+    stalled = Arriving(Reply.route(*PLAN))
+    gate = models.event("stalled")
+    models.add(
+        Rule(when=When(user="^That decision brings nothing new"), reply=stalled, gate="stalled"),
+        supervisor(Deciding(PLAN_AFTER), user="<notes>"),
+        supervisor(Deciding(PLAN, PLAN)),
+        Rule(when=When(schema=False, user="Weigh it"), reply=Reply(text="Heavy.")),
+        worker("Do it", Reply(text="It is 4711."), times=1),
+        composer(Reply(text="4711, heavy.")),
+    )
+    run_id = await started(modelled)
+    await stalled.wait()
+    await noted(modelled, run_id, "Weigh it too.")
+    gate.set()
+    run = await modelled.ended(run_id)
+    assert (run["status"], run["stop_reason"], run["degraded"]) == ("completed", "done", [])
+    assert run["rounds"] == 2
+
+
 async def test_a_supervisor_that_cannot_be_reached_follows_no_note(
     modelled: Product, models: FakeModelServer
 ) -> None:
