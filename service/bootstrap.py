@@ -29,6 +29,7 @@ from service.assembly import (
     make_metrics,
     make_runs,
 )
+from service.budgets import BudgetGuard
 from service.cache import EXPIRE_SECONDS as EXPIRE_PIECES
 from service.cache import StoredWork
 from service.callers import NOTE_SECONDS, Callers
@@ -48,7 +49,7 @@ from service.parts import open_parts, sandbox_wishes
 from service.rates import CallerRates
 from service.reuse import work_version
 from service.services import RunningDispatcher, Services
-from service.settings import Settings
+from service.settings import Settings, telemetry_variables
 from service.sources import SourceService
 from service.spending import SpendingService
 from service.store import (
@@ -66,6 +67,7 @@ from service.store.links import SqlLinkStore
 from service.store.spending import SqlSpendingLedger
 from service.store.watch import SqlRunWatch
 from service.store.webhooks import SqlWebhookStore
+from service.tracing import Traces, open_traces
 from service.workspaces import RunFolders, share_kept
 from tools.sandbox.choice import open_sandbox
 from tools.sandbox.hardening import refuse_inspection
@@ -128,11 +130,14 @@ async def open_services(
         opened = Opened(store, hub, clock, checkpoints, parts)
         guard = make_guard(opened, day)
         gateway.guard, gateway.on_booked = guard, checkpoints.book
+        traces = await _open_traces(opened, guard, stack)
         executor = make_executor(settings, opened, guard=guard, cache=cache)
         dispatcher, chores = await _open_dispatcher(
             settings, queue, opened, executor, stack, executes=executes
         )
         webhooks = await _open_webhooks(settings, opened, metrics, stack, alone=queue is None)
+        if traces:
+            webhooks.sender.traceparent = traces.outgoing
         asked = Asked(dispatcher, day, webhooks.endpoints)
         runs, retries = make_runs(settings, opened, asked, executor.graph_version, cache.version)
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
@@ -145,6 +150,7 @@ async def open_services(
             store=store,
             announce=store.announce,
             metrics=metrics,
+            traces=traces,
             callers=callers,
             rates=CallerRates(settings.requests_per_minute),
             hub=hub,
@@ -181,6 +187,23 @@ async def _open_callers(
     callers = Callers(SqlKeyStore(database), clock, production=production, tokens=tokens)
     stack.push_async_callback(callers.note_use)
     return callers
+
+
+async def _open_traces(opened: Opened, guard: BudgetGuard, stack: AsyncExitStack) -> Traces | None:
+    """Return what sends traces, where the environment names a collector."""
+    traces = open_traces(
+        opened.store,
+        telemetry_variables(),
+        version=product_version(),
+        run_of=guard.run_of,
+        tools=opened.parts.toolbox.names,
+    )
+    if traces:
+        traces.start()
+        stack.push_async_callback(traces.aclose)
+        opened.hub.on_ended = traces.ended
+        opened.parts.gateway.on_tried = traces.tried
+    return traces
 
 
 def _folders(settings: Settings) -> RunFolders:

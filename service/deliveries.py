@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import httpcore
@@ -96,6 +97,8 @@ class Sender:
         self._stopped = False
         self.on_settled: Callable[[DeliveryStatus], None] | None = None
         """Told after each attempt what its delivery is now."""
+        self.traceparent: Callable[[Attempt], str | None] = attrgetter("traceparent")
+        """Returns the `traceparent` of a message; where no traces are sent, that of the run's caller as it came."""
 
     def wake(self) -> None:
         """Say that something was written: it is sent now rather than at the next look."""
@@ -216,7 +219,9 @@ class Sender:
     def _headers(self, attempt: Attempt) -> dict[str, str]:
         now = self._clock.now().astimezone(UTC)
         signatures = [Signer(each).sign(attempt.id, now, attempt.body) for each in attempt.secrets]
+        traceparent = self.traceparent(attempt)
         return {
+            **({"traceparent": traceparent} if traceparent else {}),
             "content-type": "application/json",
             "user-agent": "signalbox",
             "accept-encoding": "identity",

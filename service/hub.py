@@ -75,6 +75,9 @@ class EventHub:
         self.on_reported: Callable[[], None] | None = None
         """Told when something of a run was published that its webhook may be sent."""
 
+        self.on_ended: Callable[[Run], None] | None = None
+        """Told of every run that this process has ended."""
+
     def close(self) -> None:
         """End every reader, now and later: the process stops, clients come back with their cursor."""
         self._closed = True
@@ -91,6 +94,8 @@ class EventHub:
         for notice in notices:
             if notice.run is not None:
                 self.report(notice.run)
+                if isinstance(notice.what, Event) and notice.what.terminal:
+                    self.end(notice.run)
         if self.wire:
             self.wire.tell(run_id, notices, tokens=self._is_followed_elsewhere(run_id))
 
@@ -103,6 +108,11 @@ class EventHub:
         """Say that there may be something in the outbox for the webhook of a run, which this process wrote."""
         if run.webhook is not None and self.on_reported:
             self.on_reported()
+
+    def end(self, run: Run) -> None:
+        """Say that this process has ended a run."""
+        if self.on_ended:
+            self.on_ended(run)
 
     def deliver(self, run_id: str, notices: Sequence[Notice]) -> None:
         """Give notices that came over the wire to the readers here."""

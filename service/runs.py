@@ -140,6 +140,7 @@ class RunService:
             caller_places=new.caller_places,
             files=tuple(InputFile(name=f.name, size=len(f.content)) for f in new.files),
             webhook=webhook,
+            traceparent=new.traceparent,
         )
         run = await self._with_key(run, new)
         # What was created before, or has an answer already, costs nothing more.
@@ -158,6 +159,8 @@ class RunService:
             alone = free and new.thread_id is None and created.run.leader_id is None
             self._dispatcher.submit(RunRef(tenant_id, run_id), alone=alone)
         if created.run.terminal:
+            if not created.replayed:
+                self._hub.end(created.run)
             self._hub.report(created.run)  # it had its answer from another, and nobody told of that
         if webhook is not None and endpoint.untold:
             # Only now: an answer that refuses the run would not have shown it.

@@ -350,6 +350,11 @@ def prepare_environment(settings: Settings) -> None:
         os.environ["LANGSMITH_API_KEY"] = settings.langsmith_api_key.get_secret_value()
 
 
+def telemetry_variables() -> dict[str, str]:
+    """Return OpenTelemetry's own variables, which its packages read themselves."""
+    return {name: text for name, text in os.environ.items() if name.startswith("OTEL_")}
+
+
 def unknown_variables() -> list[str]:
     """Return the `SIGNALBOX_` variables that name no setting: most often a slip of the pen."""
     known = {_variable(name) for name in Settings.model_fields}

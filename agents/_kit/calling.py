@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.language_models import BaseChatModel
@@ -16,6 +17,7 @@ from agents._kit.cleaning import clean_message
 from agents._kit.delays import delay_before
 from agents._kit.emulation import WORDS_TOKENS
 from agents._kit.faults import (
+    cause_of,
     check_answer,
     explain,
     is_final,
@@ -25,7 +27,7 @@ from agents._kit.faults import (
 )
 from agents._kit.fitting import Fitting
 from agents._kit.metering import Answered, booked, mark
-from domain.budget import PlannedCall
+from domain.budget import PlannedCall, Tried
 from domain.errors import ModelCallError, RunFailedError
 from domain.usage import CallStatus, ModelCall
 
@@ -146,25 +148,40 @@ class Calling:
         message: AIMessage | None = None
         status: CallStatus = "failed"
         sent = billed = False
+        cause: str | None = None
+        began = datetime.now(UTC)
         try:
             async with (
                 asyncio.timeout(self._time_left()),
                 self._gateway.limiter.slot(candidate.provider),
             ):
                 sent = billed = True
+                began = datetime.now(UTC)
                 message = clean_message(await self._invoke(model, fitting.messages))
             check_answer(message, structured=self._request.schema is not None)
             status = "completed"
         except asyncio.CancelledError:
-            status = "cancelled"
+            status = cause = "cancelled"
             raise
         except Exception as error:
+            cause = cause_of(error)
             billed = sent and may_be_billed(error)
             if isinstance(error, TimeoutError):
                 self._check_run()
             raise
         finally:
-            await self._book(planned, status, message, billed=billed)
+            call = self._priced(planned, status, message) if billed else None
+            if sent and self._gateway.on_tried:
+                tried = Tried(
+                    planned=planned,
+                    status=status,
+                    began=began,
+                    ended=datetime.now(UTC),
+                    cause=cause,
+                    call=call,
+                )
+                self._gateway.on_tried(tried)
+            await self._book(planned, call)
         answered = Answered(
             model=candidate.name,
             tier=self._request.tier,
@@ -189,15 +206,15 @@ class Calling:
             max_tokens=candidate.max_tokens,
         )
 
-    async def _book(
-        self, planned: PlannedCall, status: CallStatus, message: AIMessage | None, *, billed: bool
-    ) -> None:
+    def _priced(
+        self, planned: PlannedCall, status: CallStatus, message: AIMessage | None
+    ) -> ModelCall:
+        return self._gateway.priced(booked(planned, status, message), planned)
+
+    async def _book(self, planned: PlannedCall, call: ModelCall | None) -> None:
         """Put a try in the ledger that was billed or may have been, and free what was reserved for it."""
-        call = None
-        if billed:
-            call = self._gateway.priced(booked(planned, status, message), planned)
-            if self._gateway.on_booked:
-                self._gateway.on_booked(planned.run_id, call)
+        if call and self._gateway.on_booked:
+            self._gateway.on_booked(planned.run_id, call)
         # To be cancelled, even once more, must not leave a reservation standing.
         await asyncio.shield(self._gateway.guard.settle(planned, call))
         if call:

@@ -17,6 +17,7 @@ from domain.errors import CallerError
 from service.connections import CROWDED
 from service.http.errors import answer_error
 from service.http.measuring import measuring
+from service.http.tracing import tracing
 from service.store.links import PATH
 from tools.net.addresses import network_of
 
@@ -90,7 +91,10 @@ class Edge:
                 ]
             await send(message)
 
-        with measuring(scope, headers, send_with_id) as sending:
+        with (
+            measuring(scope, headers, send_with_id) as measured,
+            tracing(scope, measured) as sending,
+        ):
             refused = _refuse(scope, headers)
             if refused:
                 response = await answer_error(Request(scope), refused)
