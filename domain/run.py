@@ -212,7 +212,10 @@ class Run(BaseModel):
     traceparent: str | None = Field(default=None, exclude=True)
     """Internal: the span that it was created in, its caller's or the request's."""
 
-    @computed_field  # type: ignore[prop-decorator]  # pydantic's own way to write it
+    @computed_field(  # type: ignore[prop-decorator]  # pydantic's own way to write it
+        description="The trace that the run belongs to: that of the `traceparent` which its request came with, "
+        "else one of its own. It is there whether or not traces are sent."
+    )
     @property
     def trace_id(self) -> str:
         """Return the trace that the run belongs to, whether or not anybody records it."""

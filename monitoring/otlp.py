@@ -129,6 +129,7 @@ class _Complaints(logging.Handler):
 
 def _hush() -> None:
     log = logging.getLogger("opentelemetry")
-    if not any(isinstance(each, _Complaints) for each in log.handlers):
-        log.addHandler(_Complaints())
+    for each in [each for each in log.handlers if isinstance(each, _Complaints)]:
+        log.removeHandler(each)
+    log.addHandler(_Complaints())
     log.propagate = False

@@ -43,6 +43,9 @@ OTHER: Final = "other"
 _OF_THE_GRAPH: Final = frozenset({SUPERVISOR, VALIDATOR, BUDGET})
 """Paths that are no assignment's."""
 
+_OF_THE_ANSWER: Final = frozenset({"answer", "mended", "fill"})
+"""What the supervisor's calls are called that are no decisions."""
+
 _LEAST_FAULT: Final = 500
 
 
@@ -124,8 +127,10 @@ def run_span_id(run_id: str, retried_after: int) -> str:
 
 
 def place_of(tried: Tried) -> Place:
-    """Return which part of its run a call belongs to."""
-    _, path, _ = tried.planned.key.split("|", 2)
+    """Return which part of its run a call belongs to; those of the final answer are of the run itself."""
+    _, path, name, _ = tried.planned.key.split("|", 3)
+    if path == SUPERVISOR and name.partition("~")[0] in _OF_THE_ANSWER:
+        return Place(0)
     return Place(tried.planned.round, "" if path in _OF_THE_GRAPH else path)
 
 

@@ -4,6 +4,7 @@ Nothing here imports OpenTelemetry, which takes a while: `monitoring/otlp.py` do
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -15,8 +16,8 @@ _SAMPLERS: Final = frozenset(
     }
 )
 _PROTOCOL: Final = "http/protobuf"
-_RANDOM_BITS: Final = 56
-"""The last bits of a trace id, which are random in whatever is made of a UUID too; those before are not."""
+_DIGITS: Final = 16
+"""The last digits of a trace id, by which samplers decide."""
 
 
 class Sampling(NamedTuple):
@@ -29,8 +30,10 @@ class Sampling(NamedTuple):
         """Return whether a trace is recorded; `parent`: what its caller has decided, where there is one."""
         if self.of_parent and parent is not None:
             return parent
-        random = int(trace_id, 16) & ((1 << _RANDOM_BITS) - 1)
-        return random < self.ratio * (1 << _RANDOM_BITS)
+        if parent is None:
+            # Our own ids are made of UUIDs, of which few bits are random.
+            trace_id = hashlib.sha256(trace_id.encode()).hexdigest()
+        return int(trace_id[-_DIGITS:], 16) < self.ratio * 16**_DIGITS
 
 
 class TracingWish(NamedTuple):
