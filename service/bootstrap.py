@@ -35,7 +35,7 @@ from service.cache import StoredWork
 from service.callers import NOTE_SECONDS, Callers
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.days import DayBudget
-from service.deliveries import SEND_SECONDS, DeliveryService, Sender
+from service.deliveries import SEND_SECONDS, DeliveryService, Sender, passed_on
 from service.dispatch.local import LocalDispatcher
 from service.endpoints import Endpoints, Reach
 from service.erasure import SCRUB_SECONDS, ErasureService
@@ -128,23 +128,19 @@ async def open_services(
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
         day = DayBudget(store, clock, settings.budgets.per_day)
         opened = Opened(store, hub, clock, checkpoints, parts)
-        guard = make_guard(opened, day)
-        gateway.guard, gateway.on_booked = guard, checkpoints.book
-        traces = await _open_traces(opened, guard, stack)
+        guard, traces = _open_guard(opened, day, stack)
         executor = make_executor(settings, opened, guard=guard, cache=cache)
         dispatcher, chores = await _open_dispatcher(
             settings, queue, opened, executor, stack, executes=executes
         )
         webhooks = await _open_webhooks(settings, opened, metrics, stack, alone=queue is None)
-        if traces:
-            webhooks.sender.traceparent = traces.outgoing
+        webhooks.sender.traceparent = traces.outgoing if traces else passed_on
         asked = Asked(dispatcher, day, webhooks.endpoints)
         runs, retries = make_runs(settings, opened, asked, executor.graph_version, cache.version)
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
         erasure = make_erasure(settings, opened, dispatcher=dispatcher)
         chores += _own_chores(approvals, cache, webhooks.sender, erasure, callers)
-        chores += _make_forgetting(settings, store, checkpoints, clock).chores()
-        _start_housekeeper(chores, stack)
+        _start_housekeeper(settings, opened, chores, stack)
         yield Services(
             settings=settings,
             store=store,
@@ -189,21 +185,21 @@ async def _open_callers(
     return callers
 
 
-async def _open_traces(opened: Opened, guard: BudgetGuard, stack: AsyncExitStack) -> Traces | None:
-    """Return what sends traces, where the environment names a collector."""
+def _open_guard(
+    opened: Opened, day: DayBudget, stack: AsyncExitStack
+) -> tuple[BudgetGuard, Traces | None]:
+    """Return what every model call passes, and what sends traces, where the environment names a collector."""
+    guard, gateway = make_guard(opened, day), opened.parts.gateway
+    gateway.guard, gateway.on_booked = guard, opened.checkpoints.book
+    tools, environment = opened.parts.toolbox.names, telemetry_variables()
     traces = open_traces(
-        opened.store,
-        telemetry_variables(),
-        version=product_version(),
-        run_of=guard.run_of,
-        tools=opened.parts.toolbox.names,
+        opened.store, environment, version=product_version(), run_of=guard.run_of, tools=tools
     )
     if traces:
         traces.start()
         stack.push_async_callback(traces.aclose)
-        opened.hub.on_ended = traces.ended
-        opened.parts.gateway.on_tried = traces.tried
-    return traces
+        opened.hub.on_ended, gateway.on_tried = traces.ended, traces.tried
+    return guard, traces
 
 
 def _folders(settings: Settings) -> RunFolders:
@@ -274,12 +270,13 @@ def _open_store(
     )
 
 
-def _make_forgetting(
-    settings: Settings, store: SqlRunStore, checkpoints: Checkpoints, clock: Clock
-) -> Forgetting:
-    return Forgetting(
-        SqlRunKeeper(store.database),
-        clock,
+def _start_housekeeper(
+    settings: Settings, opened: Opened, chores: list[Chore], stack: AsyncExitStack
+) -> None:
+    checkpoints = opened.checkpoints
+    forgetting = Forgetting(
+        SqlRunKeeper(opened.store.database),
+        opened.clock,
         Retention.of_days(
             runs=settings.keep_runs_days,
             events=settings.keep_events_days,
@@ -288,10 +285,7 @@ def _make_forgetting(
         folders=_folders(settings),
         memory=checkpoints if isinstance(checkpoints, MemoryCheckpoints) else None,
     )
-
-
-def _start_housekeeper(chores: list[Chore], stack: AsyncExitStack) -> None:
-    housekeeper = Housekeeper(chores)
+    housekeeper = Housekeeper([*chores, *forgetting.chores()])
     housekeeper.start()
     stack.push_async_callback(housekeeper.stop)
 

@@ -238,8 +238,7 @@ class BudgetGuard:
 
     def run_of(self, run_id: str) -> Run | None:
         """Return a run whose segment is under way here, as it was claimed."""
-        account = self._accounts.get(run_id)
-        return account.run if account else None
+        return self._accounts[run_id].run if run_id in self._accounts else None
 
     def tried(self, run_id: str, key: str) -> int:
         """Return how many tries under a key were let through in this segment."""

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from operator import attrgetter
 from typing import Final, NamedTuple
 
 import httpcore
@@ -78,6 +77,11 @@ class Answer(NamedTuple):
     retry_after: float | None = None
 
 
+def passed_on(attempt: Attempt) -> str | None:
+    """Return the `traceparent` of a message where no traces are sent: that of its run's caller, as it came."""
+    return attempt.traceparent
+
+
 class Sender:
     """Sends deliveries, several at a time."""
 
@@ -97,8 +101,8 @@ class Sender:
         self._stopped = False
         self.on_settled: Callable[[DeliveryStatus], None] | None = None
         """Told after each attempt what its delivery is now."""
-        self.traceparent: Callable[[Attempt], str | None] = attrgetter("traceparent")
-        """Returns the `traceparent` of a message; where no traces are sent, that of the run's caller as it came."""
+        self.traceparent: Callable[[Attempt], str | None] = passed_on
+        """Returns the `traceparent` of a message, if it gets one."""
 
     def wake(self) -> None:
         """Say that something was written: it is sent now rather than at the next look."""

@@ -93,9 +93,8 @@ class EventHub:
             observer.stored(events)
         for notice in notices:
             if notice.run is not None:
-                self.report(notice.run)
-                if isinstance(notice.what, Event) and notice.what.terminal:
-                    self.end(notice.run)
+                final = isinstance(notice.what, Event) and notice.what.terminal
+                (self.end if final else self.report)(notice.run)
         if self.wire:
             self.wire.tell(run_id, notices, tokens=self._is_followed_elsewhere(run_id))
 
@@ -111,6 +110,7 @@ class EventHub:
 
     def end(self, run: Run) -> None:
         """Say that this process has ended a run."""
+        self.report(run)
         if self.on_ended:
             self.on_ended(run)
 

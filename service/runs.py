@@ -158,10 +158,8 @@ class RunService:
             free = new.caller_places is None
             alone = free and new.thread_id is None and created.run.leader_id is None
             self._dispatcher.submit(RunRef(tenant_id, run_id), alone=alone)
-        if created.run.terminal:
-            if not created.replayed:
-                self._hub.end(created.run)
-            self._hub.report(created.run)  # it had its answer from another, and nobody told of that
+        if created.run.terminal and not created.replayed:
+            self._hub.end(created.run)  # it had its answer from another, and nobody told of that
         if webhook is not None and endpoint.untold:
             # Only now: an answer that refuses the run would not have shown it.
             secret = await self._endpoints.show(tenant_id, webhook)

@@ -22,7 +22,8 @@ from domain.ports import RunRef, RunStore
 from domain.run import Run
 from domain.tracing import TraceParent, read_traceparent, trace_id_of
 from monitoring.logs import Seldom
-from monitoring.spans import TYPES, Place, Span, call_span, place_of, run_span_id, run_spans
+from monitoring.run_trace import TYPES, run_spans
+from monitoring.spans import Place, Span, call_span, place_of, run_span_id
 from monitoring.tracing import Sampling, read_wish
 
 WAITING_RUNS: Final = 1_000
