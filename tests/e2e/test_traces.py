@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import StartService
+from tests.e2e.conftest import StartProcess, StartService
 from tests.e2e.models import Hanging, Models, agent
 from tests.e2e.processes import completed
 from tests.fakes.collector import Collector, assert_whole, collector, tree
@@ -61,3 +61,25 @@ def test_a_run_that_a_kill_has_cut_in_two_is_one_trace(
     [top] = [span for span in spans if span.name.startswith("invoke_workflow")]
     assert (top.parent_id, top.attributes["signalbox.run.attempts"]) == (SPAN, 2)
     assert ("run.resumed", {"cause": "recovery", "attempt": 2}) in top.moments
+
+
+def test_what_sends_traces_is_loaded_where_it_is_wanted(start_process: StartProcess) -> None:
+    """It takes long, and most have no collector."""
+    program = """if True:
+        import asyncio, sys
+        from service.settings import prepare_environment, read_settings
+        settings = read_settings(database_url="memory://", sandbox="off")
+        prepare_environment(settings)
+        from service.bootstrap import open_services
+        async def main():
+            async with open_services(settings):
+                return [name for name in sys.modules if name.startswith("opentelemetry.exporter")]
+        print(bool(asyncio.run(main())))
+    """
+    for env, loaded in (
+        ({}, "False"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, "True"),
+    ):
+        process = start_process("-c", program, **env)
+        assert process.ended() == 0, process.stderr
+        assert process.stdout.split() == [loaded]
