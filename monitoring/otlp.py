@@ -20,12 +20,18 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from domain.errors import ConfigurationError
 from monitoring import genai
 from monitoring.logs import Seldom
 from monitoring.spans import Span
 
 QUIET_SECONDS: Final = 300.0
 """How long nothing more is said of spans that do not arrive."""
+
+WAITING_SPANS: Final = 8_192
+"""How many spans wait at most where nobody says otherwise: those of a run come at once."""
+
+_QUEUE_SIZE: Final = "OTEL_BSP_MAX_QUEUE_SIZE"
 
 _KINDS: Final = {
     "internal": SpanKind.INTERNAL,
@@ -50,7 +56,14 @@ class SpanSender:
         self._resource = Resource.create(own)
         self._scope = InstrumentationScope(genai.PRODUCT, version)
         self._exporter = OTLPSpanExporter()
-        self._processor = BatchSpanProcessor(self._exporter)
+        try:
+            self._processor = BatchSpanProcessor(
+                self._exporter,
+                max_queue_size=None if environment.get(_QUEUE_SIZE) else WAITING_SPANS,
+            )
+        except ValueError as error:
+            msg = f"The OTEL_BSP_… variables cannot be used: {error}"
+            raise ConfigurationError(msg) from None
 
     def send(self, spans: Iterable[Span]) -> None:
         """Put spans into the queue; never waits."""

@@ -25,6 +25,8 @@ TYPES: Final[frozenset[EventType]] = frozenset(
 )
 """The events that a trace is made of."""
 
+_BEGINNINGS: Final = frozenset({"run.started", "run.resumed"})
+
 UNFINISHED: Final = "unfinished"
 """The error of a part that the end of its run has cut off."""
 
@@ -204,13 +206,16 @@ class _Trace:
 
     def _of_rounds(self, named: set[int]) -> list[Span]:
         """Return the rounds: each lasts from the end of what came before it to that of its last event."""
-        told = {event.round for event in self._events} | self._rounds.keys()
+        times: dict[int, list[datetime]] = {}
+        for event in self._events:
+            times.setdefault(event.round, []).append(event.ts)
+        told = times.keys() | self._rounds.keys()
         numbers = sorted((told | named | self._under_way(told)) - {0})
-        began = [e.ts for e in self._events if e.type in {"run.started", "run.resumed"}]
+        began = [event.ts for event in self._events if event.type in _BEGINNINGS]
         since = began[0] if began else self._began
         spans: list[Span] = []
         for number in numbers:
-            own = [event.ts for event in self._events if event.round == number]
+            own = times.get(number, [])
             until = self._ended if number == numbers[-1] else max(own, default=since)
             spans.append(
                 self._span(
@@ -226,9 +231,9 @@ class _Trace:
             since = max(since, until)
         return spans
 
-    def _under_way(self, told: set[int]) -> set[int]:
+    def _under_way(self, told: Collection[int]) -> set[int]:
         """Return the round that no event tells of yet, where the run ended while it was decided on."""
-        started = any(event.type in {"run.started", "run.resumed"} for event in self._events)
+        started = any(event.type in _BEGINNINGS for event in self._events)
         if self._run.status == "completed" or not started:
             return set()
         last = max(told, default=0)

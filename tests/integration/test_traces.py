@@ -15,6 +15,7 @@ from tests.fakes.http_target import CountingTarget
 from tests.fakes.model_script import Reply, Rule, TokenUsage, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
+from tests.integration.client_view import creating
 from tests.integration.conftest import Start
 from tests.integration.people import asked, decided, post, start_run, turns
 from tests.integration.receiving import delivery, hook, received
@@ -344,6 +345,20 @@ def _is_cut_off(span: Seen) -> bool:
     return span.attributes.get("signalbox.call.status") == "cancelled"
 
 
+async def test_an_answer_of_another_run_is_told_as_such(
+    start: Start, models: FakeModelServer, sent: Collector
+) -> None:
+    """A run that nobody worked on is a trace of one span."""
+    models.add(*solo())
+    async with start(models=models, cache_seconds=600, **ONE_MODEL) as product:
+        first = await traced(product)
+        second = await traced(product)
+    [span] = await spans_of(sent, second)
+    assert span.parent_id == ""
+    [(name, attributes)] = [each for each in span.moments if each[0] == "cache.hit"]
+    assert (name, attributes) == ("cache.hit", {"kind": "run", "signalbox.run.id": first["id"]})
+
+
 async def test_requests_are_spans_without_their_paths(
     start: Start, models: FakeModelServer, sent: Collector
 ) -> None:
@@ -352,12 +367,15 @@ async def test_requests_are_spans_without_their_paths(
     async with start(models=models, **ONE_MODEL) as product:
         run = await traced(product)
         await product.stream(run["id"])
+        async with creating(product, task="Tidy up") as stream:
+            await stream.end()
         for path in ("/health/live", "/metrics", f"/approve/{CANARY}?key={CANARY}"):
             await product.client.get(path)
         await product.client.get(f"/v1/runs/{run['id']}?cursor={CANARY}")
         await product.client.get("/v1/info", headers={"traceparent": "00-nothing-of-the-kind-01"})
     names = Counter(span.name for span in sent.seen if span.kind == "server")
     assert names["GET /v1/info"] == 1
+    assert names["POST /v1/runs"] == 2
     assert names["GET /v1/runs/{run_id}"] >= 2
     assert not {name for name in names if "health" in name or "metrics" in name or "events" in name}
     assert not [body for body in sent.bodies if CANARY.encode() in body]
