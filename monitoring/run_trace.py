@@ -34,6 +34,21 @@ OTHER: Final = "other"
 """The name of a tool that is none of this server's: a model may have made it up."""
 
 
+def places_of(event: Event) -> list[Place]:
+    """Return the parts of its run that an event makes a trace have."""
+    if event.type not in TYPES or not event.round:
+        return []
+    if not event.path or event.path in OF_THE_GRAPH or event.type.startswith("approval."):
+        return [Place(event.round)]
+    return [Place(event.round), Place(event.round, event.path)]
+
+
+def since_retry(events: Sequence[Event]) -> Sequence[Event]:
+    """Return the events of a run since it was retried last: those after the end that went before the last event."""
+    ends = [index for index, event in enumerate(events[:-1]) if event.terminal]
+    return events[ends[-1] + 1 :] if ends else events
+
+
 def run_spans(
     run: Run, events: Sequence[Event], named: Mapping[Place, datetime], *, tools: Collection[str]
 ) -> list[Span]:
@@ -42,8 +57,7 @@ def run_spans(
     `events`: all that it has of `TYPES` · `named`: parts that calls have named as theirs, which there may be no
     event of, and when · `tools`: the names there are."""
     until = [event for event in events if event.seq <= run.last_seq]
-    ends = [index for index, event in enumerate(until) if event.terminal]
-    return _Trace(run, until[ends[-2] + 1 :] if len(ends) > 1 else until, tools).spans(named)
+    return _Trace(run, since_retry(until), tools).spans(named)
 
 
 @dataclass
@@ -209,8 +223,7 @@ class _Trace:
         times: dict[int, list[datetime]] = {}
         for event in self._events:
             times.setdefault(event.round, []).append(event.ts)
-        told = times.keys() | self._rounds.keys()
-        numbers = sorted((told | named | self._under_way(told)) - {0})
+        numbers = sorted((times.keys() | self._rounds.keys() | named) - {0})
         began = [event.ts for event in self._events if event.type in _BEGINNINGS]
         since = began[0] if began else self._began
         spans: list[Span] = []
@@ -230,15 +243,6 @@ class _Trace:
             )
             since = max(since, until)
         return spans
-
-    def _under_way(self, told: Collection[int]) -> set[int]:
-        """Return the round that no event tells of yet, where the run ended while it was decided on."""
-        started = any(event.type in _BEGINNINGS for event in self._events)
-        if self._run.status == "completed" or not started:
-            return set()
-        last = max(told, default=0)
-        working = any(p.ended is None for place, p in self._work.items() if place.round == last)
-        return set() if working else {last + 1}
 
     def _of_work(self) -> list[Span]:
         return [

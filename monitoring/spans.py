@@ -115,8 +115,8 @@ def place_of(tried: Tried) -> Place:
     return Place(tried.planned.round, "" if path in OF_THE_GRAPH else path)
 
 
-def call_span(run: Run, tried: Tried) -> Span:
-    """Return the span of one try of a model call."""
+def call_span(run: Run, tried: Tried, place: Place) -> Span:
+    """Return the span of one try of a model call, below a part of its run."""
     parents, planned, call = Parents(run=run), tried.planned, tried.call
     provider, model = genai.provider_and_model(planned.model)
     attributes: dict[str, Value] = {
@@ -146,7 +146,7 @@ def call_span(run: Run, tried: Tried) -> Span:
         name=f"{genai.CHAT} {model}",
         trace_id=parents.trace_id,
         span_id=parents.named("call", planned.key),
-        parent_id=parents.of(place_of(tried)),
+        parent_id=parents.of(place),
         began=tried.began,
         ended=tried.ended,
         kind="client",

@@ -198,6 +198,7 @@ def _open_guard(
     if traces:
         traces.start()
         stack.push_async_callback(traces.aclose)
+        opened.hub.show(traces)
         opened.hub.on_ended, gateway.on_tried = traces.ended, traces.tried
     return guard, traces
 

@@ -65,7 +65,7 @@ class EventHub:
     What is not stored lives only here."""
 
     def __init__(self, *observers: Observer) -> None:
-        self._observers: Final = observers
+        self._observers: Final = list(observers)
         self._topics: dict[str, _Topic] = {}
         self._followed_elsewhere: dict[str, float] = {}
         """Until when, by the loop's clock, each run is followed in another process."""
@@ -97,6 +97,10 @@ class EventHub:
                 (self.end if final else self.report)(notice.run)
         if self.wire:
             self.wire.tell(run_id, notices, tokens=self._is_followed_elsewhere(run_id))
+
+    def show(self, observer: Observer) -> None:
+        """Have one more look on."""
+        self._observers.append(observer)
 
     def booked(self, calls: Sequence[ModelCall]) -> None:
         """Tell those who look on of calls of models that are being booked."""

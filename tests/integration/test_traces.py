@@ -330,14 +330,13 @@ async def test_a_run_that_is_cancelled_has_a_whole_trace(
         await work.wait()
         await product.client.post(f"/v1/runs/{run_id}/cancel")
         run = await product.ended(run_id)
-        spans = await spans_of(sent, run)
-        await asyncio.to_thread(sent.wait, lambda seen: any(_is_cut_off(span) for span in seen))
-        spans = [span for span in sent.seen if span.trace_id == run["trace_id"]]
+    spans = await spans_of(sent, run)
     assert_whole(spans)
     [call] = [span for span in spans if _is_cut_off(span)]
     assert (call.failed, call.attributes["error.type"]) == (True, "cancelled")
-    parents = {span.name for span in spans if span.span_id == call.parent_id}
-    assert parents == {"round 1" if deciding else "invoke_agent coder"}
+    [parent] = [span.name for span in spans if span.span_id == call.parent_id]
+    # Where another process cancels it, nothing may be stored yet of what it was doing.
+    assert parent in ({TOP} if deciding else {"invoke_agent coder", TOP})
     assert not named(spans, TOP)[0].failed
 
 
