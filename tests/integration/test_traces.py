@@ -36,6 +36,29 @@ TRACEPARENT: Final = f"00-{TRACE}-{SPAN}-01"
 TOP: Final = "invoke_workflow signalbox"
 ONE_MODEL: Final = {"model_fast": "openai:gpt-4o-mini"}
 CHAT: Final = "chat gpt-4o-mini"
+ECHO: Final = f"""
+from domain.agent import AgentSpec
+from langchain_core.messages import AIMessage, ToolMessage
+from langgraph.graph import END, START, MessagesState, StateGraph
+
+
+async def answer(state: MessagesState):
+    call = {{"name": "{CANARY}", "args": {{}}, "id": "1"}}
+    count = {{"input_tokens": 11, "output_tokens": 7, "total_tokens": 18}}
+    meta = {{"model_name": "acme-1", "model_provider": "acme"}}
+    return {{"messages": [
+        AIMessage("", tool_calls=[call]),
+        ToolMessage("{CANARY}", tool_call_id="1"),
+        AIMessage("Acme heard.", usage_metadata=count, response_metadata=meta),
+    ]}}
+
+
+graph = StateGraph(MessagesState)
+graph.add_node("answer", answer)
+graph.add_edge(START, "answer")
+graph.add_edge("answer", END)
+AGENT = AgentSpec(name="echo", description="Says it again.", graph=graph.compile())
+"""
 BOUND: Final = 10.0
 """Far beyond what a stopping process waits for its traces."""
 
@@ -356,6 +379,25 @@ async def test_an_answer_of_another_run_is_told_as_such(
     assert span.parent_id == ""
     [(name, attributes)] = [each for each in span.moments if each[0] == "cache.hit"]
     assert (name, attributes) == ("cache.hit", {"kind": "run", "signalbox.run.id": first["id"]})
+
+
+async def test_what_a_graph_from_outside_tells_is_in_the_trace(
+    start: Start, models: FakeModelServer, sent: Collector, tmp_path: Path
+) -> None:
+    """Its calls with what they used, and the tool that it has made up under no name."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "echo.py").write_text(ECHO)
+    models.add(*decisions(("echo", f"Say {CANARY}")))
+    async with start(models=models, agents=str(tmp_path / "outside"), **ONE_MODEL) as product:
+        run = await product.finished("Do it")
+    assert run["status"] == "completed", run
+    spans = await spans_of(sent, run)
+    assert_whole(spans)
+    [call] = named(spans, "chat acme-1")
+    assert call.attributes["gen_ai.usage.input_tokens"] == 11
+    assert tree(spans)["invoke_agent echo", "chat acme-1"] == 1
+    assert tree(spans)["invoke_agent echo", "execute_tool other"] == 1
+    assert not [body for body in sent.bodies if CANARY.encode() in body]
 
 
 async def test_requests_are_spans_without_their_paths(
