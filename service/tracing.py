@@ -148,11 +148,14 @@ class Traces:
 
     def stored(self, events: Sequence[Event]) -> None:
         """Take note of what this process has stored of a run that it executes."""
-        places = [place for event in events for place in places_of(event)]
-        calls = self._calls_of(events[0].run_id, events[0].attempt) if places else None
-        if calls:
-            calls.known.update(places)
-            self._sender.send(calls.take())
+        try:
+            places = [place for event in events for place in places_of(event)]
+            calls = self._calls_of(events[0].run_id, events[0].attempt) if places else None
+            if calls:
+                calls.known.update(places)
+                self._sender.send(calls.take())
+        except Exception as error:  # noqa: BLE001 - as above
+            self._complain("Events could not be traced.", error)
 
     def called(self, calls: Sequence[ModelCall]) -> None:
         """Leave it: what is booked was told of as it was tried."""
