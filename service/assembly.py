@@ -24,6 +24,7 @@ from service.export import RunExport
 from service.hub import EventHub
 from service.ids import UuidIds
 from service.ledger import SqlActionLedger
+from service.notes import GuardedNotes, NoteService
 from service.parts import Parts
 from service.retries import RetryService
 from service.runs import RunRules, RunService
@@ -112,6 +113,17 @@ def make_approvals(
     )
 
 
+def make_notes(opened: Opened, *, dispatcher: Dispatcher) -> NoteService:
+    """Return what takes notes."""
+    return NoteService(
+        notes=opened.store.notes,
+        hub=opened.hub,
+        dispatcher=dispatcher,
+        clock=opened.clock,
+        ids=UuidIds(),
+    )
+
+
 def make_metrics(parts: Parts) -> Metrics:
     """Return what this process counts."""
     return Metrics(agents=[spec.name for spec in parts.team.specs], tools=parts.toolbox.names)
@@ -142,6 +154,7 @@ def make_executor(
         ledger=SqlActionLedger(store.database, clock, checkpoints),
         checkpointer=checkpoints.saver,
         cache=cache,
+        notes=GuardedNotes(store.notes),
     )
     people = People(
         approvals=store.approvals,
@@ -182,6 +195,7 @@ def make_export(settings: Settings, opened: Opened, approvals: ApprovalService) 
     folders = RunFolders.below(settings.data_dir)
     return RunExport(
         store=opened.store,
+        notes=opened.store.notes,
         calls=SqlCallLog(opened.store.database),
         approvals=approvals,
         artifacts=ArtifactService(opened.store.artifacts, folders.shelves),

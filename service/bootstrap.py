@@ -15,6 +15,7 @@ from domain.errors import ConfigurationError
 from domain.ports import Clock
 from domain.run import Engine
 from domain.sandbox import Sandbox
+from monitoring.journal import Journal
 from monitoring.metrics import Metrics
 from service.approvals import EXPIRE_SECONDS, ApprovalService
 from service.artifacts import ArtifactService
@@ -27,11 +28,13 @@ from service.assembly import (
     make_export,
     make_guard,
     make_metrics,
+    make_notes,
     make_runs,
 )
 from service.budgets import BudgetGuard
 from service.cache import EXPIRE_SECONDS as EXPIRE_PIECES
 from service.cache import StoredWork
+from service.callers import EXPIRE_SECONDS as EXPIRE_SIGN_INS
 from service.callers import NOTE_SECONDS, Callers
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.days import DayBudget
@@ -64,6 +67,7 @@ from service.store.api_keys import SqlKeyStore
 from service.store.cache import SqlPieceStore
 from service.store.housekeeping import SqlRunKeeper
 from service.store.links import SqlLinkStore
+from service.store.sign_ins import SqlSignInStore
 from service.store.spending import SqlSpendingLedger
 from service.store.watch import SqlRunWatch
 from service.store.webhooks import SqlWebhookStore
@@ -122,7 +126,7 @@ async def open_services(
         store = await stack.enter_async_context(_open_store(settings, queue))
         callers = await _open_callers(settings, store.database, clock, stack)
         metrics = make_metrics(parts)
-        hub = EventHub(metrics)
+        hub = EventHub(metrics, Journal())
         cache.store = SqlPieceStore(store.database)
         cache.version = work_version(parts, settings, product_version())
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
@@ -153,6 +157,7 @@ async def open_services(
             runs=runs,
             retries=retries,
             approvals=approvals,
+            notes=make_notes(opened, dispatcher=dispatcher),
             deliveries=webhooks.deliveries,
             links=LinkService(SqlLinkStore(store.database), approvals, clock),
             erasure=erasure,
@@ -180,7 +185,8 @@ async def _open_callers(
         client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         tokens = Tokens(settings.oidc, client, clock)
     production = settings.env == "production"
-    callers = Callers(SqlKeyStore(database), clock, production=production, tokens=tokens)
+    keys, sign_ins = SqlKeyStore(database), SqlSignInStore(database)
+    callers = Callers(keys, sign_ins, clock, production=production, tokens=tokens)
     stack.push_async_callback(callers.note_use)
     return callers
 
@@ -191,10 +197,8 @@ def _open_guard(
     """Return what every model call passes, and what sends traces, where the environment names a collector."""
     guard, gateway = make_guard(opened, day), opened.parts.gateway
     gateway.guard, gateway.on_booked = guard, opened.checkpoints.book
-    tools, environment = opened.parts.toolbox.names, telemetry_variables()
-    traces = open_traces(
-        opened.store, environment, version=product_version(), run_of=guard.run_of, tools=tools
-    )
+    tools, about = opened.parts.toolbox.names, telemetry_variables()
+    traces = open_traces(opened.store, about, product_version(), guard.run_of, tools)
     if traces:
         traces.start()
         stack.push_async_callback(traces.aclose)
@@ -233,6 +237,7 @@ def _own_chores(
         Chore(name="expire pieces", seconds=EXPIRE_PIECES, do=cache.expire),
         Chore(name="send webhooks", seconds=SEND_SECONDS, do=sender.send_due),
         Chore(name="note the use of keys", seconds=NOTE_SECONDS, do=callers.note_use),
+        Chore(name="end sign-ins", seconds=EXPIRE_SIGN_INS, do=callers.expire_sign_ins),
     ]
 
 

@@ -82,11 +82,18 @@ def worker(metrics_port: int | None) -> None:
     multiple=True,
     help="Send a file along, under its own name; may be given up to 20 times.",
 )
+@click.option(
+    "--schema",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="A JSON Schema in a file: the answer as a document by it too, in result.structured.",
+)
 def run(
     task: str,
     url: str | None,
     api_key: str | None,
     files: tuple[Path, ...],
+    schema: Path | None,
     *,
     quiet: bool,
     approve: Literal["ask", "auto", "deny"],
@@ -94,11 +101,13 @@ def run(
 ) -> None:
     """Run TASK over HTTP: progress on stderr, the Run as JSON on stdout. Exit 0 only if it completed."""
     settings = command_settings(**({"api_key": api_key} if api_key else {}))
-    from service.commands.run import INTERRUPTED, read_files, run_task  # noqa: PLC0415 - after the environment is prepared
+    from service.commands.run import INTERRUPTED, read_files, read_schema, run_task  # noqa: PLC0415 - after the environment is prepared
 
     body: dict[str, Any] = {"task": task, "approvals": {"mode": approvals}}
     if files:
         body["files"] = read_files(files)
+    if schema:
+        body["output_schema"] = read_schema(schema)
     try:
         code = asyncio.run(run_task(settings, body, url=url, quiet=quiet, approve=approve))
     except KeyboardInterrupt:  # click would say "Aborted!" and exit 1, as if the run had failed

@@ -8,6 +8,7 @@ import math
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
@@ -108,7 +109,11 @@ class Sender:
         """Say that something was written: it is sent now rather than at the next look."""
         self._wanted = True
         if not self._stopped and (self._looking is None or self._looking.done()):
-            self._looking = asyncio.create_task(self._look(), name="look at the outbox")
+            # In a context of its own: it is not about whoever has written something.
+            looking = asyncio.create_task(
+                self._look(), name="look at the outbox", context=Context()
+            )
+            self._looking = looking
 
     async def _look(self) -> None:
         while self._wanted:
@@ -289,7 +294,7 @@ def _fault_of(error: Exception) -> str:
 def _tell(attempt: Attempt, result: AttemptResult) -> None:
     """Write down what does not arrive; never to where, which may hold a secret."""
     if result.status in {"failed", "disabled"}:
-        fields = {"action": f"delivery_{result.status}", "run_id": attempt.run_id}
+        fields = {"action": "delivery_failed", "run_id": attempt.run_id, "status": result.status}
         text = "The delivery %s of a webhook is %s: %s"
         _log.warning(text, attempt.id, result.status, result.last_error, extra=fields)
 

@@ -26,6 +26,7 @@ from graph.reentry import reenter
 from graph.state import FinalAnswer, State, Workflow
 from graph.streaming import Item, Segment
 from graph.workflow import recursion_limit
+from monitoring.logs import speak_of
 from service.asking import Asked, People, read_asked, resume_with
 from service.budgets import BudgetGuard
 from service.checkpoints import Checkpoints, Saver
@@ -118,11 +119,14 @@ class Executor:
 
         Raises only what a later claim may mend (the store is down); the run stays `running` then.
         """
+        speak_of(run_id=ref.run_id)
         claim = await self._store.claim(ref, now=self._clock.now())
         if claim is None:
             return "refused"
         self._hub.forget_messages(ref.run_id)
         run = claim.run
+        ids = {"run_id": run.id, "thread_id": run.thread_id, "trace_id": run.trace_id}
+        speak_of(**ids, attempt=run.attempt)
         _log.info("Segment started.", extra=_log_fields(run, "segment_started"))
         try:
             async with self._checkpoints.segment(run) as saver:
@@ -226,7 +230,6 @@ class Executor:
         """Return how the run goes on with what was decided; `None` where it waits now."""
         waiting = await self._people.ask(work.run, start.asked, work.log, since=start.since)
         if waiting.answers is None:
-            _log.info("The run waits for a person.", extra=_log_fields(work.run, "run_waits"))
             return None
         # By id, always: a bare answer goes to whichever question comes next.
         resume: Command[Any] = Command(resume=resume_with(start.asked, waiting.answers))
@@ -282,8 +285,8 @@ class Executor:
         )
         snapshot = await reenter(graph, snapshot, _config(run), after=run.retried_after)
         if run.graph_version != self.graph_version:
-            action = "run_continued_by_other_version"
-            _log.info("Another graph version began the run.", extra=_log_fields(run, action))
+            fields = _log_fields(run, "run_continued_by_other_version")
+            _log.info("Another graph version began the run.", extra=fields)
         state = cast("State", snapshot.values)
         round_ = state.get("round", 0)
         asked = read_asked(snapshot, run)
@@ -372,7 +375,6 @@ class Executor:
         self._hub.publish(run.id, [*batch.notices(events), Notice(events[-1], run=done.run)])
         for follower, told in done.followers:
             self._hub.publish(follower.id, [Notice(event, run=follower) for event in told])
-        _log.info("Run ended: %s.", ending.status, extra=_log_fields(run, "run_ended"))
 
 
 def _config(run: Run) -> RunnableConfig:

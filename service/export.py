@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from domain.notes import NoteStore, note_json
 from domain.ports import Clock, RunRef, RunStore
 from domain.run import Run
 from service.approvals import ApprovalService
@@ -36,6 +37,7 @@ class RunExport:
         self,
         *,
         store: RunStore,
+        notes: NoteStore,
         calls: SqlCallLog,
         approvals: ApprovalService,
         artifacts: ArtifactService,
@@ -43,6 +45,7 @@ class RunExport:
         clock: Clock,
     ) -> None:
         self._store = store
+        self._notes = notes
         self._calls = calls
         self._approvals = approvals
         self._artifacts = artifacts
@@ -58,6 +61,7 @@ class RunExport:
         yield Part("exported_at", now)
         yield Part("run", run.model_dump(mode="json"))
         yield Part("files", list(run.files))
+        yield Part("notes", [note_json(note) for note in await self._notes.of_run(ref)])
         yield Part("receipt", await self._approvals.receipt(run))
         yield Part("artifacts", await self._artifacts.of_run(ref))
         yield Part("sources", await asyncio.to_thread(self._kept, ref))

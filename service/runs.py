@@ -198,7 +198,11 @@ class RunService:
             if new.files and await self._store.get(ref) is None:
                 await self._remove_files(ref)
             raise
-        if new.files and created.replayed:
+        if not created.replayed:
+            told = {"engine": run.engine, "status": created.run.status, "files": len(new.files)}
+            ids = {"run_id": run.id, "thread_id": run.thread_id, "trace_id": run.trace_id}
+            _log.info("A run is accepted.", extra={"action": "run.created", **ids, **told})
+        elif new.files:
             await self._remove_files(ref)
         return created
 

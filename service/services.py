@@ -20,6 +20,7 @@ from service.erasure import ErasureService
 from service.export import RunExport
 from service.hub import EventHub
 from service.links import LinkService
+from service.notes import NoteService
 from service.rates import CallerRates
 from service.retries import RetryService
 from service.runs import RunService
@@ -57,6 +58,7 @@ class Services:
     runs: RunService
     retries: RetryService
     approvals: ApprovalService
+    notes: NoteService
     deliveries: DeliveryService
     links: LinkService
     artifacts: ArtifactService

@@ -9,6 +9,7 @@ import tomllib
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -21,6 +22,7 @@ from domain.gates import GateRule, OnExpiry
 from domain.limits import BudgetRules
 from domain.oidc import OidcRules
 from domain.validation import Validation
+from service.setting_faults import one_line, variable
 from tools.net.targets import parse_allow
 from tools.sandbox.choice import Choice
 
@@ -215,9 +217,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_plain_url(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", value):
-            msg = (
-                "write a URL that starts with https:// or http://, without user, query or fragment"
-            )
+            msg = "write a URL with https:// or http://, without user, query or fragment"
             raise ValueError(msg)
         return value and value.rstrip("/")
 
@@ -257,11 +257,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _production_has_private_links(self) -> Settings:
-        if (
-            self.env == "production"
-            and self.public_url
-            and not self.public_url.startswith("https://")
-        ):
+        url = self.public_url or "https://"
+        if self.env == "production" and not url.startswith("https://"):
             msg = (
                 f"SIGNALBOX_PUBLIC_URL={self.public_url!r} has to begin with https:// in production: "
                 "whoever reads a link may decide"
@@ -336,7 +333,7 @@ def read_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise ConfigurationError(_one_line(error)) from None
+        raise ConfigurationError(one_line(error, Settings.model_fields)) from None
 
 
 def prepare_environment(settings: Settings) -> None:
@@ -355,43 +352,20 @@ def telemetry_variables() -> dict[str, str]:
     return {name: text for name, text in os.environ.items() if name.startswith("OTEL_")}
 
 
+def secrets_of(settings: Settings) -> list[str]:
+    """Return what no log may show: secrets of settings, and of libraries that read the environment themselves."""
+    found = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
+    found += [v for k, v in os.environ.items() if re.search("(KEY|TOKEN|SECRET|PASSWORD)$", k)]
+    return [*found, unquote(urlsplit(settings.database_url).password or "")]
+
+
+def wants_colour() -> bool:
+    """Return whether a terminal may be coloured (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR")
+
+
 def unknown_variables() -> list[str]:
     """Return the `SIGNALBOX_` variables that name no setting: most often a slip of the pen."""
-    known = {_variable(name) for name in Settings.model_fields}
+    known = {variable(name, Settings.model_fields) for name in Settings.model_fields}
     given = {*os.environ, *dotenv_values(".env")}
     return sorted(name for name in given if name.startswith("SIGNALBOX_") and name not in known)
-
-
-def _one_line(error: ValidationError) -> str:
-    fault = error.errors(include_url=False)[0]
-    name = str(fault["loc"][0]) if fault["loc"] else ""
-    variable = _variable(name) if name else ""
-    # Of a table: which rule of it, and what in that.
-    inside = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"][1:]
-    )
-    what = str(fault["msg"]).removeprefix("Value error, ") + _bounds(name)
-    if not variable:
-        return f"{what}."
-    secret = "key" in name.lower()
-    # A URL may carry a password before its host.
-    shown = re.sub(r"//[^/]*@", "//***@", str(fault["input"]))
-    was = "" if secret else f"={shown[:100]!r}"
-    return f"{variable}{inside}{was} cannot be used: {what}."
-
-
-def _bounds(name: str) -> str:
-    """Return what a number may be, both ends: an error names only the one that was missed."""
-    field = Settings.model_fields.get(name)
-    ends = {type(each).__name__.lower(): each for each in (field.metadata if field else ())}
-    low = next((getattr(ends[k], k) for k in ("ge", "gt") if k in ends), None)
-    high = getattr(ends.get("le"), "le", None)
-    return f" (it may be {low:g} to {high:g})" if low is not None and high is not None else ""
-
-
-def _variable(name: str) -> str:
-    field = Settings.model_fields.get(name)
-    if field is None:
-        return name
-    alias = field.validation_alias
-    return alias if isinstance(alias, str) else f"SIGNALBOX_{name.upper()}"

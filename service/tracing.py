@@ -272,7 +272,6 @@ class Traces:
 def open_traces(
     store: RunStore,
     environment: Mapping[str, str],
-    *,
     version: str,
     run_of: Callable[[str], Run | None],
     tools: Collection[str],

@@ -15,12 +15,13 @@ import httpx
 
 from domain.artifact import MAX_INPUT_BYTES
 from domain.errors import ConfigurationError, DatabaseInUseError
+from monitoring.logs import keep_to_warnings
 from service.bootstrap import open_services, uses_queue
 from service.commands.deciding import Approve, Person
 from service.commands.progress import Progress
 from service.http.application import open_app
 from service.server import open_socket, serving
-from service.settings import Settings
+from service.settings import Settings, secrets_of
 
 INTERRUPTED: Final = 130
 TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
@@ -30,20 +31,36 @@ TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
 def read_files(paths: Sequence[Path]) -> list[dict[str, str]]:
     """Return files as the body of a run has them; raises `ConfigurationError` where one cannot be sent."""
     return [
-        {"name": path.name, "content_base64": base64.b64encode(_read_file(path)).decode()}
+        {
+            "name": path.name,
+            "content_base64": base64.b64encode(_read_file("--file", path)).decode(),
+        }
         for path in paths
     ]
 
 
-def _read_file(path: Path) -> bytes:
+def read_schema(path: Path) -> dict[str, Any]:
+    """Return the schema that a file has; raises `ConfigurationError` where there is none in it."""
+    try:
+        schema = json.loads(_read_file("--schema", path))
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"--schema {path}: this is no JSON ({error}).") from error
+    if not isinstance(schema, dict):
+        raise ConfigurationError(f"--schema {path}: a schema is a JSON object.")
+    return schema
+
+
+def _read_file(option: str, path: Path) -> bytes:
     """Return what a file has. One that is too large is not read: it may be of any size."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_INPUT_BYTES + 1)
     except OSError as error:
-        raise ConfigurationError(f"--file {path}: it cannot be read ({error.strerror}).") from error
+        raise ConfigurationError(
+            f"{option} {path}: it cannot be read ({error.strerror})."
+        ) from error
     if len(data) > MAX_INPUT_BYTES:
-        raise ConfigurationError(f"--file {path}: it has more than {MAX_INPUT_BYTES} bytes.")
+        raise ConfigurationError(f"{option} {path}: it has more than {MAX_INPUT_BYTES} bytes.")
     return data
 
 
@@ -87,6 +104,7 @@ async def _server(settings: Settings, url: str | None) -> AsyncIterator[tuple[st
     if url is not None:
         yield url, key
         return
+    keep_to_warnings(secrets_of(settings))
     async with AsyncExitStack() as stack:
         if uses_queue(settings):
             # As a part of the cluster it would take others' runs, to drop them a moment later.

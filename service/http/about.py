@@ -178,6 +178,7 @@ async def get_info(parts: Parts) -> Response:
                 "budgets",
                 "reuse",
                 "retries",
+                "notes",
                 "metrics",
                 "webhooks",
                 "export",

@@ -16,8 +16,10 @@ from service.http import (
     exports,
     links,
     metrics,
+    notes,
     runs,
     short,
+    sign_in,
     sources,
     spending,
     threads,
@@ -25,6 +27,7 @@ from service.http import (
 from service.http.door import Door
 from service.http.edge import Edge
 from service.http.errors import add_error_handlers
+from service.http.openai_chat import routes as openai_chat
 from service.http.openapi import finish
 from service.services import Services
 
@@ -35,6 +38,7 @@ ROUTERS: Final = (
     events.router,
     artifacts.router,
     sources.router,
+    notes.router,
     approvals.router,
     deliveries.router,
     spending.router,
@@ -42,6 +46,8 @@ ROUTERS: Final = (
     metrics.router,
     short.router,
     links.router,
+    openai_chat.router,
+    sign_in.router,
 )
 
 DESCRIPTION: Final = "A team of AI agents behind one REST API."

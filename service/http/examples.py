@@ -268,6 +268,13 @@ def _page(*rows: Document) -> Document:
     return {"data": [*rows], "next_cursor": None, "has_more": False}
 
 
+_NOTE: Final[Document] = {
+    "id": f"nte_{_BODY}",
+    "text": "Leave out 2019, and answer in French.",
+    "by": f"key_{_BODY}",
+    "at": "2026-11-29T11:28:35.120012Z",
+}
+
 _METRICS: Final = """\
 # HELP signalbox_runs_total Runs that have ended here.
 # TYPE signalbox_runs_total counter
@@ -289,6 +296,7 @@ EXAMPLES: Final[dict[tuple[str, str], Document | str]] = {
         "ended_at": None,
         "rounds": 0,
     },
+    ("add_note", "202"): _NOTE,
     ("cancel_run", "200"): _CANCELLED,
     ("cancel_run", "202"): _CANCELLED,
     ("get_thread", "200"): _page(_ENDED_RUN),
@@ -298,6 +306,7 @@ EXAMPLES: Final[dict[tuple[str, str], Document | str]] = {
         "exported_at": "2026-11-30T09:00:00Z",
         "run": _ENDED_RUN,
         "files": [{"name": "sales.csv", "size": 26}],
+        "notes": [_NOTE],
         "receipt": _RECEIPT,
         "artifacts": [_ARTIFACT],
         "sources": [

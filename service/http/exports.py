@@ -15,6 +15,7 @@ from domain.run import Run, UtcTime
 from service.export import Part
 from service.http.approval_schemas import Receipt
 from service.http.caller import Parts, Tenant, needs
+from service.http.note_schemas import NoteOut
 from service.http.openapi import problems
 from service.http.parameters import RunId
 
@@ -62,6 +63,8 @@ class Export(BaseModel):
     run: Run
     files: list[InputFile]
     """What came with the task."""
+    notes: list[NoteOut]
+    """What the caller has said to it while it was under way, in order."""
     receipt: Receipt
     """Approvals with their decisions, and actions, among others."""
     artifacts: list[Artifact]

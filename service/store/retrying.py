@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, null, select, update
+from sqlalchemy import Connection, RowMapping, false, null, select, update
 
 from domain.errors import CallerError
 from domain.limits import NO_LIMITS
@@ -38,6 +38,7 @@ _QUEUE: Final = (
         cache_key=null(),
         reusable=null(),
         as_of=null(),
+        notes_closed=false(),
         tidied=0,
     )
     .returning(*runs.c)

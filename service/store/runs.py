@@ -42,6 +42,7 @@ from service.store.approvals import SqlApprovalStore
 from service.store.artifacts import SqlArtifactStore
 from service.store.changes import Writer
 from service.store.database import Database
+from service.store.notes import SqlNoteStore
 from service.store.ownership import FileOwner
 from service.store.tables import runs
 from service.store.threads import Enqueue, Share, Turns
@@ -74,6 +75,8 @@ class SqlRunStore:
         """What people are asked about these runs."""
         self.artifacts: Final = SqlArtifactStore(database)
         """What these runs have produced."""
+        self.notes: Final = SqlNoteStore(database, self._turns)
+        """What these runs were told while they were under way."""
 
     async def announce(self, url: str) -> None:
         """Leave word beside the file at which address this process serves, for a second one."""

@@ -96,6 +96,9 @@ runs: Final = Table(
     Column("traceparent", String),
     # The attempt whose end the last retry goes on from; see `service.store.retrying`.
     Column("retried_after", Integer, nullable=False, server_default="0"),
+    # How many notes it has had, and whether it takes no more; see `service.store.notes`.
+    Column("notes", Integer, nullable=False, server_default="0"),
+    Column("notes_closed", Boolean, nullable=False, server_default=false()),
     # How far housekeeping has come with it; see `service.store.housekeeping`.
     Column("tidied", Integer, nullable=False, server_default="0"),
 )
@@ -351,3 +354,36 @@ api_keys: Final = Table(
 
 # Whether any has places of its own, which whoever looks for runs asks.
 Index(None, api_keys.c.concurrent_runs)
+
+notes: Final = Table(
+    "notes",
+    metadata,
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("tenant_id", String, nullable=False),
+    Column("id", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("by", String, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    # The digest of the idempotency key that it came with.
+    Column("request", String),
+)
+"""What callers have said to runs under way, in order."""
+
+sign_ins: Final = Table(
+    "sign_ins",
+    metadata,
+    # SHA-256 of what the cookie holds: whoever reads the table has no cookie.
+    Column("hash", String, primary_key=True),
+    Column("tenant_id", String, nullable=False),
+    # The key, which says what it may do as long as it stands; or `iss|sub` of a token.
+    Column("caller_id", String, nullable=False),
+    # What the token said of its caller; NULL of a key.
+    Column("scopes", optional_json()),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+"""Browsers that have signed in, each with a cookie of its own."""
+
+Index(None, sign_ins.c.tenant_id, sign_ins.c.caller_id)
+Index(None, sign_ins.c.expires_at)

@@ -100,6 +100,29 @@ def test_a_file_that_cannot_be_sent_is_one_line(
     assert process.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "says", "code"),
+    [
+        (None, "--schema point.json: it cannot be read (No such file or directory).", 2),
+        ("{'type': 'object'}", "--schema point.json: this is no JSON (", 2),
+        ("[1]", "--schema point.json: a schema is a JSON object.", 2),
+        ('{"type": "object"}', "/output_schema: it needs a language model", 1),
+    ],
+    ids=["no file", "no JSON", "no schema", "no model"],
+)
+def test_a_schema_that_cannot_be_used_is_one_line(
+    signalbox: StartProcess, folder: Path, text: str | None, says: str, code: int
+) -> None:
+    """The last one is the server's own refusal: so it was sent."""
+    if text is not None:
+        (folder / "point.json").write_text(text)
+    process = signalbox("run", "Read it", "--schema", "point.json")
+    assert process.ended() == code
+    assert len(process.stderr.splitlines()) == 1, process.stderr
+    assert says in process.stderr
+    assert process.stdout == ""
+
+
 def test_quiet_says_nothing_but_the_run(signalbox: StartProcess) -> None:
     """With --quiet stderr stays empty."""
     process = signalbox("run", "--quiet", "What is 6 * 7?")

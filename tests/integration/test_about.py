@@ -29,6 +29,7 @@ PATHS: Final = {
     "/v1/runs/{run_id}/artifacts": {"get"},
     "/v1/runs/{run_id}/artifacts/{name}": {"get"},
     "/v1/runs/{run_id}/sources/{sha256}": {"get"},
+    "/v1/runs/{run_id}/notes": {"post"},
     "/v1/runs/{run_id}/cancel": {"post"},
     "/v1/runs/{run_id}/retry": {"post"},
     "/v1/runs/{run_id}/decisions": {"post"},

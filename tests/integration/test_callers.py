@@ -24,6 +24,7 @@ OWNED: Final[dict[tuple[str, str], Any]] = {
     ("get", "/v1/runs/{run_id}/artifacts"): None,
     ("get", "/v1/runs/{run_id}/artifacts/{name}"): None,
     ("get", "/v1/runs/{run_id}/sources/{sha256}"): None,
+    ("post", "/v1/runs/{run_id}/notes"): {"text": "Stop."},
     ("post", "/v1/runs/{run_id}/cancel"): {},
     ("post", "/v1/runs/{run_id}/retry"): {},
     ("post", "/v1/runs/{run_id}/decisions"): {"decisions": [{"approval_id": "APPROVAL", **DECIDE}]},

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from service.settings import Settings
+from monitoring.masking import Mask
+from service.settings import Settings, read_settings, secrets_of
+from tests.fakes.log_lines import LogLines, log_lines
 from tests.fakes.model_script import ModelRequest, Reply, Rule, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.search_server import FakeWeb
@@ -57,6 +59,23 @@ def test_the_secrets_are_those_of_the_settings() -> None:
     assert "canary" not in repr(SecretStr("canary"))
 
 
+def test_the_log_masks_them_by_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of settings, what libraries read from the environment, and the password of the database."""
+    planted = secrets()
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "canary-of-a-provider")
+    url = "postgresql://signalbox:canary%40password@db/runs"
+    settings = read_settings(database_url=url, _env_file=None, **planted)
+    said = f"{list(planted.values())} canary-of-a-provider canary@password canary%40password"
+    assert "canary" not in Mask(secrets_of(settings))(said)
+
+
+@pytest.fixture
+def lines() -> Iterator[LogLines]:
+    """Listen to the log as its reader gets it."""
+    with log_lines(logging.DEBUG) as listening:
+        yield listening
+
+
 @pytest.mark.may_block
 async def test_no_secret_is_kept_said_or_sent(
     start: Start,
@@ -64,6 +83,7 @@ async def test_no_secret_is_kept_said_or_sent(
     web: FakeWeb,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    lines: LogLines,
 ) -> None:
     """Providers that repeat keys in their errors included: in no answer, event, row, file, log or prompt."""
     caplog.set_level(logging.INFO)
@@ -106,8 +126,10 @@ async def test_no_secret_is_kept_said_or_sent(
         assert mark not in str(said), mark
         assert [name for name, content in kept if mark.encode() in content] == [], mark
         assert mark not in caplog.text, mark
+        assert mark not in lines.text, mark
         assert not [r for r in models.requests if mark in str(r.body)], mark
         assert not [r for r in web.requests if mark in r.body + r.query + r.path], mark
     # Tasks are in runs and events, where they belong, and in no log.
     assert TASK_MARK in str(said)
-    assert TASK_MARK not in caplog.text
+    assert TASK_MARK not in caplog.text + lines.text
+    assert lines.of("agent.failed"), "the log was read"

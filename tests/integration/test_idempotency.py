@@ -39,6 +39,7 @@ class Posts:
             "/api/workflow/stream": self.stream_short,
             "/v1/runs/{run_id}/cancel": self.cancel,
             "/v1/runs/{run_id}/retry": self.retry,
+            "/v1/runs/{run_id}/notes": self.tell,
             "/v1/runs/{run_id}/decisions": self.decide_several,
             "/v1/approvals/{approval_id}/decision": self.decide,
             "/v1/actions/{action_id}/resolution": self.resolve,
@@ -68,6 +69,12 @@ class Posts:
         self._models.add(*solo())
         budgets = ({"budget": {"max_tokens": most}} for most in (500_000, 600_000))
         return Request(f"/v1/runs/{run['id']}/retry", *budgets)
+
+    async def tell(self) -> Request:
+        self._models.add(*solo(gate="never"))
+        self._models.event("never")
+        path = f"/v1/runs/{await start_run(self._product)}/notes"
+        return Request(path, {"text": "Hurry up."}, {"text": "Take your time."})
 
     async def _approval(self) -> dict[str, Any]:
         self._target.drop("/orders")
@@ -112,6 +119,7 @@ ROUTES = (
     "/api/workflow/stream",
     "/v1/runs/{run_id}/cancel",
     "/v1/runs/{run_id}/retry",
+    "/v1/runs/{run_id}/notes",
     "/v1/runs/{run_id}/decisions",
     "/v1/approvals/{approval_id}/decision",
     "/v1/actions/{action_id}/resolution",
