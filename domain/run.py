@@ -9,12 +9,20 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    computed_field,
+)
 
 from domain.agent import Citation, Tier
 from domain.artifact import Artifact, InputFile
 from domain.limits import RunBudget
 from domain.problems import Problem
+from domain.tracing import trace_id_of
 from domain.usage import Usage
 from domain.validation import CheckSummary, Validation
 from domain.webhook import Webhook
@@ -201,6 +209,17 @@ class Run(BaseModel):
     """Internal: the run under way whose answer it waits for."""
     webhook: Webhook | None = Field(default=None, exclude=True)
     """Internal: where it reports to."""
+    traceparent: str | None = Field(default=None, exclude=True)
+    """Internal: the span that it was created in, its caller's or the request's."""
+
+    @computed_field(  # type: ignore[prop-decorator]  # pydantic's own way to write it
+        description="The trace that the run belongs to: that of the `traceparent` which its request came with, "
+        "else one of its own. It is there whether or not traces are sent."
+    )
+    @property
+    def trace_id(self) -> str:
+        """Return the trace that the run belongs to, whether or not anybody records it."""
+        return trace_id_of(self.id, self.traceparent)
 
     @property
     def terminal(self) -> bool:

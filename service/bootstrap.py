@@ -31,7 +31,9 @@ from service.assembly import (
     make_notes,
     make_receipts,
     make_runs,
+    open_guard,
     record_configuration,
+    start_housekeeper,
 )
 from service.cache import EXPIRE_SECONDS as EXPIRE_PIECES
 from service.cache import StoredWork
@@ -39,12 +41,12 @@ from service.callers import EXPIRE_SECONDS as EXPIRE_SIGN_INS
 from service.callers import NOTE_SECONDS, Callers
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.days import DayBudget
-from service.deliveries import SEND_SECONDS, DeliveryService, Sender
+from service.deliveries import SEND_SECONDS, DeliveryService, Sender, passed_on
 from service.dispatch.local import LocalDispatcher
 from service.endpoints import Endpoints, Reach
 from service.erasure import SCRUB_SECONDS, ErasureService
 from service.executor import Executor
-from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
+from service.housekeeper import Chore
 from service.hub import EventHub
 from service.ids import SystemClock
 from service.links import LinkService
@@ -65,7 +67,6 @@ from service.store import (
     sqlite_path,
 )
 from service.store.api_keys import SqlKeyStore
-from service.store.housekeeping import SqlRunKeeper
 from service.store.links import SqlLinkStore
 from service.store.sign_ins import SqlSignInStore
 from service.store.spending import SqlSpendingLedger
@@ -133,23 +134,25 @@ async def open_services(
         day = DayBudget(store, clock, settings.budgets.per_day)
         opened = Opened(store, hub, clock, checkpoints, parts)
         await record_configuration(settings, opened, product_version())
-        executor = make_executor(settings, opened, day=day, cache=cache)
+        guard, traces = open_guard(opened, day, product_version(), stack)
+        executor = make_executor(settings, opened, guard=guard, cache=cache)
         dispatcher, chores = await _open_dispatcher(
             settings, queue, opened, executor, stack, executes=executes
         )
         webhooks = await _open_webhooks(settings, opened, metrics, stack, alone=queue is None)
+        webhooks.sender.traceparent = traces.outgoing if traces else passed_on
         asked = Asked(dispatcher, day, webhooks.endpoints)
         runs, retries = make_runs(settings, opened, asked, executor.graph_version, cache.version)
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
         erasure = make_erasure(settings, opened, dispatcher=dispatcher)
         chores += _own_chores(approvals, cache, webhooks.sender, erasure, callers)
-        chores += _make_forgetting(settings, store, checkpoints, clock).chores()
-        housekeeper = _start_housekeeper(chores, stack)
+        housekeeper = start_housekeeper(settings, opened, chores, stack)
         yield Services(
             settings=settings,
             store=store,
             announce=store.announce,
             metrics=metrics,
+            traces=traces,
             callers=callers,
             rates=CallerRates(settings.requests_per_minute),
             hub=hub,
@@ -264,29 +267,6 @@ def _open_store(
         max_per_caller=settings.max_concurrent_per_key,
         share=partial(share_kept, _folders(settings)),
     )
-
-
-def _make_forgetting(
-    settings: Settings, store: SqlRunStore, checkpoints: Checkpoints, clock: Clock
-) -> Forgetting:
-    return Forgetting(
-        SqlRunKeeper(store.database),
-        clock,
-        Retention.of_days(
-            runs=settings.keep_runs_days,
-            events=settings.keep_events_days,
-            checkpoints=settings.keep_checkpoints_days,
-        ),
-        folders=_folders(settings),
-        memory=checkpoints if isinstance(checkpoints, MemoryCheckpoints) else None,
-    )
-
-
-def _start_housekeeper(chores: list[Chore], stack: AsyncExitStack) -> Housekeeper:
-    housekeeper = Housekeeper(chores)
-    housekeeper.start()
-    stack.push_async_callback(housekeeper.stop)
-    return housekeeper
 
 
 async def _open_dispatcher(

@@ -125,7 +125,8 @@ class Executor:
             return "refused"
         self._hub.forget_messages(ref.run_id)
         run = claim.run
-        speak_of(run_id=run.id, thread_id=run.thread_id, attempt=run.attempt)
+        ids = {"run_id": run.id, "thread_id": run.thread_id, "trace_id": run.trace_id}
+        speak_of(**ids, attempt=run.attempt)
         _log.info("Segment started.", extra=_log_fields(run, "segment_started"))
         try:
             async with self._checkpoints.segment(run) as saver:

@@ -29,6 +29,7 @@ from service.runs import RunService
 from service.settings import Settings
 from service.sources import SourceService
 from service.spending import SpendingService
+from service.tracing import Traces
 from tools.gates import Gates
 from tools.registry import Toolbox
 
@@ -55,6 +56,8 @@ class Services:
     announce: Callable[[str], Awaitable[None]]
     """Leaves word of the address this process serves at, for a second process on its database."""
     metrics: Metrics
+    traces: Traces | None
+    """Where traces are sent."""
     callers: Callers
     rates: CallerRates
     hub: EventHub

@@ -21,6 +21,7 @@ from domain.limits import BudgetRules
 from domain.oidc import OidcRules
 from domain.validation import Validation
 from service.policies import read_budgets, read_gates
+from service.setting_faults import one_line, variable
 from tools.net.targets import parse_allow
 from tools.sandbox.choice import Choice
 
@@ -299,7 +300,7 @@ def read_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise ConfigurationError(_one_line(error)) from None
+        raise ConfigurationError(one_line(error, Settings.model_fields)) from None
 
 
 def prepare_environment(settings: Settings) -> None:
@@ -311,6 +312,11 @@ def prepare_environment(settings: Settings) -> None:
     if settings.langsmith_tracing and settings.langsmith_api_key:
         # It may come from `.env`, which LangSmith does not read.
         os.environ["LANGSMITH_API_KEY"] = settings.langsmith_api_key.get_secret_value()
+
+
+def telemetry_variables() -> dict[str, str]:
+    """Return OpenTelemetry's own variables, which its packages read themselves."""
+    return {name: text for name, text in os.environ.items() if name.startswith("OTEL_")}
 
 
 def secrets_of(settings: Settings) -> list[str]:
@@ -327,7 +333,7 @@ def wants_colour() -> bool:
 
 def known_variables() -> set[str]:
     """Return the variables of all settings."""
-    return {_variable(name) for name in Settings.model_fields}
+    return {variable(name, Settings.model_fields) for name in Settings.model_fields}
 
 
 def unknown_variables() -> list[str]:
@@ -340,38 +346,3 @@ def unknown_variables() -> list[str]:
 def environment() -> dict[str, str | None]:
     """Return every variable, with those of `.env`."""
     return {**dotenv_values(".env"), **os.environ}
-
-
-def _one_line(error: ValidationError) -> str:
-    fault = error.errors(include_url=False)[0]
-    name = str(fault["loc"][0]) if fault["loc"] else ""
-    variable = _variable(name) if name else ""
-    # Of a table: which rule of it, and what in that.
-    inside = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"][1:]
-    )
-    what = str(fault["msg"]).removeprefix("Value error, ") + _bounds(name)
-    if not variable:
-        return f"{what}."
-    secret = "key" in name.lower()
-    # A URL may carry a password before its host.
-    shown = re.sub(r"//[^/]*@", "//***@", str(fault["input"]))
-    was = "" if secret else f"={shown[:100]!r}"
-    return f"{variable}{inside}{was} cannot be used: {what}."
-
-
-def _bounds(name: str) -> str:
-    """Return what a number may be, both ends: an error names only the one that was missed."""
-    field = Settings.model_fields.get(name)
-    ends = {type(each).__name__.lower(): each for each in (field.metadata if field else ())}
-    low = next((getattr(ends[k], k) for k in ("ge", "gt") if k in ends), None)
-    high = getattr(ends.get("le"), "le", None)
-    return f" (it may be {low:g} to {high:g})" if low is not None and high is not None else ""
-
-
-def _variable(name: str) -> str:
-    field = Settings.model_fields.get(name)
-    if field is None:
-        return name
-    alias = field.validation_alias
-    return alias if isinstance(alias, str) else f"SIGNALBOX_{name.upper()}"

@@ -69,6 +69,8 @@ def make_app(version: str, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI
         lifespan=lifespan,
         # A redirect would be an answer without a problem, and loses the body of a POST with many clients.
         redirect_slashes=False,
+        # Ours leave paths and queries out, which may hold secrets: see `service/http/tracing.py`.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     for router in ROUTERS:
         app.include_router(router)

@@ -78,6 +78,7 @@ _ACCEPTED: Final[Document] = {
     },
     "last_seq": 1,
     "trace_url": None,
+    "trace_id": _RUN_ID.removeprefix("run_"),
     "graph_version": "1-400babcb1e694bdd",
     "rounds": 0,
     "attempt": 0,

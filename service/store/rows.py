@@ -40,6 +40,7 @@ _SAME: Final = (
     "cache_seconds",
     "cache_web",
     "leader_id",
+    "traceparent",
 )
 _JSON: Final = frozenset(
     {"result", "required_action", "error", "degraded", "actions", "cache", "metadata", "tags"}

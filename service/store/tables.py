@@ -92,6 +92,8 @@ runs: Final = Table(
     Column("as_of", UtcDateTime),
     # Where it reports to: see `domain.webhook.Webhook`.
     Column("webhook", optional_json()),
+    # The span that it was created in: see `domain.tracing`.
+    Column("traceparent", String),
     # The attempt whose end the last retry goes on from; see `service.store.retrying`.
     Column("retried_after", Integer, nullable=False, server_default="0"),
     # How many notes it has had, and whether it takes no more; see `service.store.notes`.
