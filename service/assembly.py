@@ -26,6 +26,7 @@ from service.ids import UuidIds
 from service.ledger import SqlActionLedger
 from service.parts import Parts
 from service.retries import RetryService
+from service.run_trees import RunTrees
 from service.runs import RunRules, RunService
 from service.settings import Settings
 from service.store import SqlRunStore
@@ -130,7 +131,7 @@ def make_guard(opened: Opened, day: DayBudget) -> BudgetGuard:
 
 
 def make_executor(
-    settings: Settings, opened: Opened, *, guard: BudgetGuard, cache: StoredWork
+    settings: Settings, opened: Opened, *, guard: BudgetGuard, cache: StoredWork, trees: RunTrees
 ) -> Executor:
     """Return what executes runs."""
     store, hub, clock, checkpoints, parts = opened
@@ -162,6 +163,7 @@ def make_executor(
         gateway=parts.gateway,
         checkpoints=checkpoints,
         guard=guard,
+        trees=trees,
     )
 
 

@@ -47,6 +47,8 @@ from service.oidc import Tokens
 from service.parts import open_parts, sandbox_wishes
 from service.rates import CallerRates
 from service.reuse import work_version
+from service.run_trees import NOTE_SECONDS as NOTE_TRACES
+from service.run_trees import open_trees
 from service.services import RunningDispatcher, Services
 from service.settings import Settings
 from service.sources import SourceService
@@ -120,7 +122,9 @@ async def open_services(
         store = await stack.enter_async_context(_open_store(settings, queue))
         callers = await _open_callers(settings, store.database, clock, stack)
         metrics = make_metrics(parts)
-        hub = EventHub(metrics)
+        names = [spec.name for spec in team.routable]
+        trees = await stack.enter_async_context(open_trees(settings, names))
+        hub = EventHub(metrics, trees)
         cache.store = SqlPieceStore(store.database)
         cache.version = work_version(parts, settings, product_version())
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
@@ -128,7 +132,7 @@ async def open_services(
         opened = Opened(store, hub, clock, checkpoints, parts)
         guard = make_guard(opened, day)
         gateway.guard, gateway.on_booked = guard, checkpoints.book
-        executor = make_executor(settings, opened, guard=guard, cache=cache)
+        executor = make_executor(settings, opened, guard=guard, cache=cache, trees=trees)
         dispatcher, chores = await _open_dispatcher(
             settings, queue, opened, executor, stack, executes=executes
         )
@@ -138,6 +142,8 @@ async def open_services(
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
         erasure = make_erasure(settings, opened, dispatcher=dispatcher)
         chores += _own_chores(approvals, cache, webhooks.sender, erasure, callers)
+        note = partial(trees.note_urls, store)
+        chores.append(Chore(name="note the addresses of traces", seconds=NOTE_TRACES, do=note))
         chores += _make_forgetting(settings, store, checkpoints, clock).chores()
         _start_housekeeper(chores, stack)
         yield Services(

@@ -35,6 +35,7 @@ from service.events import SegmentLog
 from service.hub import EventHub
 from service.notices import Notice
 from service.openings import opening
+from service.run_trees import RunTrees
 from service.workspaces import RunFolders
 from tools.workspace import sweep
 
@@ -100,6 +101,7 @@ class Executor:
         gateway: ModelGateway,
         checkpoints: Checkpoints,
         guard: BudgetGuard,
+        trees: RunTrees,
     ) -> None:
         self._store = store
         self._people = people
@@ -112,13 +114,15 @@ class Executor:
         self._relay = gateway.relay
         self._checkpoints = checkpoints
         self._guard = guard
+        self._trees = trees
 
     async def execute(self, ref: RunRef, control: RunControl) -> Outcome:
         """Claim a run and bring it as far as it goes; return how far that was.
 
         Raises only what a later claim may mend (the store is down); the run stays `running` then.
         """
-        claim = await self._store.claim(ref, now=self._clock.now())
+        url = self._trees.url(ref.run_id)
+        claim = await self._store.claim(ref, now=self._clock.now(), trace_url=url)
         if claim is None:
             return "refused"
         self._hub.forget_messages(ref.run_id)
@@ -126,7 +130,7 @@ class Executor:
         _log.info("Segment started.", extra=_log_fields(run, "segment_started"))
         try:
             async with self._checkpoints.segment(run) as saver:
-                outcome = await self._run_segment(claim, saver, control)
+                return await self._run_segment(claim, saver, control)
         except OwnershipLostError:
             _log.info(
                 "The run belongs to somebody else now.", extra=_log_fields(run, "ownership_lost")
@@ -137,7 +141,6 @@ class Executor:
                 "Segment handed back at a step's end.", extra=_log_fields(run, "segment_drained")
             )
             return "drained"
-        return outcome
 
     async def _run_segment(self, claim: Claim, saver: Saver, control: RunControl) -> Outcome:
         run = claim.run
@@ -306,7 +309,7 @@ class Executor:
         segment = Segment(start.graph)
         parts = segment.run(
             start.state,
-            config=_config(run),
+            config=self._trees.config(run, _config(run)),
             context=self._context(work, await tell_earlier(self._store, run)),
             control=work.control,
             round_=start.round,
