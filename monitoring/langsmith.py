@@ -41,6 +41,8 @@ SHORTEST_SECRET: Final = 8
 """What is shorter is no key but a stand-in for one, such as `none`, and is part of other words."""
 
 _KEY: Final = re.compile(rb"sbx_[A-Za-z0-9_-]{43}")
+_PLAIN: Final = (str, int, float)
+_TOLD: Final = frozenset({"agents", "usage_metadata"})
 _NOISY: Final = ("langsmith", "langchain_core.tracers.langchain")
 
 _log = logging.getLogger("signalbox.langsmith")
@@ -105,14 +107,12 @@ class Mask:
 
 
 class _Client(langsmith.Client):
-    """LangSmith's client; what a tracer hands it goes to `take`, and nothing of it waits."""
+    """LangSmith's client without its queues and threads; what is secret leaves every body on its way out."""
 
-    def __init__(self, access: LangSmithAccess, take: Callable[[Item], None]) -> None:
-        self._take = take
+    def __init__(self, access: LangSmithAccess) -> None:
         self._mask = Mask([*access.secrets, access.key])
-        self._hides = access.hide_inputs or access.hide_outputs
         self.fault: Exception | None = None
-        """What became of the last attempt to send runs, of which the library only tells."""
+        """What became of the last attempt to send parts of runs, of which the library only tells."""
         super().__init__(
             access.endpoint,
             api_key=access.key,
@@ -122,33 +122,13 @@ class _Client(langsmith.Client):
             hide_inputs=access.hide_inputs,
             hide_outputs=access.hide_outputs,
             hide_metadata=False,
+            # It would have git asked for a revision, and sends what the environment has of its settings.
+            omit_traced_runtime_info=True,
             tracing_mode="langsmith",
             tracing_sampling_rate=1.0,  # which runs are traced was decided before
             tracing_error_callback=self._note,
             disable_prompt_cache=True,
         )
-        self.tracing_sample_rate = None
-
-    def create_run(self, name: str, inputs: dict[str, Any], run_type: str, **kwargs: Any) -> None:
-        """Take the beginning of a part of a run."""
-        body = {"name": name, "inputs": inputs, "run_type": run_type, **kwargs}
-        self._take(Item("post", self._without_hidden(body)))
-
-    def update_run(self, run_id: UUID | str, **kwargs: Any) -> None:
-        """Take the end of a part of a run."""
-        self._take(Item("patch", self._without_hidden({"id": run_id, **kwargs})))
-
-    def _without_hidden(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return what there is of a body; hidden values are not even held."""
-        given = {name: value for name, value in body.items() if value is not None}
-        for name, hidden in (("inputs", self._hide_inputs), ("outputs", self._hide_outputs)):
-            if hidden and name in given:
-                given[name] = {}
-        if self._hides and "error" in given:
-            # A message, and the lines of a traceback, repeat what was given and answered.
-            given["error"] = re.split(r"\W", str(given["error"]), maxsplit=1)[0]
-            given.pop("events", None)
-        return given
 
     def request_with_retries(
         self, /, *args: Any, request_kwargs: Mapping[str, Any] | None = None, **kwargs: Any
@@ -166,13 +146,65 @@ class _Client(langsmith.Client):
         self.fault = error
 
 
+class _Teller:
+    """What a tracer takes for a client: everything told goes to `put`, and nothing of it waits.
+
+    `metadata` is that of every part, and wins: LangGraph calls a run of ours a thread. What else the library
+    looks for it finds at the client."""
+
+    def __init__(
+        self,
+        client: _Client,
+        access: LangSmithAccess,
+        put: Callable[[Item], None],
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._hidden = [
+            name
+            for name, hides in (("inputs", access.hide_inputs), ("outputs", access.hide_outputs))
+            if hides
+        ]
+        self._client = client
+        self._put = put
+        self._metadata = metadata or {}
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the client has there
+        return getattr(self._client, name)
+
+    def create_run(self, **body: Any) -> None:
+        """Take the beginning of a part of a run."""
+        self._put(Item("post", self._body(body)))
+
+    def update_run(self, run_id: UUID, **body: Any) -> None:
+        """Take the end of a part of a run."""
+        self._put(Item("patch", self._body({"id": run_id, **body})))
+
+    def _body(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return what is told; what is hidden is not even held."""
+        told = {name: value for name, value in body.items() if value is not None}
+        extra = dict(told.get("extra") or {})
+        metadata = {**extra.pop("metadata", {}), **self._metadata}
+        if self._hidden:
+            told |= {name: {} for name in self._hidden if name in told}
+            if "error" in told:
+                # A message, and the lines of a traceback, repeat what was given and answered.
+                told["error"] = re.split(r"[^\w-]", str(told["error"]), maxsplit=1)[0]
+            told.pop("events", None)
+            # Options of a call have the schemas that were asked for.
+            extra = {}
+            metadata = {k: v for k, v in metadata.items() if k in _TOLD or isinstance(v, _PLAIN)}
+        told["extra"] = {**extra, "metadata": metadata}
+        return told
+
+
 class LangSmith:
     """LangSmith as this process knows it. Nothing here waits for it but `aclose`, and that not for long."""
 
     def __init__(self, access: LangSmithAccess) -> None:
         self._access = access
         self._queue = Background("langsmith", self._send, self._failed)
-        self._client = _Client(access, self._queue.put)
+        self._client = _Client(access)
+        self._teller = _Teller(self._client, access, self._queue.put)
         self._seldom = Seldom(SAY_AGAIN_SECONDS)
         self._project: langsmith.schemas.TracerSessionResult | None = None
         self._look_again, _ = LOOK_AGAIN_SECONDS
@@ -206,12 +238,10 @@ class LangSmith:
         """
         if self._queue.is_full:
             return None
-        tracer = LangChainTracer(
-            project_name=self._access.project,
-            client=self._client,
-            tags=list(tags),
-            metadata=cast("Any", metadata),
+        teller = cast(
+            "langsmith.Client", _Teller(self._client, self._access, self._queue.put, metadata)
         )
+        tracer = LangChainTracer(project_name=self._access.project, client=teller, tags=list(tags))
         tracer.order_map[root.id] = (root.id, root.place)
         return AsyncCallbackManager(
             handlers=[tracer], inheritable_handlers=[tracer], parent_run_id=root.id
@@ -219,11 +249,11 @@ class LangSmith:
 
     def begin(self, root: Root, **fields: Any) -> None:
         """Tell that a run has begun."""
-        self._client.create_run(run_type="chain", **self._of(root), **fields)
+        self._teller.create_run(run_type="chain", **self._of(root), **fields)
 
     def end(self, root: Root, **fields: Any) -> None:
         """Tell how a run has ended, with all that `begin` has told: that may have been lost."""
-        self._client.update_run(root.id, run_type="chain", **self._of(root), **fields)
+        self._teller.update_run(run_type="chain", run_id=root.id, **self._of(root), **fields)
 
     def _of(self, root: Root) -> dict[str, Any]:
         return {
@@ -265,7 +295,7 @@ class LangSmith:
         # Copies: the library completes them in place, and they may have to be sent again.
         found: dict[str, list[dict[str, Any]]] = {"post": [], "patch": []}
         for kind, body in parts:
-            found[kind].append({**body, "extra": dict(body.get("extra") or {})})
+            found[kind].append({**body, "extra": dict(body["extra"])})
         self._client.fault = None
         self._client.multipart_ingest(create=found["post"], update=found["patch"])
         if self._client.fault is not None:

@@ -21,6 +21,7 @@ from service.endpoints import Endpoints
 from service.erasure import ErasureService
 from service.executor import Executor
 from service.export import RunExport
+from service.feedback import FeedbackService
 from service.hub import EventHub
 from service.ids import UuidIds
 from service.ledger import SqlActionLedger
@@ -31,6 +32,7 @@ from service.runs import RunRules, RunService
 from service.settings import Settings
 from service.store import SqlRunStore
 from service.store.erasing import SqlRunEraser
+from service.store.feedback import SqlFeedbackStore
 from service.store.usage import SqlCallLog
 from service.workspaces import RunFolders
 
@@ -189,4 +191,11 @@ def make_export(settings: Settings, opened: Opened, approvals: ApprovalService) 
         artifacts=ArtifactService(opened.store.artifacts, folders.shelves),
         sources=folders.sources,
         clock=opened.clock,
+        feedback=SqlFeedbackStore(opened.store.database),
     )
+
+
+def make_feedback(opened: Opened, trees: RunTrees) -> FeedbackService:
+    """Return what takes feedback."""
+    store = SqlFeedbackStore(opened.store.database)
+    return FeedbackService(store=store, trees=trees, clock=opened.clock, ids=UuidIds())

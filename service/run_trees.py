@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -74,7 +74,9 @@ class RunTrees:
             langsmith = self._tracing(event.run_id) if event.terminal else None
             # A run that nobody has claimed has an answer that was there, or none: there is no trace of it.
             if langsmith and event.attempt:
-                langsmith.end(Root.of(event.run_id), **_known(event.data["run"]), **_came_to(event))
+                run = event.data["run"]
+                worked = (run["result"] or {}).get("agents", {})
+                langsmith.end(Root.of(event.run_id), **_known(run, worked), **_came_to(event))
 
     def called(self, calls: Sequence[ModelCall]) -> None:
         """Do nothing: the tracer tells of calls."""
@@ -143,11 +145,10 @@ async def open_trees(settings: Settings, agents: Sequence[str]) -> AsyncIterator
 _TOLD: Final = {"id", "thread_id", "task", "tags", "engine"}
 
 
-def _known(run: dict[str, Any], agents: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what is known of a run from its beginning."""
-    metadata = {"run_id": run["id"], "thread_id": run["thread_id"], "engine": run["engine"]}
-    if agents:
-        metadata["agents"] = list(agents)
+def _known(run: dict[str, Any], agents: Iterable[str]) -> dict[str, Any]:
+    """Return what is known of a run from its beginning; `agents`: those that may work on it, or have."""
+    names = ("thread_id", "engine")
+    metadata = {"run_id": run["id"], **{n: run[n] for n in names}, "agents": list(agents)}
     return {
         "name": NAME,
         "inputs": {"task": run["task"]},

@@ -18,6 +18,7 @@ from service.callers import Callers
 from service.deliveries import DeliveryService
 from service.erasure import ErasureService
 from service.export import RunExport
+from service.feedback import FeedbackService
 from service.hub import EventHub
 from service.links import LinkService
 from service.rates import CallerRates
@@ -59,6 +60,7 @@ class Services:
     artifacts: ArtifactService
     erasure: ErasureService
     export: RunExport
+    feedback: FeedbackService
     sources: SourceService
     spending: SpendingService
     toolbox: Toolbox

@@ -82,6 +82,7 @@ class FakeLangSmith(CountingTarget):
             "id": PROJECT_ID,
             "tenant_id": ORGANISATION_ID,
             "name": "signalbox",
+            "reference_dataset_id": None,
             "start_time": "2026-11-29T11:28:34.329148Z",
         }
         self.answer(PROJECTS, [project] if there else [])
@@ -154,4 +155,3 @@ def parts_of(request: Received) -> Iterator[tuple[str, Part]]:
         part.update({rest[0]: value} if rest else value)
     for (operation, _), part in found.items():
         yield operation, part
-
