@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 from typing import Final, Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -24,13 +25,16 @@ FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 """Between tries the thread pauses, twice as long each time until something succeeds."""
 
+AWAY_SECONDS: Final = 5.0
+"""After so long without success whoever the items are for is taken to be away."""
+
 
 class Background(Generic[Item]):
     """The queue with its thread. The thread ends with the process, whatever it is doing.
 
     `do` takes items off the front of its list as they are done; where it raises, the rest is tried again. It
-    returns in how many seconds it wants to be called though there be nothing to do, or `None`. `on_failure` is
-    called in the thread with what was raised.
+    returns in how many seconds it wants to be called though there be nothing to do, or `None`; after a failure
+    it is called so too. `on_failure` is called in the thread with what was raised.
     """
 
     def __init__(
@@ -45,6 +49,8 @@ class Background(Generic[Item]):
         self._changed = threading.Condition()
         self._stopping = False
         self._pause = FIRST_PAUSE
+        self._trying_since: float | None = None
+        """Since when nothing has succeeded, though it was tried."""
         self.dropped = 0
         """Items that were not done."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -57,6 +63,12 @@ class Background(Generic[Item]):
     def is_full(self) -> bool:
         """Return whether whatever comes next would be dropped."""
         return len(self._items) >= MOST
+
+    @property
+    def is_away(self) -> bool:
+        """Return whether nothing has succeeded for some seconds: what comes next may well be dropped."""
+        since = self._trying_since
+        return since is not None and monotonic() - since > AWAY_SECONDS
 
     def put(self, item: Item) -> None:
         """Leave an item, or drop it where there is no room."""
@@ -98,6 +110,8 @@ class Background(Generic[Item]):
             return [self._items.popleft() for _ in range(min(len(self._items), AT_ONCE))]
 
     def _try(self, items: list[Item]) -> float | None:
+        if self._trying_since is None:
+            self._trying_since = monotonic()
         for _ in range(TRIES):
             try:
                 again = self._do(items)
@@ -107,7 +121,7 @@ class Background(Generic[Item]):
                     break
                 self._pause = min(self._pause * 2, LONGEST_PAUSE)
             else:
-                self._pause = FIRST_PAUSE
+                self._pause, self._trying_since = FIRST_PAUSE, None
                 return again
         with self._changed:
             self.dropped += len(items)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +22,13 @@ import orjson
 from langchain_core.callbacks import AsyncCallbackManager
 from langchain_core.env import get_runtime_environment
 from langchain_core.tracers.langchain import LangChainTracer
-from langsmith.utils import LangSmithNotFoundError
+from langsmith.utils import (
+    LangSmithAPIError,
+    LangSmithConnectionError,
+    LangSmithError,
+    LangSmithRequestTimeout,
+    LangSmithWarning,
+)
 
 from monitoring.background import Background
 from monitoring.logs import Seldom
@@ -43,6 +50,7 @@ SHORTEST_SECRET: Final = 8
 _KEY: Final = re.compile(rb"sbx_[A-Za-z0-9_-]{43}")
 _PLAIN: Final = (str, int, float)
 _TOLD: Final = frozenset({"agents", "usage_metadata"})
+_NO_ANSWER: Final = (LangSmithAPIError, LangSmithConnectionError, LangSmithRequestTimeout)
 _NOISY: Final = ("langsmith", "langchain_core.tracers.langchain")
 
 _log = logging.getLogger("signalbox.langsmith")
@@ -60,6 +68,11 @@ class LangSmithAccess:
     hide_outputs: bool = False
     secrets: Collection[str] = ()
     """What must not be sent, whatever it is part of."""
+
+    @property
+    def hides(self) -> bool:
+        """Return whether something of what is told is hidden."""
+        return self.hide_inputs or self.hide_outputs
 
 
 class Root(NamedTuple):
@@ -159,6 +172,7 @@ class _Teller:
         put: Callable[[Item], None],
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
+        self._hides = access.hides
         self._hidden = [
             name
             for name, hides in (("inputs", access.hide_inputs), ("outputs", access.hide_outputs))
@@ -184,7 +198,7 @@ class _Teller:
         told = {name: value for name, value in body.items() if value is not None}
         extra = dict(told.get("extra") or {})
         metadata = {**extra.pop("metadata", {}), **self._metadata}
-        if self._hidden:
+        if self._hides:
             told |= {name: {} for name in self._hidden if name in told}
             if "error" in told:
                 # A message, and the lines of a traceback, repeat what was given and answered.
@@ -211,6 +225,8 @@ class LangSmith:
         for name in _NOISY:
             # It has a line for each batch that fails; ours comes once in ten minutes.
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        # It wants to be told the project of each piece of feedback, which a key may not be allowed to ask for.
+        warnings.filterwarnings("ignore", category=LangSmithWarning)
 
     def start(self) -> None:
         """Begin to send."""
@@ -232,11 +248,12 @@ class LangSmith:
     def callbacks(
         self, root: Root, *, tags: Sequence[str], metadata: Mapping[str, Any]
     ) -> AsyncCallbackManager | None:
-        """Return what tells of a segment below a root; `None` while everything told would be dropped.
+        """Return what tells of a segment below a root; `None` while LangSmith is away: whoever tells of everything
+        takes his time, and it would be dropped.
 
         Tags and metadata are the tracer's own, so they are in no config, and in no checkpoint.
         """
-        if self._queue.is_full:
+        if self._queue.is_full or self._queue.is_away:
             return None
         teller = cast(
             "langsmith.Client", _Teller(self._client, self._access, self._queue.put, metadata)
@@ -265,7 +282,9 @@ class LangSmith:
         }
 
     def judge(self, root: Root, **fields: Any) -> None:
-        """Pass on what somebody thinks of a run."""
+        """Pass on what somebody thinks of a run; where something is hidden, without the comment: it may repeat it."""
+        if self._access.hides:
+            fields["comment"] = None
         self._queue.put(Item("feedback", {"run_id": root.id, "trace_id": root.id, **fields}))
 
     # What follows runs in the thread.
@@ -275,21 +294,17 @@ class LangSmith:
         if parts:
             self._send_parts(parts)
             items[:] = [item for item in items if item.kind == "feedback"]
-        if self._project is None:
-            self._look_up()
-        if self._project is None:
-            if items:
-                msg = "there is no such project yet"
-                raise LangSmithNotFoundError(msg)
-            self._look_again, again = (
-                min(self._look_again * 2, LOOK_AGAIN_SECONDS[1]),
-                self._look_again,
-            )
-            return again
+        if self._project is None or not parts + items:
+            self._look_up()  # also to see whether LangSmith is back
         while items:
-            self._client.create_feedback(session_id=self._project.id, **items[0].body)
+            place = self._project.id if self._project else None
+            self._client.create_feedback(session_id=place, stop_after_attempt=1, **items[0].body)
             del items[0]
-        return None
+        if self._project:
+            return None
+        again = self._look_again
+        self._look_again = min(again * 2, LOOK_AGAIN_SECONDS[1])
+        return again
 
     def _send_parts(self, parts: Sequence[Item]) -> None:
         # Copies: the library completes them in place, and they may have to be sent again.
@@ -302,10 +317,13 @@ class LangSmith:
             raise self._client.fault
 
     def _look_up(self) -> None:
-        """Ask for the ids that its pages are found under; where there is no project yet there is nothing."""
+        """Ask for the ids that its pages are found under; a project that is not there yet, or a key that may not
+        ask, is no failure. Raises where LangSmith does not answer."""
         try:
             self._project = self._client.read_project(project_name=self._access.project)
-        except LangSmithNotFoundError:
+        except _NO_ANSWER:
+            raise
+        except LangSmithError:
             return
 
     def _failed(self, error: Exception) -> None:

@@ -20,7 +20,7 @@ from domain.usage import ModelCall
 from monitoring.langsmith import LangSmith, LangSmithAccess, Root
 from service.settings import Settings, known_secrets
 
-NOTE_SECONDS: Final = 2.0
+NOTE_SECONDS: Final = 1.0
 """How often runs that began before their trace's address was known are given it."""
 
 REMEMBERED: Final = 10_000
@@ -148,7 +148,7 @@ _TOLD: Final = {"id", "thread_id", "task", "tags", "engine"}
 def _known(run: dict[str, Any], agents: Iterable[str]) -> dict[str, Any]:
     """Return what is known of a run from its beginning; `agents`: those that may work on it, or have."""
     names = ("thread_id", "engine")
-    metadata = {"run_id": run["id"], **{n: run[n] for n in names}, "agents": list(agents)}
+    metadata = {"run_id": run["id"], **{n: run[n] for n in names}, "agents": sorted(agents)}
     return {
         "name": NAME,
         "inputs": {"task": run["task"]},

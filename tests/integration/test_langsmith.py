@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 import sqlite3
 from collections.abc import AsyncIterator
@@ -27,7 +29,7 @@ from tests.fakes.model_server import FakeModelServer
 from tests.integration.conftest import Start
 from tests.integration.people import asked, decided, post, start_run, turns
 from tests.integration.problem_checks import assert_problem
-from tests.integration.team_script import composer, decisions, solo, worker
+from tests.integration.team_script import SECONDS, composer, decisions, solo, worker
 
 TASK = "Ask the lighthouse about its canary 5d1e"
 ANSWER = "It sings at 77a0"
@@ -117,25 +119,41 @@ async def test_nothing_of_it_is_in_checkpoints(
                 rows = database.execute("SELECT CAST(metadata AS TEXT) FROM checkpoints").fetchall()
         assert rows
         assert "segment 1" not in str(rows)
-        kept.append({name for (row,) in rows for name in row.split('"')[1::2] if "_" in name})
+        kept.append({name for (row,) in rows for name in json.loads(row)})
     assert kept[0] == kept[1]
 
 
-@pytest.mark.parametrize("hidden", ["inputs", "outputs"])
+@pytest.mark.parametrize("hidden", [("inputs",), ("outputs",), ("inputs", "outputs")])
 async def test_what_is_hidden_does_not_leave(
-    start: Start, models: FakeModelServer, langsmith: FakeLangSmith, hidden: str
+    start: Start,
+    models: FakeModelServer,
+    target: CountingTarget,
+    langsmith: FakeLangSmith,
+    hidden: tuple[str, ...],
 ) -> None:
-    """Nor in the messages of errors; that there was something, and how long it took, is told."""
-    models.add(*decisions(("coder", "Do it")), worker("Do it", Reply(text=ANSWER)))
-    hides = {f"LANGSMITH_HIDE_{name.upper()}": True for name in {"inputs", "outputs"} & {hidden}}
-    async with start(models=models, **langsmith.settings(**hides)) as product:
-        run = await product.finished(TASK)
-        await langsmith.whole(run["id"])
-    sent = "".join(r.body for r in langsmith.requests if r.path == INGEST)
-    assert (ANSWER in sent) is (hidden == "inputs")
-    for tree in langsmith.trees.values():
-        assert {str(part.get(hidden, {})) for part in tree.parts.values()} == {"{}"}
-        assert len(tree.parts) > 5
+    """That there was something is told; not what, nor in the question that a segment ends with."""
+    models.add(
+        *decisions(("coder", "Do it")),
+        turns("Do it", Reply.calls(post(target, "/x", "A secret body")), Reply(text=ANSWER)),
+    )
+    hides = {f"LANGSMITH_HIDE_{name.upper()}": True for name in hidden}
+    settings = langsmith.settings(http_allow=target.address, **hides)
+    async with start(models=models, **settings) as product:
+        run_id = await start_run(product, TASK)
+        await decided(product, await asked(product, run_id), type="approve")
+        await product.ended(run_id)
+        path = f"/v1/runs/{run_id}/feedback"
+        await product.client.post(path, json={"key": "good", "comment": ANSWER})
+        [tree] = await langsmith.whole(run_id)
+        await langsmith.arrived(FEEDBACK)
+    assert len(tree.parts) > 10
+    for name in hidden:
+        assert {str(part.get(name, {})) for part in tree.parts.values()} == {"{}"}
+    errors = {part["error"] for part in tree.parts.values() if part.get("error")}
+    assert errors == {"GraphInterrupt"}
+    if len(hidden) > 1:  # what one part answers another is given
+        sent = "".join(request.body for request in langsmith.requests)
+        assert not [text for text in (TASK, ANSWER, "A secret body") if text in sent]
 
 
 async def test_what_is_secret_is_taken_out(
@@ -179,6 +197,7 @@ async def test_who_does_not_ask_for_traces_has_none_sent(
     assert {request.path for request in langsmith.requests} <= {PROJECTS}
 
 
+@pytest.mark.slow
 async def test_a_run_without_an_address_is_given_it_when_that_is_known(
     start: Start, models: FakeModelServer, langsmith: FakeLangSmith
 ) -> None:
@@ -186,14 +205,15 @@ async def test_a_run_without_an_address_is_given_it_when_that_is_known(
     langsmith.know_project(there=False)
     models.add(*solo())
     async with start(models=models, **langsmith.settings()) as product:
-        run = await product.finished("Do it")
-        assert run["trace_url"] is None
-        await langsmith.whole(run["id"])
+        run_id = (await product.finished("Do it"))["id"]
+        await langsmith.whole(run_id)
+        urls = [(await product.ended(run_id))["trace_url"]]
         langsmith.know_project()
-        await langsmith.arrived(PROJECTS, langsmith.count(PROJECTS) + 1)
-        while not run["trace_url"]:
-            run = await product.ended(run["id"])
-    assert uuid_of(run["id"]) in run["trace_url"]
+        async with asyncio.timeout(SECONDS):
+            while urls[-1] is None:
+                urls.append((await product.ended(run_id))["trace_url"])
+    assert urls[0] is None
+    assert uuid_of(run_id) in urls[-1]
 
 
 async def test_runs_end_as_they_do_where_langsmith_refuses_everything(
