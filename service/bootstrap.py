@@ -45,11 +45,11 @@ from service.hub import EventHub
 from service.ids import SystemClock
 from service.links import LinkService
 from service.oidc import Tokens
-from service.parts import open_parts, sandbox_wishes
+from service.parts import Parts, open_parts, sandbox_wishes
 from service.rates import CallerRates
 from service.reuse import work_version
 from service.run_trees import NOTE_SECONDS as NOTE_TRACES
-from service.run_trees import open_trees
+from service.run_trees import RunTrees, open_trees
 from service.services import RunningDispatcher, Services
 from service.settings import Settings
 from service.sources import SourceService
@@ -122,10 +122,7 @@ async def open_services(
         queue = _make_queue(settings, gateway.engine) if uses_queue(settings) else None
         store = await stack.enter_async_context(_open_store(settings, queue))
         callers = await _open_callers(settings, store.database, clock, stack)
-        metrics = make_metrics(parts)
-        names = [spec.name for spec in team.routable]
-        trees = await stack.enter_async_context(open_trees(settings, names))
-        hub = EventHub(metrics, trees)
+        metrics, trees, hub = await _open_hub(settings, parts, store, stack)
         cache.store = SqlPieceStore(store.database)
         cache.version = work_version(parts, settings, product_version())
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
@@ -142,9 +139,7 @@ async def open_services(
         runs, retries = make_runs(settings, opened, asked, executor.graph_version, cache.version)
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
         erasure = make_erasure(settings, opened, dispatcher=dispatcher)
-        chores += _own_chores(approvals, cache, webhooks.sender, erasure, callers)
-        note = partial(trees.note_urls, store)
-        chores.append(Chore(name="note the addresses of traces", seconds=NOTE_TRACES, do=note))
+        chores += _own_chores(approvals, cache, webhooks.sender, erasure, callers, trees)
         chores += _make_forgetting(settings, store, checkpoints, clock).chores()
         _start_housekeeper(chores, stack)
         yield Services(
@@ -191,6 +186,16 @@ async def _open_callers(
     return callers
 
 
+async def _open_hub(
+    settings: Settings, parts: Parts, store: SqlRunStore, stack: AsyncExitStack
+) -> tuple[Metrics, RunTrees, EventHub]:
+    """Return what passes on what happens in runs, and who looks on."""
+    metrics = make_metrics(parts)
+    names = [spec.name for spec in parts.team.routable]
+    trees = await stack.enter_async_context(open_trees(settings, names, store))
+    return metrics, trees, EventHub(metrics, trees)
+
+
 def _folders(settings: Settings) -> RunFolders:
     return RunFolders.below(settings.data_dir)
 
@@ -214,6 +219,7 @@ def _own_chores(
     sender: Sender,
     erasure: ErasureService,
     callers: Callers,
+    trees: RunTrees,
 ) -> list[Chore]:
     return [
         Chore(name="scrub deleted runs", seconds=SCRUB_SECONDS, do=erasure.scrub),
@@ -221,6 +227,7 @@ def _own_chores(
         Chore(name="expire pieces", seconds=EXPIRE_PIECES, do=cache.expire),
         Chore(name="send webhooks", seconds=SEND_SECONDS, do=sender.send_due),
         Chore(name="note the use of keys", seconds=NOTE_SECONDS, do=callers.note_use),
+        Chore(name="note the addresses of traces", seconds=NOTE_TRACES, do=trees.note_urls),
     ]
 
 

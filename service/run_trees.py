@@ -38,8 +38,14 @@ class RunTrees:
     """
 
     def __init__(
-        self, langsmith: LangSmith | None, *, rate: float = 1.0, agents: Sequence[str] = ()
+        self,
+        store: RunStore,
+        langsmith: LangSmith | None = None,
+        *,
+        rate: float = 1.0,
+        agents: Sequence[str] = (),
     ) -> None:
+        self._store = store
         self._langsmith = langsmith
         self._rate = rate
         self._agents = agents
@@ -93,16 +99,15 @@ class RunTrees:
                 comment=feedback.comment,
             )
 
-    async def note_urls(self, store: RunStore) -> bool:
+    async def note_urls(self) -> None:
         """Keep the addresses of traces with runs that began before they were known."""
         while self._without_url:
             run_id, ref = next(iter(self._without_url.items()))
             url = self.url(run_id)
             if url is None:
                 break
-            await store.note_trace(ref, url)
+            await self._store.note_trace(ref, url)
             self._without_url.pop(run_id, None)
-        return False
 
     def _tracing(self, run_id: str) -> LangSmith | None:
         return self._langsmith if self._rate >= 1 or _share(run_id) < self._rate else None
@@ -112,14 +117,16 @@ class RunTrees:
 
 
 @asynccontextmanager
-async def open_trees(settings: Settings, agents: Sequence[str]) -> AsyncIterator[RunTrees]:
+async def open_trees(
+    settings: Settings, agents: Sequence[str], store: RunStore
+) -> AsyncIterator[RunTrees]:
     """Return what tells LangSmith of runs, or nobody where the settings say nothing of it.
 
     Leaving the context sends what waits, for a moment.
     """
     key = settings.langsmith_api_key
     if not settings.langsmith_tracing or key is None:
-        yield RunTrees(None)
+        yield RunTrees(store)
         return
     access = LangSmithAccess(
         key=key.get_secret_value(),
@@ -137,7 +144,8 @@ async def open_trees(settings: Settings, agents: Sequence[str]) -> AsyncIterator
         raise ConfigurationError(msg) from None
     langsmith.start()
     try:
-        yield RunTrees(langsmith, rate=settings.langsmith_tracing_sampling_rate, agents=agents)
+        rate = settings.langsmith_tracing_sampling_rate
+        yield RunTrees(store, langsmith, rate=rate, agents=agents)
     finally:
         await langsmith.aclose()
 
