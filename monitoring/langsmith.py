@@ -195,7 +195,8 @@ class _Teller:
 
     def _body(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return what is told; what is hidden is not even held."""
-        told = {name: value for name, value in body.items() if value is not None}
+        # A name with an underscore is no part of it: it says where else to send it, with the keys for that.
+        told = {k: v for k, v in body.items() if v is not None and not k.startswith("_")}
         extra = dict(told.get("extra") or {})
         metadata = {**extra.pop("metadata", {}), **self._metadata}
         if self._hides:

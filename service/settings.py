@@ -333,10 +333,11 @@ def prepare_environment() -> None:
     """Set what libraries read from the environment at import; call it before LangGraph is imported."""
     # Without it a checkpoint row can name a class to import and call.
     os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
-    # LangChain traces of its own accord where it is told to; what is sent, and how, is ours to say. Of all the
-    # variables it looks at this one wins, and one of the oldest would have every call fail.
+    # LangChain traces of its own accord where it is told to; what is sent, and where to, is ours to say. Of all
+    # the variables it looks at this one wins; the oldest would have every call fail, others name more receivers.
     os.environ["LANGSMITH_TRACING_V2"] = "false"
-    os.environ.pop("LANGCHAIN_TRACING", None)
+    for name in ("LANGCHAIN_TRACING", "LANGSMITH_RUNS_ENDPOINTS", "LANGCHAIN_RUNS_ENDPOINTS"):
+        os.environ.pop(name, None)
 
 
 def known_secrets(settings: Settings) -> frozenset[str]:

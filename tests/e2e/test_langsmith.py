@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.e2e.conftest import StartService
+from tests.fakes.http_target import target_in_thread
 
 END_SECONDS = 12.0
 """An outer bound: without LangSmith a process takes up to two seconds to end, and a busy machine its time.
@@ -42,3 +43,21 @@ def test_a_process_ends_in_time_where_langsmith_does_not_answer(
     assert not [line for line in said.splitlines() if "langsmith.client" in line]
     assert "Traceback" not in said
     assert "lsv2_" not in said
+
+
+def test_nobody_traces_of_his_own_accord(serve: StartService) -> None:
+    """LangChain's own tracer is off, however it is asked for: only `LANGSMITH_TRACING` has traces sent."""
+    with target_in_thread() as target:
+        service = serve(
+            LANGCHAIN_TRACING_V2="true",
+            LANGCHAIN_TRACING="true",
+            LANGCHAIN_API_KEY="lsv2_canary_0123456789",
+            LANGSMITH_API_KEY="lsv2_canary_0123456789",
+            LANGSMITH_ENDPOINT=target.url("").rstrip("/"),
+            LANGSMITH_RUNS_ENDPOINTS=f'{{"{target.url("")}": "lsv2_canary_0123456789"}}',
+        )
+        run = service.ended(service.create("What is 6 * 7?"))
+        service.process.send(signal.SIGTERM)
+        assert service.process.ended() == 0
+        assert target.requests == []
+    assert (run["status"], run["trace_url"]) == ("completed", None)
