@@ -7,7 +7,8 @@ model calls in all, against a model server that answers at once, which is the wo
 time makes the share smaller. `offline`: the planner, with a program that is run. LangSmith `refused` is an address
 where nobody listens, `hangs` one that takes connections and never answers, `taken` a server that takes everything.
 `off` is the same process without traces. They take turns, so a drifting machine hits all of them; some runs come
-first, so that what is measured is an outage and not its first seconds.
+first, so that what is measured is an outage and not its first seconds. On Linux the processor time is compared too,
+which tells more on a busy machine; that of the thread that sends is part of it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import socket
 import statistics
 import sys
@@ -87,6 +89,20 @@ def run_once(connection: http.client.HTTPConnection, body: bytes) -> float:
     return (time.perf_counter() - begun) * 1000
 
 
+def children() -> set[str]:
+    """Return the processes of this one, where the system tells."""
+    listed = Path(f"/proc/self/task/{threading.get_native_id()}/children")
+    return set(listed.read_text().split()) if listed.exists() else set()
+
+
+def cpu_of(process: str | None) -> float:
+    """Return the seconds of processor time that a process has taken."""
+    if process is None:
+        return 0.0
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def measure(kind: str, runs: int) -> bool:
     """Measure one kind of run; return whether the limit is kept where LangSmith cannot be reached."""
     with ExitStack() as stack:
@@ -99,7 +115,7 @@ def measure(kind: str, runs: int) -> bool:
             "taken": stack.enter_context(taking()),
         }
         base = {"OPENAI_BASE_URL": stack.enter_context(model_server())} if kind == "model" else {}
-        clients = {}
+        clients, processes = {}, {}
         for name in ("off", *places):
             env = {
                 **base,
@@ -112,17 +128,23 @@ def measure(kind: str, runs: int) -> bool:
                     "LANGSMITH_API_KEY": "lsv2_bench_0123456789",
                     "LANGSMITH_ENDPOINT": f"http://127.0.0.1:{places[name]}",
                 }
+            before = children()
             port = stack.enter_context(product("serve", "--port", "0", **env))
+            processes[name] = next(iter(children() - before), None)
             clients[name] = http.client.HTTPConnection("127.0.0.1", port)
         body = json.dumps(BODIES[kind]).encode()
         samples: dict[str, list[float]] = {name: [] for name in clients}
+        cpu: dict[str, float] = {}
         for number in range(WARM_UP + runs):
+            if number == WARM_UP:
+                cpu = {name: -cpu_of(process) for name, process in processes.items()}
             for name, client in clients.items():
                 taken = run_once(client, body)
                 if number >= WARM_UP:
                     samples[name].append(taken)
+        cpu = {name: cpu[name] + cpu_of(process) for name, process in processes.items()}
     off = statistics.median(samples["off"])
-    print(f"{kind:<8} off      median {off:6.1f} ms")
+    print(f"{kind:<8} off      median {off:6.1f} ms   cpu {cpu['off'] / runs * 1000:.1f} ms")
     kept = True
     for name in places:
         pairs = zip(samples[name], samples["off"], strict=True)
@@ -132,7 +154,10 @@ def measure(kind: str, runs: int) -> bool:
             kept = kept and ratio <= LIMIT
             verdict = f"limit x{LIMIT:.2f} {'kept' if ratio <= LIMIT else 'MISSED'}"
         median = statistics.median(samples[name])
-        print(f"{kind:<8} {name:<8} median {median:6.1f} ms   x{ratio:.3f}   {verdict}".rstrip())
+        share = cpu[name] / cpu["off"] if cpu["off"] else 1.0
+        print(
+            f"{kind:<8} {name:<8} median {median:6.1f} ms   x{ratio:.3f}   cpu x{share:.3f}   {verdict}".rstrip()
+        )
     return kept
 
 

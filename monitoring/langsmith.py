@@ -294,6 +294,7 @@ class LangSmith:
         parts = [item for item in items if item.kind != "feedback"]
         if parts:
             self._send_parts(parts)
+            self._look_again, _ = LOOK_AGAIN_SECONDS  # now there should be a project soon
             items[:] = [item for item in items if item.kind == "feedback"]
         if self._project is None or not parts + items:
             self._look_up()  # also to see whether LangSmith is back

@@ -209,7 +209,7 @@ async def test_a_run_without_an_address_is_given_it_when_that_is_known(
         await langsmith.whole(run_id)
         urls = [(await product.ended(run_id))["trace_url"]]
         langsmith.know_project()
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(3 * SECONDS):
             while urls[-1] is None:
                 urls.append((await product.ended(run_id))["trace_url"])
     assert urls[0] is None
