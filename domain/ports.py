@@ -198,13 +198,19 @@ class RunStore(Protocol):
         """Return every run left `running` by a process that is gone. Only the dispatcher calls it."""
         ...
 
-    async def claim(self, ref: RunRef, *, now: datetime) -> Claim | None:
+    async def claim(
+        self, ref: RunRef, *, now: datetime, trace_url: str | None = None
+    ) -> Claim | None:
         """Make the run `running` under a new attempt; `None`, and nothing changed, where it may not be.
 
         Allowed from `running` (a crash), and from `queued` where it is the run's turn: no earlier run
         of its thread is active, and fewer runs of its caller are `running` than may execute at the same
         time. Of claims at once, in whichever processes, no two break that. `started_at` is set once.
-        The keys are read in the same transaction."""
+        The keys are read in the same transaction. `trace_url` is kept where the run has none."""
+        ...
+
+    async def note_trace(self, ref: RunRef, url: str) -> None:
+        """Keep where the run's trace is seen, unless that is known."""
         ...
 
     async def append(

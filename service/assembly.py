@@ -24,6 +24,7 @@ from service.endpoints import Endpoints
 from service.erasure import ErasureService
 from service.executor import Executor
 from service.export import RunExport
+from service.feedback import FeedbackService
 from service.health import Health
 from service.health_checks import Dispatching, own_checks
 from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
@@ -34,11 +35,13 @@ from service.notes import GuardedNotes, NoteService
 from service.parts import Parts
 from service.receipts import ReceiptService
 from service.retries import RetryService
+from service.run_trees import RunTrees
 from service.runs import RunRules, RunService
 from service.settings import Settings, telemetry_variables
 from service.store import SqlRunStore
 from service.store.cache import SqlPieceStore
 from service.store.erasing import SqlRunEraser
+from service.store.feedback import SqlFeedbackStore
 from service.store.housekeeping import SqlRunKeeper
 from service.store.usage import SqlCallLog
 from service.store.webhooks import SqlWebhookStore
@@ -153,7 +156,7 @@ def make_guard(opened: Opened, day: DayBudget) -> BudgetGuard:
 
 
 def make_executor(
-    settings: Settings, opened: Opened, *, guard: BudgetGuard, cache: StoredWork
+    settings: Settings, opened: Opened, *, guard: BudgetGuard, cache: StoredWork, trees: RunTrees
 ) -> Executor:
     """Return what executes runs."""
     store, hub, clock, checkpoints, parts = opened
@@ -187,6 +190,7 @@ def make_executor(
         gateway=parts.gateway,
         checkpoints=checkpoints,
         guard=guard,
+        trees=trees,
     )
 
 
@@ -290,4 +294,11 @@ def make_export(settings: Settings, opened: Opened) -> RunExport:
         artifacts=ArtifactService(opened.store.artifacts, folders.shelves),
         sources=folders.sources,
         clock=opened.clock,
+        feedback=SqlFeedbackStore(opened.store.database),
     )
+
+
+def make_feedback(opened: Opened, trees: RunTrees) -> FeedbackService:
+    """Return what takes feedback."""
+    store = SqlFeedbackStore(opened.store.database)
+    return FeedbackService(store=store, trees=trees, clock=opened.clock, ids=UuidIds())

@@ -26,6 +26,7 @@ from service.assembly import (
     make_erasure,
     make_executor,
     make_export,
+    make_feedback,
     make_health,
     make_metrics,
     make_notes,
@@ -51,9 +52,11 @@ from service.hub import EventHub
 from service.ids import SystemClock
 from service.links import LinkService
 from service.oidc import Tokens
-from service.parts import OpensParts, open_parts, sandbox_wishes
+from service.parts import OpensParts, Parts, open_parts, sandbox_wishes
 from service.rates import CallerRates
 from service.reuse import work_version
+from service.run_trees import NOTE_SECONDS as NOTE_TRACES
+from service.run_trees import RunTrees, open_trees
 from service.services import RunningDispatcher, Services
 from service.settings import Settings
 from service.sources import SourceService
@@ -127,15 +130,14 @@ async def open_services(
         queue = _make_queue(settings, parts.gateway.engine) if uses_queue(settings) else None
         store = await stack.enter_async_context(_open_store(settings, queue))
         callers = await _open_callers(settings, store.database, clock, stack)
-        metrics = make_metrics(parts)
-        hub = EventHub(metrics, Journal())
+        metrics, trees, hub = await _open_hub(settings, parts, store, stack)
         cache.version = work_version(parts, settings, product_version())
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
         day = DayBudget(store, clock, settings.budgets.per_day)
         opened = Opened(store, hub, clock, checkpoints, parts)
         await record_configuration(settings, opened, product_version())
         guard, traces = open_guard(opened, day, product_version(), stack)
-        executor = make_executor(settings, opened, guard=guard, cache=cache)
+        executor = make_executor(settings, opened, guard=guard, cache=cache, trees=trees)
         dispatcher, chores = await _open_dispatcher(
             settings, queue, opened, executor, stack, executes=executes
         )
@@ -145,7 +147,7 @@ async def open_services(
         runs, retries = make_runs(settings, opened, asked, executor.graph_version, cache.version)
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
         erasure = make_erasure(settings, opened, dispatcher=dispatcher)
-        chores += _own_chores(approvals, cache, webhooks.sender, erasure, callers)
+        chores += _own_chores(approvals, cache, webhooks.sender, erasure, callers, trees)
         housekeeper = start_housekeeper(settings, opened, chores, stack)
         yield Services(
             settings=settings,
@@ -164,6 +166,7 @@ async def open_services(
             links=LinkService(SqlLinkStore(store.database), approvals, clock),
             erasure=erasure,
             export=make_export(settings, opened),
+            feedback=make_feedback(opened, trees),
             receipts=make_receipts(opened),
             health=make_health(settings, opened, sandbox, dispatcher, housekeeper),
             artifacts=ArtifactService(store.artifacts, _folders(settings).shelves),
@@ -200,6 +203,16 @@ async def _open_callers(
     return callers
 
 
+async def _open_hub(
+    settings: Settings, parts: Parts, store: SqlRunStore, stack: AsyncExitStack
+) -> tuple[Metrics, RunTrees, EventHub]:
+    """Return what passes on what happens in runs, and who looks on."""
+    metrics = make_metrics(parts)
+    names = [spec.name for spec in parts.team.routable]
+    trees = await stack.enter_async_context(open_trees(settings, names, store))
+    return metrics, trees, EventHub(metrics, Journal(), trees)
+
+
 def _folders(settings: Settings) -> RunFolders:
     return RunFolders.below(settings.data_dir)
 
@@ -223,6 +236,7 @@ def _own_chores(
     sender: Sender,
     erasure: ErasureService,
     callers: Callers,
+    trees: RunTrees,
 ) -> list[Chore]:
     return [
         Chore(name="scrub deleted runs", seconds=SCRUB_SECONDS, do=erasure.scrub),
@@ -231,6 +245,7 @@ def _own_chores(
         Chore(name="send webhooks", seconds=SEND_SECONDS, do=sender.send_due),
         Chore(name="note the use of keys", seconds=NOTE_SECONDS, do=callers.note_use),
         Chore(name="end sign-ins", seconds=EXPIRE_SIGN_INS, do=callers.expire_sign_ins),
+        Chore(name="note the addresses of traces", seconds=NOTE_TRACES, do=trees.note_urls),
     ]
 
 

@@ -36,6 +36,7 @@ from service.events import SegmentLog
 from service.hub import EventHub
 from service.notices import Notice
 from service.openings import opening
+from service.run_trees import RunTrees
 from service.workspaces import RunFolders
 from tools.workspace import sweep
 
@@ -101,6 +102,7 @@ class Executor:
         gateway: ModelGateway,
         checkpoints: Checkpoints,
         guard: BudgetGuard,
+        trees: RunTrees,
     ) -> None:
         self._store = store
         self._people = people
@@ -113,6 +115,7 @@ class Executor:
         self._relay = gateway.relay
         self._checkpoints = checkpoints
         self._guard = guard
+        self._trees = trees
 
     async def execute(self, ref: RunRef, control: RunControl) -> Outcome:
         """Claim a run and bring it as far as it goes; return how far that was.
@@ -120,7 +123,8 @@ class Executor:
         Raises only what a later claim may mend (the store is down); the run stays `running` then.
         """
         speak_of(run_id=ref.run_id)
-        claim = await self._store.claim(ref, now=self._clock.now())
+        url = self._trees.url(ref.run_id)
+        claim = await self._store.claim(ref, now=self._clock.now(), trace_url=url)
         if claim is None:
             return "refused"
         self._hub.forget_messages(ref.run_id)
@@ -130,7 +134,7 @@ class Executor:
         _log.info("Segment started.", extra=_log_fields(run, "segment_started"))
         try:
             async with self._checkpoints.segment(run) as saver:
-                outcome = await self._run_segment(claim, saver, control)
+                return await self._run_segment(claim, saver, control)
         except OwnershipLostError:
             _log.info(
                 "The run belongs to somebody else now.", extra=_log_fields(run, "ownership_lost")
@@ -141,7 +145,6 @@ class Executor:
                 "Segment handed back at a step's end.", extra=_log_fields(run, "segment_drained")
             )
             return "drained"
-        return outcome
 
     async def _run_segment(self, claim: Claim, saver: Saver, control: RunControl) -> Outcome:
         run = claim.run
@@ -309,7 +312,7 @@ class Executor:
         segment = Segment(start.graph)
         parts = segment.run(
             start.state,
-            config=_config(run),
+            config=self._trees.config(run, _config(run)),
             context=self._context(work, await tell_earlier(self._store, run)),
             control=work.control,
             round_=start.round,
@@ -391,9 +394,4 @@ def _config(run: Run) -> RunnableConfig:
 
 
 def _log_fields(run: Run, action: str) -> dict[str, Any]:
-    return {
-        "action": action,
-        "run_id": run.id,
-        "thread_id": run.thread_id,
-        "attempt": run.attempt,
-    }
+    return {"action": action, "run_id": run.id, "thread_id": run.thread_id, "attempt": run.attempt}

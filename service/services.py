@@ -18,6 +18,7 @@ from service.callers import Callers
 from service.deliveries import DeliveryService
 from service.erasure import ErasureService
 from service.export import RunExport
+from service.feedback import FeedbackService
 from service.health import Health
 from service.hub import EventHub
 from service.links import LinkService
@@ -72,6 +73,7 @@ class Services:
     export: RunExport
     receipts: ReceiptService
     health: Health
+    feedback: FeedbackService
     sources: SourceService
     spending: SpendingService
     toolbox: Toolbox

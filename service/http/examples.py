@@ -172,6 +172,16 @@ _DELIVERY: Final[Document] = {
     "created_at": _ENDED,
     "delivered_at": None,
 }
+_FEEDBACK: Final[Document] = {
+    "id": f"fbk_{_BODY}",
+    "object": "feedback",
+    "run_id": _RUN_ID,
+    "key": "helpful",
+    "score": 1,
+    "comment": "The mean is right.",
+    "by": f"key_{_BODY}",
+    "created_at": "2026-11-29T11:30:02.117305Z",
+}
 _RECEIPT: Final[Document] = {
     "object": "receipt",
     "run_id": _RUN_ID,
@@ -335,8 +345,10 @@ EXAMPLES: Final[dict[tuple[str, str], Document | str]] = {
             {"sha256": _SHA256, "size": 2166, "url": f"/v1/runs/{_RUN_ID}/sources/{_SHA256}"}
         ],
         "calls": [_CALL],
+        "feedback": [_FEEDBACK],
         "events": [_EVENT],
     },
+    ("create_feedback", "201"): _FEEDBACK,
     ("list_events", "200"): _page(_EVENT),
     ("list_artifacts", "200"): _page(_ARTIFACT),
     ("list_approvals", "200"): _page(_ASKED),

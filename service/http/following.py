@@ -21,6 +21,7 @@ _OF_A_RUN: Final[Mapping[str, Mapping[str, str]]] = {
     "update_run": _THE_RUN,
     "delete_run": _THE_RUN,
     "export_run": _THE_RUN,
+    "create_feedback": _THE_RUN,
     "list_artifacts": _THE_RUN,
     "get_receipt": _THE_RUN,
     "list_deliveries": _THE_RUN,

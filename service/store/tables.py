@@ -194,6 +194,25 @@ artifacts: Final = Table(
 )
 """The files that a run has produced, each in its last version."""
 
+feedback: Final = Table(
+    "feedback",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("tenant_id", String, nullable=False),
+    Column("key", String, nullable=False),
+    # A number, or whether it is so.
+    Column("score", optional_json()),
+    Column("comment", Text),
+    Column("caller_id", String, nullable=False),
+    # The idempotency key it came with.
+    Column("sent_with", String),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+"""What callers think of runs."""
+
+Index(None, feedback.c.run_id, feedback.c.id)
+
 cache: Final = Table(
     "cache",
     metadata,

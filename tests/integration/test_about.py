@@ -24,6 +24,7 @@ PATHS: Final = {
     "/v1/runs": {"get", "post"},
     "/v1/runs/{run_id}": {"get", "patch", "delete"},
     "/v1/runs/{run_id}/export": {"get"},
+    "/v1/runs/{run_id}/feedback": {"post"},
     "/v1/threads/{thread_id}": {"get", "delete"},
     "/v1/runs/{run_id}/events": {"get"},
     "/v1/runs/{run_id}/artifacts": {"get"},

@@ -30,6 +30,7 @@ OWNED: Final[dict[tuple[str, str], Any]] = {
     ("post", "/v1/runs/{run_id}/decisions"): {"decisions": [{"approval_id": "APPROVAL", **DECIDE}]},
     ("get", "/v1/runs/{run_id}/receipt"): None,
     ("get", "/v1/runs/{run_id}/export"): None,
+    ("post", "/v1/runs/{run_id}/feedback"): {"key": "helpful"},
     ("get", "/v1/runs/{run_id}/deliveries"): None,
     ("post", "/v1/runs/{run_id}/deliveries/{delivery_id}/redeliver"): None,
     ("delete", "/v1/runs/{run_id}"): None,
