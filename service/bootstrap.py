@@ -25,7 +25,9 @@ from service.assembly import (
     make_erasure,
     make_executor,
     make_export,
+    make_forks,
     make_guard,
+    make_history,
     make_metrics,
     make_runs,
 )
@@ -135,6 +137,8 @@ async def open_services(
         webhooks = await _open_webhooks(settings, opened, metrics, stack, alone=queue is None)
         asked = Asked(dispatcher, day, webhooks.endpoints)
         runs, retries = make_runs(settings, opened, asked, executor.graph_version, cache.version)
+        history = make_history(executor)
+        forks = make_forks(settings, opened, asked, runs, history, executor.graph_version)
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
         erasure = make_erasure(settings, opened, dispatcher=dispatcher)
         chores += _own_chores(approvals, cache, webhooks.sender, erasure, callers)
@@ -150,6 +154,8 @@ async def open_services(
             hub=hub,
             runs=runs,
             retries=retries,
+            history=history,
+            forks=forks,
             approvals=approvals,
             deliveries=webhooks.deliveries,
             links=LinkService(SqlLinkStore(store.database), approvals, clock),

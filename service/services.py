@@ -18,6 +18,8 @@ from service.callers import Callers
 from service.deliveries import DeliveryService
 from service.erasure import ErasureService
 from service.export import RunExport
+from service.forks import ForkService
+from service.history import RunHistory
 from service.hub import EventHub
 from service.links import LinkService
 from service.rates import CallerRates
@@ -53,6 +55,8 @@ class Services:
     hub: EventHub
     runs: RunService
     retries: RetryService
+    history: RunHistory
+    forks: ForkService
     approvals: ApprovalService
     deliveries: DeliveryService
     links: LinkService

@@ -94,6 +94,8 @@ runs: Final = Table(
     Column("webhook", optional_json()),
     # The attempt whose end the last retry goes on from; see `service.store.retrying`.
     Column("retried_after", Integer, nullable=False, server_default="0"),
+    # See `domain.run.ForkedFrom`; that run may be gone.
+    Column("forked_from", optional_json()),
     # How far housekeeping has come with it; see `service.store.housekeeping`.
     Column("tidied", Integer, nullable=False, server_default="0"),
 )
@@ -122,6 +124,16 @@ run_tags: Final = Table(
     Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True, index=True),
 )
 """The runs of a tag. `runs.tags` keeps them as they were sent; only this one is searched."""
+
+seeds: Final = Table(
+    "seeds",
+    metadata,
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("tenant_id", String, nullable=False),
+    # See `domain.forking.Seed`.
+    Column("seed", JSON, nullable=False),
+)
+"""What a fork begins with: it needs nothing of the run that it was forked from."""
 
 events: Final = Table(
     "events",
