@@ -59,8 +59,8 @@ def make_seed(point: Point, workflow: Workflow, *, run_id: str, task: str | None
     Raises `RunFailedError` where the next step is none of this server.
     """
     state = cast("State", dict(point.snapshot.values))
-    if not state:
-        return Seed()
+    if "task" not in state:
+        return Seed()  # the very first: nothing has begun
     sends = _not_ended(point, state)
     final = state.get("final")
     composing = final is not None and FILL in point.snapshot.next

@@ -38,7 +38,7 @@ class RunHistory:
     async def page(self, run: Run, *, limit: int, before: str | None) -> list[Entry]:
         """Return up to `limit + 1` checkpoints, the newest first; none where none is kept."""
         found = await self._find(run, limit=limit + 2, before=before)
-        older = [*(each.values for each in found[1:]), {}]
+        older = [*(each.values for each in found), {}][1:]
         return [
             Entry(
                 snapshot,
@@ -46,7 +46,7 @@ class RunHistory:
                 [asked.ask["id"] for asked in read_asked(snapshot, run)],
                 refusal(snapshot),
             )
-            for snapshot, values in zip(found, older, strict=True)
+            for snapshot, values in zip(found, older, strict=bool(found))
         ][: limit + 1]
 
     async def point(self, run: Run, checkpoint_id: str | None) -> Point:
