@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from graph.workflow import build_workflow
 from service.parts import open_gateway, open_team, open_toolbox
 from service.settings import Settings
 from tools.sandbox.off import NoSandbox
+
+HANDLER: Final = "__error_handler__"
 
 
 def draw(settings: Settings) -> str:
@@ -16,4 +20,11 @@ def draw(settings: Settings) -> str:
     workflow = build_workflow(
         team=team, gateway=open_gateway(settings, team), toolbox=toolbox, checkpointer=None
     )
-    return workflow.get_graph().draw_mermaid().strip()
+    drawn = workflow.get_graph()
+    # What makes an agent's failure a result is a node to LangGraph, and no step to anybody else.
+    drawn.nodes = {
+        name: node._replace(metadata=None)
+        for name, node in drawn.nodes.items()
+        if not name.startswith(HANDLER)
+    }
+    return drawn.draw_mermaid().strip()

@@ -100,7 +100,7 @@ def _lines(run: dict[str, Any], pending: Sequence[dict[str, Any]]) -> list[str]:
         lines.append(f"waits for  {each['id']} ({what}): {_short(each['description'], 120)}")
     lines += [f"link       {name}: {where}" for name, where in run["links"].items()]
     if run["result"]:
-        lines += ["", run["result"]["output"]]
+        lines += ["", *run["result"]["output"].splitlines()]
     return lines
 
 
@@ -118,7 +118,8 @@ async def _watch(client: httpx.AsyncClient, run_id: str, *, json_: bool, quiet: 
     if json_:
         _print_json(run)
     elif run["result"]:
-        print(run["result"]["output"])  # noqa: T201 - the command's result
+        for line in run["result"]["output"].splitlines():
+            print(plain_line(line))  # noqa: T201 - the command's result
     return EXIT_CODES.get(run["status"], 1)
 
 

@@ -337,7 +337,7 @@ async def test_a_history_has_pages(modelled: Product, models: FakeModelServer) -
     rows: list[dict[str, Any]] = []
     cursor: str | None = None
     while True:
-        query = {"limit": 2, **({"cursor": cursor} if cursor else {})}
+        query: dict[str, Any] = {"limit": 2, **({"cursor": cursor} if cursor else {})}
         page = (await modelled.client.get(f"/v1/runs/{run['id']}/history", params=query)).json()
         rows += page["data"]
         cursor = page["next_cursor"]

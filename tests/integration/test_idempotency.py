@@ -39,6 +39,7 @@ class Posts:
             "/api/workflow/stream": self.stream_short,
             "/v1/runs/{run_id}/cancel": self.cancel,
             "/v1/runs/{run_id}/retry": self.retry,
+            "/v1/runs/{run_id}/fork": self.fork,
             "/v1/runs/{run_id}/decisions": self.decide_several,
             "/v1/approvals/{approval_id}/decision": self.decide,
             "/v1/actions/{action_id}/resolution": self.resolve,
@@ -68,6 +69,11 @@ class Posts:
         self._models.add(*solo())
         budgets = ({"budget": {"max_tokens": most}} for most in (500_000, 600_000))
         return Request(f"/v1/runs/{run['id']}/retry", *budgets)
+
+    async def fork(self) -> Request:
+        self._models.add(*solo())
+        run = await self._product.finished("Do it")
+        return Request(f"/v1/runs/{run['id']}/fork", {}, {"task": "Do that"})
 
     async def _approval(self) -> dict[str, Any]:
         self._target.drop("/orders")
@@ -112,6 +118,7 @@ ROUTES = (
     "/api/workflow/stream",
     "/v1/runs/{run_id}/cancel",
     "/v1/runs/{run_id}/retry",
+    "/v1/runs/{run_id}/fork",
     "/v1/runs/{run_id}/decisions",
     "/v1/approvals/{approval_id}/decision",
     "/v1/actions/{action_id}/resolution",
