@@ -150,6 +150,15 @@ class Reused(BaseModel):
     """Seconds between that run's end and this one's."""
 
 
+class ForkedFrom(BaseModel):
+    """From where a run goes on that was forked from another."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    checkpoint_id: str
+
+
 class Run(BaseModel):
     """The run resource. Fields marked internal never leave the service."""
 
@@ -167,6 +176,7 @@ class Run(BaseModel):
     degraded: list[Degraded] = []
     actions: list[RunAction] = []
     cache: Reused | None = None
+    forked_from: ForkedFrom | None = None
     usage: Usage = Usage()
     budget: RunBudget
     last_seq: int = 0
@@ -279,6 +289,8 @@ class RunContext:
     """What the answer is to be had as beside its text; see `graph/filling.py`."""
     remembered: frozenset[str] = frozenset()
     """Tools that a person has approved for the rest of this run."""
+    made_before: frozenset[str] = frozenset()
+    """Digests of the calls that the run has made which it was forked from: none is made again unasked."""
     cache_seconds: int | None = None
     """How old what this run reuses of others' work may be; `None` where it reuses nothing."""
     cache_web: bool = False

@@ -25,8 +25,10 @@ from service.erasure import ErasureService
 from service.executor import Executor
 from service.export import RunExport
 from service.feedback import FeedbackService
+from service.forks import ForkService
 from service.health import Health
 from service.health_checks import Dispatching, own_checks
+from service.history import RunHistory
 from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
 from service.hub import EventHub
 from service.ids import UuidIds
@@ -107,6 +109,35 @@ def _make_rules(settings: Settings, opened: Opened, version: str, work_version: 
         workspaces=RunFolders.below(settings.data_dir).workspaces,
         cache_seconds=settings.cache_seconds,
         work_version=work_version,
+    )
+
+
+def make_history(executor: Executor) -> RunHistory:
+    """Return what reads checkpoints."""
+    return RunHistory(executor.workflow)
+
+
+def make_forks(
+    settings: Settings,
+    opened: Opened,
+    asked: Asked,
+    runs: RunService,
+    history: RunHistory,
+    version: str,
+) -> ForkService:
+    """Return what makes runs out of checkpoints; version: of the graph."""
+    return ForkService(
+        store=opened.store,
+        runs=runs,
+        history=history,
+        dispatcher=asked.dispatcher,
+        clock=opened.clock,
+        ids=UuidIds(),
+        team=opened.parts.team,
+        toolbox=opened.parts.toolbox,
+        folders=RunFolders.below(settings.data_dir),
+        rules=_make_rules(settings, opened, version, ""),
+        day=asked.day,
     )
 
 

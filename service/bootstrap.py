@@ -27,7 +27,9 @@ from service.assembly import (
     make_executor,
     make_export,
     make_feedback,
+    make_forks,
     make_health,
+    make_history,
     make_metrics,
     make_notes,
     make_receipts,
@@ -145,6 +147,8 @@ async def open_services(
         webhooks.sender.traceparent = traces.outgoing if traces else passed_on
         asked = Asked(dispatcher, day, webhooks.endpoints)
         runs, retries = make_runs(settings, opened, asked, executor.graph_version, cache.version)
+        history = make_history(executor)
+        forks = make_forks(settings, opened, asked, runs, history, executor.graph_version)
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
         erasure = make_erasure(settings, opened, dispatcher=dispatcher)
         chores += _own_chores(approvals, cache, webhooks.sender, erasure, callers, trees)
@@ -160,6 +164,8 @@ async def open_services(
             hub=hub,
             runs=runs,
             retries=retries,
+            history=history,
+            forks=forks,
             approvals=approvals,
             notes=make_notes(opened, dispatcher=dispatcher),
             deliveries=webhooks.deliveries,

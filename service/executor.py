@@ -18,9 +18,11 @@ from agents._kit.models import ModelGateway
 from domain.approval import AskRaised
 from domain.errors import OwnershipLostError, RunFailedError, StoreUnavailableError
 from domain.events import TERMINAL_TYPES, EventDraft
+from domain.forking import Seed
 from domain.ports import Claim, Clock, RunRef, RunStore
 from domain.run import Ending, Run, RunContext
 from graph.continuation import carry_over
+from graph.forking import own_part, plant
 from graph.projection import unfinished_drafts, update_drafts
 from graph.reentry import reenter
 from graph.state import FinalAnswer, State, Workflow
@@ -33,16 +35,13 @@ from service.checkpoints import Checkpoints, Saver
 from service.earlier import tell_earlier
 from service.endings import ending_of, failed_ending
 from service.events import SegmentLog
+from service.fitness import check_engine, check_progress, read_seed
 from service.hub import EventHub
 from service.notices import Notice
 from service.openings import opening
 from service.run_trees import RunTrees
 from service.workspaces import RunFolders
 from tools.workspace import sweep
-
-MAX_FRUITLESS_ATTEMPTS: Final = 12
-"""Claims in a row that may end with the process and without an event before a run is given up. High,
-because a run that only happens to be there when a process is killed must not be lost."""
 
 _log = logging.getLogger("signalbox.executor")
 
@@ -78,6 +77,8 @@ class _Work:
     control: RunControl
     remembered: frozenset[str]
     known: frozenset[str]
+    seed: Seed
+    """What a fork begins with; of other runs nothing."""
 
 
 Outcome = Literal["ended", "waiting", "drained", "lost", "refused"]
@@ -108,7 +109,7 @@ class Executor:
         self._people = people
         self._hub = hub
         self._clock = clock
-        self._workflow = workflow
+        self.workflow: Final = workflow
         self.graph_version: Final = graph_version
         self._engine = gateway.engine
         self._folders = folders
@@ -162,6 +163,7 @@ class Executor:
             control=control,
             remembered=claim.remembered,
             known=claim.keys,
+            seed=await read_seed(self._store, run),
         )
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -193,9 +195,9 @@ class Executor:
             return None
 
     def _graph_with(self, saver: Saver) -> Workflow:
-        if saver is self._workflow.checkpointer:
-            return self._workflow
-        return self._workflow.copy({"checkpointer": saver})
+        if saver is self.workflow.checkpointer:
+            return self.workflow
+        return self.workflow.copy({"checkpointer": saver})
 
     async def _reach_end(self, work: _Work) -> FinalAnswer | None:
         """Return what the graph ends with, `None` where it waits for a person.
@@ -204,7 +206,8 @@ class Executor:
         """
         start: _Start | None = None
         try:
-            await self._check_engine_and_progress(work.run)
+            check_engine(work.run, self._engine)
+            await check_progress(work.run, self._store)
             start = await self._start(work)
         finally:
             for draft in opening(
@@ -252,33 +255,15 @@ class Executor:
         at = snapshot.config["configurable"]["checkpoint_id"]
         return replace(start, state=None, round=round_, asked=asked, since=since, at=at)
 
-    async def _check_engine_and_progress(self, run: Run) -> None:
-        """Refuse a run that this process cannot honestly finish."""
-        if run.engine != self._engine:
-            msg = (
-                f"The run was accepted with the engine {run.engine!r}, this server has "
-                f"{self._engine!r}. Create the run again, or start the server with the model settings it had."
-            )
-            raise RunFailedError(msg, code="run-incompatible")
-        if run.attempt <= MAX_FRUITLESS_ATTEMPTS:
-            return
-        ref = RunRef(run.tenant_id, run.id)
-        events = await self._store.events(ref, after=max(run.last_seq - 100, 0), limit=100)
-        fruitful = [e.attempt for e in events if e.type not in {"run.resumed", "run.started"}]
-        if run.attempt - max(fruitful, default=0) > MAX_FRUITLESS_ATTEMPTS:
-            msg = (
-                f"The process ended {MAX_FRUITLESS_ATTEMPTS} times while it executed this run, without "
-                "a step forward. The run is given up so that it does not end the process again."
-            )
-            raise RunFailedError(msg)
-
     async def _start(self, work: _Work) -> _Start:
+        ref = RunRef(work.run.tenant_id, work.run.id)
         if work.run.attempt > 1 and work.graph.checkpointer:
-            ref = RunRef(work.run.tenant_id, work.run.id)
             await asyncio.to_thread(sweep, self._folders.of(ref).workspaces)
             snapshot = await work.graph.aget_state(_config(work.run))
             if snapshot.values:
                 return await self._resume(work, snapshot)
+        if work.seed.state:
+            return await self._resume(work, await plant(work.graph, _config(work.run), work.seed))
         return _Start(graph=work.graph, state={"task": work.run.task})
 
     async def _resume(self, work: _Work, snapshot: StateSnapshot) -> _Start:
@@ -300,7 +285,7 @@ class Executor:
             asked=asked,
             since=snapshot.config["configurable"]["checkpoint_id"] if asked else None,
             missed=(
-                *update_drafts(state, round_),
+                *update_drafts(own_part(state, work.seed), round_),
                 *await unfinished_drafts(graph, snapshot),
             ),
             final=state.get("final"),
@@ -313,7 +298,7 @@ class Executor:
         parts = segment.run(
             start.state,
             config=self._trees.config(run, _config(run)),
-            context=self._context(work, await tell_earlier(self._store, run)),
+            context=self._context(work, work.seed.earlier or await tell_earlier(self._store, run)),
             control=work.control,
             round_=start.round,
         )
@@ -354,6 +339,7 @@ class Executor:
             validation=run.validation,
             output_schema=run.output_schema,
             remembered=work.remembered,
+            made_before=frozenset(work.seed.made),
             cache_seconds=run.cache_seconds,
             cache_web=run.cache_web,
         )

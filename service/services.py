@@ -19,7 +19,9 @@ from service.deliveries import DeliveryService
 from service.erasure import ErasureService
 from service.export import RunExport
 from service.feedback import FeedbackService
+from service.forks import ForkService
 from service.health import Health
+from service.history import RunHistory
 from service.hub import EventHub
 from service.links import LinkService
 from service.notes import NoteService
@@ -64,6 +66,8 @@ class Services:
     hub: EventHub
     runs: RunService
     retries: RetryService
+    history: RunHistory
+    forks: ForkService
     approvals: ApprovalService
     notes: NoteService
     deliveries: DeliveryService

@@ -138,7 +138,7 @@ def create(
     run = run.model_copy(
         update={
             "last_seq": 1,
-            "links": links(run.id),
+            "links": links(run.id, run.forked_from.run_id if run.forked_from else None),
             "created_at": utc(run.created_at),
         }
     )

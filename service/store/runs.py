@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, false, update
 
 from domain.errors import CallerError
 from domain.events import Event, EventDraft
+from domain.forking import MadeCall, Seed
 from domain.limits import DaySpent, Limits
 from domain.ports import (
     Claim,
@@ -33,6 +34,7 @@ from service.store import (
     changes,
     endpoints,
     events,
+    forking,
     keys,
     patching,
     queries,
@@ -108,8 +110,9 @@ class SqlRunStore:
         idempotency: IdempotencyKey | None = None,
         strategy: MultitaskStrategy = "enqueue",
         refusal: CallerError | None = None,
+        seed: Seed | None = None,
     ) -> Created:
-        """Commit the run, its first event, the idempotency record and the receiver together."""
+        """Commit the run, its first event, the idempotency record, the receiver and the seed together."""
 
         def write(connection: Connection) -> Created:
             created = changes.create(
@@ -118,9 +121,19 @@ class SqlRunStore:
             if run.webhook is not None and not created.replayed:
                 # Last, so that whoever waits for it (two runs name it at once) waits for a commit alone.
                 endpoints.ensure(connection, run.tenant_id, run.webhook.endpoint, run.created_at)
+            if seed is not None and not created.replayed:
+                forking.add(connection, RunRef(run.tenant_id, run.id), seed)
             return created
 
         return await self._database.write(write)
+
+    async def seed(self, ref: RunRef) -> Seed | None:
+        """Return what a fork begins with, `None` for any other run."""
+        return await self._database.read(forking.find, ref)
+
+    async def made(self, ref: RunRef) -> list[MadeCall]:
+        """Return the calls that a run has made, or may have."""
+        return await self._database.read(forking.made, ref)
 
     async def get(self, ref: RunRef) -> Run | None:
         """Return the run with its usage summed, or `None`."""

@@ -33,6 +33,8 @@ PATHS: Final = {
     "/v1/runs/{run_id}/notes": {"post"},
     "/v1/runs/{run_id}/cancel": {"post"},
     "/v1/runs/{run_id}/retry": {"post"},
+    "/v1/runs/{run_id}/history": {"get"},
+    "/v1/runs/{run_id}/fork": {"post"},
     "/v1/runs/{run_id}/decisions": {"post"},
     "/v1/runs/{run_id}/deliveries": {"get"},
     "/v1/runs/{run_id}/deliveries/{delivery_id}/redeliver": {"post"},

@@ -27,6 +27,8 @@ OWNED: Final[dict[tuple[str, str], Any]] = {
     ("post", "/v1/runs/{run_id}/notes"): {"text": "Stop."},
     ("post", "/v1/runs/{run_id}/cancel"): {},
     ("post", "/v1/runs/{run_id}/retry"): {},
+    ("get", "/v1/runs/{run_id}/history"): None,
+    ("post", "/v1/runs/{run_id}/fork"): {},
     ("post", "/v1/runs/{run_id}/decisions"): {"decisions": [{"approval_id": "APPROVAL", **DECIDE}]},
     ("get", "/v1/runs/{run_id}/receipt"): None,
     ("get", "/v1/runs/{run_id}/export"): None,

@@ -41,6 +41,7 @@ class Posts:
             "/v1/runs/{run_id}/retry": self.retry,
             "/v1/runs/{run_id}/notes": self.tell,
             "/v1/runs/{run_id}/feedback": self.judge,
+            "/v1/runs/{run_id}/fork": self.fork,
             "/v1/runs/{run_id}/decisions": self.decide_several,
             "/v1/approvals/{approval_id}/decision": self.decide,
             "/v1/actions/{action_id}/resolution": self.resolve,
@@ -82,6 +83,11 @@ class Posts:
         run = await self._product.finished("Do it")
         path = f"/v1/runs/{run['id']}/feedback"
         return Request(path, {"key": "helpful", "score": 1}, {"key": "helpful", "score": 0})
+
+    async def fork(self) -> Request:
+        self._models.add(*solo())
+        run = await self._product.finished("Do it")
+        return Request(f"/v1/runs/{run['id']}/fork", {}, {"task": "Do that"})
 
     async def _approval(self) -> dict[str, Any]:
         self._target.drop("/orders")
@@ -128,6 +134,7 @@ ROUTES = (
     "/v1/runs/{run_id}/retry",
     "/v1/runs/{run_id}/notes",
     "/v1/runs/{run_id}/feedback",
+    "/v1/runs/{run_id}/fork",
     "/v1/runs/{run_id}/decisions",
     "/v1/approvals/{approval_id}/decision",
     "/v1/actions/{action_id}/resolution",
