@@ -23,7 +23,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Raises `ConfigurationError` in one line where a setting is wrong.
     """
     settings = settings or read_settings()
-    prepare_environment(settings)
+    prepare_environment()
     # LangGraph reads its safety switch at import, so it is imported only now.
     from monitoring.logs import mask_links  # noqa: PLC0415 - see above
     from service.bootstrap import open_services, product_version  # noqa: PLC0415 - see above

@@ -91,6 +91,10 @@ class Attempt:
     tries: int
     """Which one it is since somebody asked for it."""
     give_up_at: datetime
+    traceparent: str | None = None
+    """The span that its run was created in."""
+    retried_after: int = 0
+    """That of its run."""
 
 
 @dataclass(frozen=True, kw_only=True)

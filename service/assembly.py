@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -23,9 +24,12 @@ from service.endpoints import Endpoints
 from service.erasure import ErasureService
 from service.executor import Executor
 from service.export import RunExport
+from service.feedback import FeedbackService
+from service.forks import ForkService
 from service.health import Health
 from service.health_checks import Dispatching, own_checks
-from service.housekeeper import Housekeeper
+from service.history import RunHistory
+from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
 from service.hub import EventHub
 from service.ids import UuidIds
 from service.ledger import SqlActionLedger
@@ -33,13 +37,17 @@ from service.notes import GuardedNotes, NoteService
 from service.parts import Parts
 from service.receipts import ReceiptService
 from service.retries import RetryService
+from service.run_trees import RunTrees
 from service.runs import RunRules, RunService
-from service.settings import Settings
+from service.settings import Settings, telemetry_variables
 from service.store import SqlRunStore
 from service.store.cache import SqlPieceStore
 from service.store.erasing import SqlRunEraser
+from service.store.feedback import SqlFeedbackStore
+from service.store.housekeeping import SqlRunKeeper
 from service.store.usage import SqlCallLog
 from service.store.webhooks import SqlWebhookStore
+from service.tracing import Traces, open_traces
 from service.workspaces import RunFolders
 
 
@@ -104,6 +112,35 @@ def _make_rules(settings: Settings, opened: Opened, version: str, work_version: 
     )
 
 
+def make_history(executor: Executor) -> RunHistory:
+    """Return what reads checkpoints."""
+    return RunHistory(executor.workflow)
+
+
+def make_forks(
+    settings: Settings,
+    opened: Opened,
+    asked: Asked,
+    runs: RunService,
+    history: RunHistory,
+    version: str,
+) -> ForkService:
+    """Return what makes runs out of checkpoints; version: of the graph."""
+    return ForkService(
+        store=opened.store,
+        runs=runs,
+        history=history,
+        dispatcher=asked.dispatcher,
+        clock=opened.clock,
+        ids=UuidIds(),
+        team=opened.parts.team,
+        toolbox=opened.parts.toolbox,
+        folders=RunFolders.below(settings.data_dir),
+        rules=_make_rules(settings, opened, version, ""),
+        day=asked.day,
+    )
+
+
 def make_approvals(
     settings: Settings, opened: Opened, *, dispatcher: Dispatcher
 ) -> ApprovalService:
@@ -150,13 +187,11 @@ def make_guard(opened: Opened, day: DayBudget) -> BudgetGuard:
 
 
 def make_executor(
-    settings: Settings, opened: Opened, *, day: DayBudget, cache: StoredWork
+    settings: Settings, opened: Opened, *, guard: BudgetGuard, cache: StoredWork, trees: RunTrees
 ) -> Executor:
-    """Return what executes runs. No model is called from then on without its guard."""
+    """Return what executes runs."""
     store, hub, clock, checkpoints, parts = opened
-    guard = make_guard(opened, day)
     cache.store = SqlPieceStore(store.database)
-    parts.gateway.guard, parts.gateway.on_booked = guard, checkpoints.book
     workflow = build_workflow(
         team=parts.team,
         gateway=parts.gateway,
@@ -186,7 +221,46 @@ def make_executor(
         gateway=parts.gateway,
         checkpoints=checkpoints,
         guard=guard,
+        trees=trees,
     )
+
+
+def open_guard(
+    opened: Opened, day: DayBudget, product: str, stack: AsyncExitStack
+) -> tuple[BudgetGuard, Traces | None]:
+    """Return what every model call passes, and what sends traces, where the environment names a collector."""
+    guard, gateway = make_guard(opened, day), opened.parts.gateway
+    gateway.guard, gateway.on_booked = guard, opened.checkpoints.book
+    tools, about = opened.parts.toolbox.names, telemetry_variables()
+    traces = open_traces(opened.store, about, product, guard.run_of, tools)
+    if traces:
+        traces.start()
+        stack.push_async_callback(traces.aclose)
+        opened.hub.show(traces)
+        opened.hub.on_ended, gateway.on_tried = traces.ended, traces.tried
+    return guard, traces
+
+
+def start_housekeeper(
+    settings: Settings, opened: Opened, chores: list[Chore], stack: AsyncExitStack
+) -> Housekeeper:
+    """Start what does the chores, forgetting among them; return it."""
+    checkpoints = opened.checkpoints
+    forgetting = Forgetting(
+        SqlRunKeeper(opened.store.database),
+        opened.clock,
+        Retention.of_days(
+            runs=settings.keep_runs_days,
+            events=settings.keep_events_days,
+            checkpoints=settings.keep_checkpoints_days,
+        ),
+        folders=RunFolders.below(settings.data_dir),
+        memory=checkpoints if isinstance(checkpoints, MemoryCheckpoints) else None,
+    )
+    housekeeper = Housekeeper([*chores, *forgetting.chores()])
+    housekeeper.start()
+    stack.push_async_callback(housekeeper.stop)
+    return housekeeper
 
 
 async def record_configuration(settings: Settings, opened: Opened, product: str) -> None:
@@ -251,4 +325,11 @@ def make_export(settings: Settings, opened: Opened) -> RunExport:
         artifacts=ArtifactService(opened.store.artifacts, folders.shelves),
         sources=folders.sources,
         clock=opened.clock,
+        feedback=SqlFeedbackStore(opened.store.database),
     )
+
+
+def make_feedback(opened: Opened, trees: RunTrees) -> FeedbackService:
+    """Return what takes feedback."""
+    store = SqlFeedbackStore(opened.store.database)
+    return FeedbackService(store=store, trees=trees, clock=opened.clock, ids=UuidIds())

@@ -15,6 +15,7 @@ import click
 from domain.errors import ConfigurationError, RunFailedError
 from service.commands.key_options import command_settings, keys
 from service.commands.replay import replay
+from service.commands.runs import runs
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -155,6 +156,15 @@ def agents() -> None:
     click.echo(list_agents(settings))
 
 
+@cli.command()
+def graph() -> None:
+    """Print the workflow with its agents as a Mermaid diagram; no server is needed."""
+    settings = command_settings()
+    from service.commands.graph import draw  # noqa: PLC0415 - after the environment is prepared
+
+    click.echo(draw(settings))
+
+
 @cli.group()
 def agent() -> None:
     """Work with one agent."""
@@ -196,14 +206,8 @@ def doctor(*, offline: bool, as_json: bool) -> None:
 
 
 cli.add_command(keys)
-
-
-@cli.group()
-def runs() -> None:
-    """Work with runs."""
-
-
 runs.add_command(replay)
+cli.add_command(runs)
 
 
 @cli.group()

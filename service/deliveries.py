@@ -81,6 +81,11 @@ class Answer(NamedTuple):
     retry_after: float | None = None
 
 
+def passed_on(attempt: Attempt) -> str | None:
+    """Return the `traceparent` of a message where no traces are sent: that of its run's caller, as it came."""
+    return attempt.traceparent
+
+
 class Sender:
     """Sends deliveries, several at a time."""
 
@@ -100,6 +105,8 @@ class Sender:
         self._stopped = False
         self.on_settled: Callable[[DeliveryStatus], None] | None = None
         """Told after each attempt what its delivery is now."""
+        self.traceparent: Callable[[Attempt], str | None] = passed_on
+        """Returns the `traceparent` of a message, if it gets one."""
 
     def wake(self) -> None:
         """Say that something was written: it is sent now rather than at the next look."""
@@ -224,7 +231,9 @@ class Sender:
     def _headers(self, attempt: Attempt) -> dict[str, str]:
         now = self._clock.now().astimezone(UTC)
         signatures = [Signer(each).sign(attempt.id, now, attempt.body) for each in attempt.secrets]
+        traceparent = self.traceparent(attempt)
         return {
+            **({"traceparent": traceparent} if traceparent else {}),
             "content-type": "application/json",
             "user-agent": "signalbox",
             "accept-encoding": "identity",

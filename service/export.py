@@ -12,6 +12,7 @@ from domain.ports import Clock, RunRef, RunStore
 from domain.run import Run
 from service.artifacts import ArtifactService
 from service.receipts import ReceiptService
+from service.store.feedback import SqlFeedbackStore
 from service.store.usage import SqlCallLog
 from tools.sources import list_texts
 
@@ -43,6 +44,7 @@ class RunExport:
         artifacts: ArtifactService,
         sources: Path,
         clock: Clock,
+        feedback: SqlFeedbackStore,
     ) -> None:
         self._store = store
         self._notes = notes
@@ -51,6 +53,7 @@ class RunExport:
         self._artifacts = artifacts
         self._sources = sources
         self._clock = clock
+        self._feedback = feedback
 
     async def parts(self, run: Run) -> AsyncIterator[Part]:
         """Yield the fields in order. Of a run that goes on it is what there was when it was read."""
@@ -66,6 +69,7 @@ class RunExport:
         yield Part("artifacts", await self._artifacts.of_run(ref))
         yield Part("sources", await asyncio.to_thread(self._kept, ref))
         yield Part("calls", pieces=self._paid(ref))
+        yield Part("feedback", pieces=self._judged(ref))
         yield Part("events", pieces=self._told(ref, run.last_seq))
 
     def _kept(self, ref: RunRef) -> list[dict[str, Any]]:
@@ -80,6 +84,12 @@ class RunExport:
         while rows := await self._calls.of_run(ref, after=after, limit=AT_ONCE):
             after = rows[-1]["key"]
             yield rows
+
+    async def _judged(self, ref: RunRef) -> AsyncIterator[list[dict[str, Any]]]:
+        after = ""
+        while found := await self._feedback.of_run(ref, after=after, limit=AT_ONCE):
+            after = found[-1].id
+            yield [each.model_dump(mode="json") for each in found]
 
     async def _told(self, ref: RunRef, last: int) -> AsyncIterator[list[dict[str, Any]]]:
         after = 0

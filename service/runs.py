@@ -139,6 +139,7 @@ class RunService:
             caller_places=new.caller_places,
             files=await asyncio.to_thread(list_files, new.files) if new.files else (),
             webhook=webhook,
+            traceparent=new.traceparent,
         )
         run = await self._with_key(run, new)
         # What was created before, or has an answer already, costs nothing more.
@@ -156,8 +157,8 @@ class RunService:
             free = new.caller_places is None
             alone = free and new.thread_id is None and created.run.leader_id is None
             self._dispatcher.submit(RunRef(tenant_id, run_id), alone=alone)
-        if created.run.terminal:
-            self._hub.report(created.run)  # it had its answer from another, and nobody told of that
+        if created.run.terminal and not created.replayed:
+            self._hub.end(created.run)  # it had its answer from another, and nobody told of that
         if webhook is not None and endpoint.untold:
             # Only now: an answer that refuses the run would not have shown it.
             secret = await self._endpoints.show(tenant_id, webhook)
@@ -198,7 +199,7 @@ class RunService:
             raise
         if not created.replayed:
             told = {"engine": run.engine, "status": created.run.status, "files": len(new.files)}
-            ids = {"run_id": run.id, "thread_id": run.thread_id}
+            ids = {"run_id": run.id, "thread_id": run.thread_id, "trace_id": run.trace_id}
             _log.info("A run is accepted.", extra={"action": "run.created", **ids, **told})
         elif new.files:
             await self._remove_files(ref)

@@ -18,7 +18,10 @@ from service.callers import Callers
 from service.deliveries import DeliveryService
 from service.erasure import ErasureService
 from service.export import RunExport
+from service.feedback import FeedbackService
+from service.forks import ForkService
 from service.health import Health
+from service.history import RunHistory
 from service.hub import EventHub
 from service.links import LinkService
 from service.notes import NoteService
@@ -29,6 +32,7 @@ from service.runs import RunService
 from service.settings import Settings
 from service.sources import SourceService
 from service.spending import SpendingService
+from service.tracing import Traces
 from tools.gates import Gates
 from tools.registry import Toolbox
 
@@ -55,11 +59,15 @@ class Services:
     announce: Callable[[str], Awaitable[None]]
     """Leaves word of the address this process serves at, for a second process on its database."""
     metrics: Metrics
+    traces: Traces | None
+    """Where traces are sent."""
     callers: Callers
     rates: CallerRates
     hub: EventHub
     runs: RunService
     retries: RetryService
+    history: RunHistory
+    forks: ForkService
     approvals: ApprovalService
     notes: NoteService
     deliveries: DeliveryService
@@ -69,6 +77,7 @@ class Services:
     export: RunExport
     receipts: ReceiptService
     health: Health
+    feedback: FeedbackService
     sources: SourceService
     spending: SpendingService
     toolbox: Toolbox

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from agents._kit.chains import parse_chain
 from domain.agent import TIERS, Tier
@@ -20,7 +20,9 @@ from domain.gates import GateRule, OnExpiry
 from domain.limits import BudgetRules
 from domain.oidc import OidcRules
 from domain.validation import Validation
+from service.langsmith_settings import LangSmithSettings, secrets_in
 from service.policies import read_budgets, read_gates
+from service.setting_faults import one_line, variable
 from tools.net.targets import parse_allow
 from tools.sandbox.choice import Choice
 
@@ -32,7 +34,7 @@ DEFAULT_MODELS: Final[dict[Tier, str]] = {
 """What the tiers mean when only an OpenAI key or base URL is set."""
 
 
-class Settings(BaseSettings):
+class Settings(LangSmithSettings):
     """Everything that can be set, each from the environment or from `.env`; an empty value means unset."""
 
     model_config = SettingsConfigDict(
@@ -170,10 +172,6 @@ class Settings(BaseSettings):
     """Key for web search with Tavily."""
     tavily_base_url: str | None = Field(default=None, validation_alias="TAVILY_BASE_URL")
     """Another server that speaks Tavily's protocol."""
-    langsmith_api_key: SecretStr | None = Field(default=None, validation_alias="LANGSMITH_API_KEY")
-    """Key for LangSmith; tracing is on only where `LANGSMITH_TRACING=true` is set too."""
-    langsmith_tracing: bool = Field(default=False, validation_alias="LANGSMITH_TRACING")
-    """Send traces to LangSmith; needs `LANGSMITH_API_KEY`."""
 
     @field_validator("agents", mode="before")
     @classmethod
@@ -266,13 +264,6 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return self
 
-    @model_validator(mode="after")
-    def _tracing_has_key(self) -> Settings:
-        if self.langsmith_tracing and self.langsmith_api_key is None:
-            msg = "LANGSMITH_TRACING needs LANGSMITH_API_KEY; set both or neither"
-            raise ValueError(msg)
-        return self
-
     @property
     def tiers(self) -> dict[Tier, str] | None:
         """Return the model of each tier, or `None` where no model is configured.
@@ -299,18 +290,28 @@ def read_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise ConfigurationError(_one_line(error)) from None
+        raise ConfigurationError(one_line(error, Settings.model_fields)) from None
 
 
-def prepare_environment(settings: Settings) -> None:
+def prepare_environment() -> None:
     """Set what libraries read from the environment at import; call it before LangGraph is imported."""
     # Without it a checkpoint row can name a class to import and call.
     os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
-    # LangSmith without a key retries and waits for up to half a minute at the end.
-    os.environ["LANGSMITH_TRACING"] = "true" if settings.langsmith_tracing else "false"
-    if settings.langsmith_tracing and settings.langsmith_api_key:
-        # It may come from `.env`, which LangSmith does not read.
-        os.environ["LANGSMITH_API_KEY"] = settings.langsmith_api_key.get_secret_value()
+    # LangChain traces of its own accord where it is told to; what is sent, and where to, is ours to say. Of all
+    # the variables it looks at this one wins; the oldest would have every call fail, others name more receivers.
+    os.environ["LANGSMITH_TRACING_V2"] = "false"
+    for name in ("LANGCHAIN_TRACING", "LANGSMITH_RUNS_ENDPOINTS", "LANGCHAIN_RUNS_ENDPOINTS"):
+        os.environ.pop(name, None)
+
+
+def known_secrets(settings: Settings) -> frozenset[str]:
+    """Return what must not leave this process in anything that it tells of runs."""
+    return secrets_in(settings, os.environ)
+
+
+def telemetry_variables() -> dict[str, str]:
+    """Return OpenTelemetry's own variables, which its packages read themselves."""
+    return {name: text for name, text in os.environ.items() if name.startswith("OTEL_")}
 
 
 def secrets_of(settings: Settings) -> list[str]:
@@ -327,7 +328,7 @@ def wants_colour() -> bool:
 
 def known_variables() -> set[str]:
     """Return the variables of all settings."""
-    return {_variable(name) for name in Settings.model_fields}
+    return {variable(name, Settings.model_fields) for name in Settings.model_fields}
 
 
 def unknown_variables() -> list[str]:
@@ -340,38 +341,3 @@ def unknown_variables() -> list[str]:
 def environment() -> dict[str, str | None]:
     """Return every variable, with those of `.env`."""
     return {**dotenv_values(".env"), **os.environ}
-
-
-def _one_line(error: ValidationError) -> str:
-    fault = error.errors(include_url=False)[0]
-    name = str(fault["loc"][0]) if fault["loc"] else ""
-    variable = _variable(name) if name else ""
-    # Of a table: which rule of it, and what in that.
-    inside = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"][1:]
-    )
-    what = str(fault["msg"]).removeprefix("Value error, ") + _bounds(name)
-    if not variable:
-        return f"{what}."
-    secret = "key" in name.lower()
-    # A URL may carry a password before its host.
-    shown = re.sub(r"//[^/]*@", "//***@", str(fault["input"]))
-    was = "" if secret else f"={shown[:100]!r}"
-    return f"{variable}{inside}{was} cannot be used: {what}."
-
-
-def _bounds(name: str) -> str:
-    """Return what a number may be, both ends: an error names only the one that was missed."""
-    field = Settings.model_fields.get(name)
-    ends = {type(each).__name__.lower(): each for each in (field.metadata if field else ())}
-    low = next((getattr(ends[k], k) for k in ("ge", "gt") if k in ends), None)
-    high = getattr(ends.get("le"), "le", None)
-    return f" (it may be {low:g} to {high:g})" if low is not None and high is not None else ""
-
-
-def _variable(name: str) -> str:
-    field = Settings.model_fields.get(name)
-    if field is None:
-        return name
-    alias = field.validation_alias
-    return alias if isinstance(alias, str) else f"SIGNALBOX_{name.upper()}"

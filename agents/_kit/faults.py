@@ -93,15 +93,17 @@ _BY_STATUS: Final = {
     429: "The model provider's rate limit or quota is used up (HTTP 429). Try again later.",
 }
 
+_LATE: Final = (
+    TimeoutError,
+    ModelTimeoutError,
+    openai.APITimeoutError,
+    httpx.TimeoutException,
+    httpx2.TimeoutException,
+)
+
 _BY_KIND: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...]] = (
     (
-        (
-            TimeoutError,
-            ModelTimeoutError,
-            openai.APITimeoutError,
-            httpx.TimeoutException,
-            httpx2.TimeoutException,
-        ),
+        _LATE,
         "The model provider did not answer in time. Try again, or raise SIGNALBOX_MODEL_TIMEOUT.",
     ),
     (openai.ContentFilterFinishReasonError, FILTERED),
@@ -227,6 +229,16 @@ def explain(error: BaseException) -> str:
         if isinstance(error, kinds):
             return sentence
     return f"The model call failed ({type(error).__name__})."
+
+
+def cause_of(error: BaseException) -> str:
+    """Return what a call failed of, in one word: the HTTP status, or the kind of error."""
+    status = status_of(error)
+    if status is not None:
+        return str(status)
+    if isinstance(error, _LATE):
+        return "timeout"
+    return type(error).__name__
 
 
 def finish_reason(message: AIMessage) -> str | None:

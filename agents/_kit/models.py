@@ -15,13 +15,13 @@ from agents._kit.candidates import Chain, OpenCandidate, Request
 from agents._kit.chains import MOST_WINDOW, Candidate, parse_chain
 from agents._kit.clients import Clients, ModelSettings, OpensModels
 from agents._kit.limiter import Limiter
-from agents._kit.metering import OFFLINE, booked_outside, price_offline
+from agents._kit.metering import OFFLINE, booked_outside, price_offline, tried_outside
 from agents._kit.offline import OfflineChatModel
 from agents._kit.outages import Outages
 from agents._kit.stream import TokenRelay
 from agents._kit.tape import LIVE, Invoke, Tape
 from domain.agent import TIERS, AgentSpec, Assignment, Tier
-from domain.budget import CallGuard, NoGuard, PlannedCall
+from domain.budget import CallGuard, NoGuard, PlannedCall, Tried
 from domain.errors import ConfigurationError
 from domain.run import Engine
 from domain.usage import ModelCall, Rates
@@ -66,6 +66,8 @@ class ModelGateway:
         """Told of every call that was paid or may have been, with the run's id, before its answer is used:
         what an answer leads to must not be saved without the call."""
         self.outages: Final = Outages()
+        self.on_tried: Callable[[Tried], None] | None = None
+        """Told of every try that was sent, when it has ended. Never raises."""
         self.guard: CallGuard = NoGuard()
         """Asked before every try whether the run may pay for it."""
         self.price: Callable[[ModelCall], Decimal | None] = price_offline
@@ -126,6 +128,8 @@ class ModelGateway:
         call = booked_outside(message, key=key, agent=agent, tier=tier, round_=round_)
         call = self.priced(call)
         self.guard.note(run_id, call)
+        if self.on_tried:
+            self.on_tried(tried_outside(call, run_id))
         if self.on_booked:
             self.on_booked(run_id, call)
         return call

@@ -84,7 +84,7 @@ class Progress:
         if self._colour:
             colour = COLOURS[self._agents.index(agent) % len(COLOURS)]
             name = f"\x1b[{colour}m{name}\x1b[0m"
-        print(f"{name} | {_plain(text)}", file=sys.stderr, flush=True)  # noqa: T201 - the command's own output
+        print(f"{name} | {plain_line(text)}", file=sys.stderr, flush=True)  # noqa: T201 - the command's own output
 
 
 def _describe(type_: str, data: dict[str, Any]) -> str:
@@ -130,7 +130,7 @@ _SENTENCES: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
 }
 
 
-def _plain(text: str) -> str:
+def plain_line(text: str) -> str:
     """Return the text with what shows nothing written out: a model's could hide what it does."""
     return "".join(c if c == "\t" or shows(c) else ascii(c)[1:-1] for c in text)
 

@@ -14,6 +14,8 @@ from service.http import (
     deliveries,
     events,
     exports,
+    feedback,
+    forks,
     links,
     metrics,
     notes,
@@ -35,6 +37,8 @@ ROUTERS: Final = (
     runs.router,
     threads.router,
     exports.router,
+    feedback.router,
+    forks.router,
     events.router,
     artifacts.router,
     sources.router,
@@ -69,6 +73,8 @@ def make_app(version: str, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI
         lifespan=lifespan,
         # A redirect would be an answer without a problem, and loses the body of a POST with many clients.
         redirect_slashes=False,
+        # Ours leave paths and queries out, which may hold secrets: see `service/http/tracing.py`.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     for router in ROUTERS:
         app.include_router(router)

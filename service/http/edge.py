@@ -19,6 +19,7 @@ from service.connections import CROWDED
 from service.http.browsers import SIGN_IN
 from service.http.errors import answer_error
 from service.http.measuring import measuring
+from service.http.tracing import tracing
 from service.store.links import PATH
 from tools.net.addresses import network_of
 
@@ -82,7 +83,11 @@ class Edge:
         request_id = _request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
         scope["request_id"] = request_id
 
-        with about(request_id=request_id), measuring(scope, headers, receive, send) as measured:
+        with (
+            about(request_id=request_id),
+            measuring(scope, headers, receive, send) as measured,
+            tracing(scope, measured.send) as sending,
+        ):
             bounded = _Bounded(measured.receive, scope, self._turns)
 
             async def send_with_id(message: Message) -> None:
@@ -94,7 +99,7 @@ class Edge:
                         (b"x-request-id", request_id.encode()),
                         *_for_browsers(own),
                     ]
-                await measured.send(message)
+                await sending(message)
 
             refused = _refuse(scope, headers)
             if refused:

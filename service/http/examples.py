@@ -57,6 +57,7 @@ _ACCEPTED: Final[Document] = {
     "degraded": [],
     "actions": [],
     "cache": None,
+    "forked_from": None,
     "usage": {
         **{name: value for name, value in _SHARE.items() if name == "cost_known"},
         **dict.fromkeys(("cost_usd", "cache_savings_usd"), "0"),
@@ -78,6 +79,7 @@ _ACCEPTED: Final[Document] = {
     },
     "last_seq": 1,
     "trace_url": None,
+    "trace_id": _RUN_ID.removeprefix("run_"),
     "graph_version": "1-400babcb1e694bdd",
     "rounds": 0,
     "attempt": 0,
@@ -170,6 +172,16 @@ _DELIVERY: Final[Document] = {
     "last_error": "It answered 503.",
     "created_at": _ENDED,
     "delivered_at": None,
+}
+_FEEDBACK: Final[Document] = {
+    "id": f"fbk_{_BODY}",
+    "object": "feedback",
+    "run_id": _RUN_ID,
+    "key": "helpful",
+    "score": 1,
+    "comment": "The mean is right.",
+    "by": f"key_{_BODY}",
+    "created_at": "2026-11-29T11:30:02.117305Z",
 }
 _RECEIPT: Final[Document] = {
     "object": "receipt",
@@ -302,6 +314,9 @@ _METRICS: Final = """\
 signalbox_runs_total{status="completed"} 3.0
 """
 
+_FORKED_ID: Final = "run_0193f2c5a1b27c3d8e4f5a6b7c8d9e10"
+_CHECKPOINT: Final = "1f0bd5a4-6f3e-6c52-8001-0a7d7b9d3a10"
+
 EXAMPLES: Final[dict[tuple[str, str], Document | str]] = {
     ("get_metrics", "200"): _METRICS,
     ("create_run", "200"): _ENDED_RUN,
@@ -318,6 +333,41 @@ EXAMPLES: Final[dict[tuple[str, str], Document | str]] = {
         "rounds": 0,
     },
     ("add_note", "202"): _NOTE,
+    ("fork_run", "202"): {
+        **_ACCEPTED,
+        "id": _FORKED_ID,
+        "thread_id": _FORKED_ID.replace("run_", "thr_"),
+        "task": "Write it for engineers.",
+        "forked_from": {"run_id": _RUN_ID, "checkpoint_id": _CHECKPOINT},
+        "links": {
+            "self": f"/v1/runs/{_FORKED_ID}",
+            "events": f"/v1/runs/{_FORKED_ID}/events",
+            "forked_from": f"/v1/runs/{_RUN_ID}",
+        },
+    },
+    ("list_checkpoints", "200"): {
+        "data": [
+            {
+                "checkpoint_id": _CHECKPOINT,
+                "parent_id": "1f0bd5a4-5c1d-6b41-8000-9f6c6a8c2b0f",
+                "created_at": _STARTED,
+                "step": 1,
+                "round": 1,
+                "next": ["supervisor"],
+                "finished": [
+                    {"agent": "analyst", "path": "analyst", "round": 1, "status": "completed"}
+                ],
+                "results": 1,
+                "stop_reason": None,
+                "approvals": [],
+                "final": False,
+                "forkable": True,
+                "refusal": None,
+            }
+        ],
+        "next_cursor": None,
+        "has_more": False,
+    },
     ("cancel_run", "200"): _CANCELLED,
     ("cancel_run", "202"): _CANCELLED,
     ("get_thread", "200"): _page(_ENDED_RUN),
@@ -334,8 +384,10 @@ EXAMPLES: Final[dict[tuple[str, str], Document | str]] = {
             {"sha256": _SHA256, "size": 2166, "url": f"/v1/runs/{_RUN_ID}/sources/{_SHA256}"}
         ],
         "calls": [_CALL],
+        "feedback": [_FEEDBACK],
         "events": [_EVENT],
     },
+    ("create_feedback", "201"): _FEEDBACK,
     ("list_events", "200"): _page(_EVENT),
     ("list_artifacts", "200"): _page(_ARTIFACT),
     ("list_approvals", "200"): _page(_ASKED),

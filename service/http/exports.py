@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
 from domain.artifact import Artifact, InputFile
+from domain.feedback import Feedback
 from domain.run import Run, UtcTime
 from service.export import Part
 from service.http.caller import Parts, Tenant, needs
@@ -72,6 +73,7 @@ class Export(BaseModel):
     sources: list[SourceOut]
     """What its tools have answered, as far as it is on this machine."""
     calls: list[CallOut]
+    feedback: list[Feedback]
     events: list[dict[str, Any]]
     """Those that are kept, as `GET /v1/runs/{run_id}/events` gives them."""
 

@@ -9,8 +9,8 @@ from typing import Any, Final, cast
 from sqlalchemy import Connection, bindparam, insert, or_, select, update
 
 from domain.caller import ApiKey, CallerLimits, Scope
+from service.store.caller_tables import api_keys as rows
 from service.store.database import Database
-from service.store.tables import api_keys as rows
 
 _SHOWN: Final = [column for column in rows.c if column.name != "hash"]
 _BY_HASH: Final = select(*_SHOWN).where(rows.c.hash == bindparam("secret_hash"))

@@ -21,6 +21,7 @@ from domain.ports import IdempotencyKey, RunRef
 from domain.run import Run
 from service.ids import UuidIds
 from service.store import actions, endpoints, keys, links
+from service.store.tables import runs
 from service.store.webhook_tables import deliveries as rows
 
 GIVE_UP: Final = timedelta(days=1)
@@ -129,6 +130,9 @@ _OF_RUN: Final = (
     .limit(bindparam("most"))
 )
 _BEFORE: Final = _OF_RUN.where(rows.c.id < bindparam("before"))
+_TRACE_OF: Final = select(runs.c.traceparent, runs.c.retried_after).where(
+    runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant")
+)
 _ONE: Final = select(rows).where(*_THE_ROW, rows.c.run_id == bindparam("run"))
 
 WANTS_NOTHING: Final = (
@@ -212,6 +216,7 @@ def claim(
         fault = FORGOTTEN if endpoint is None else WANTS_NOTHING
         _disable(connection, row["tenant_id"], row["endpoint"], fault)
         return None
+    run = connection.execute(_TRACE_OF, {"run": row["run_id"], "tenant": row["tenant_id"]}).one()
     return Attempt(
         tenant_id=row["tenant_id"],
         id=row["id"],
@@ -222,6 +227,8 @@ def claim(
         number=row["attempts"],
         tries=row["tries"],
         give_up_at=row["give_up_at"],
+        traceparent=run.traceparent,
+        retried_after=run.retried_after,
     )
 
 

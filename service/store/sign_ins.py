@@ -10,8 +10,8 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from domain.caller import ApiKey, CallerIdentity, Scope
 from service.store import api_keys
+from service.store.caller_tables import sign_ins as rows
 from service.store.database import Database
-from service.store.tables import sign_ins as rows
 
 MOST_PER_CALLER: Final = 20
 """How many browsers a key may be signed in with at the same time; the oldest makes room for one more."""

@@ -44,6 +44,7 @@ EXCUSED: Final = {
     ("update_run", "validation-error"): ("there is no agent",),
     ("retry_run", "validation-error"): ("there is no agent",),
     ("add_note", "validation-error"): ("takes no more",),
+    ("fork_run", "validation-error"): ("there is no agent", "there is no checkpoint"),
     ("decide_approval", "validation-error"): ("Nothing was decided.",),
     ("decide_run", "validation-error"): ("Nothing was decided.", "an approval stands twice"),
     ("get_usage", "invalid-parameter"): ("is after to",),

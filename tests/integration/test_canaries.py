@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from monitoring.masking import Mask
 from service.settings import Settings, read_settings, secrets_of
+from tests.fakes.langsmith_server import FakeLangSmith
 from tests.fakes.log_lines import LogLines, log_lines
 from tests.fakes.model_script import ModelRequest, Reply, Rule, When
 from tests.fakes.model_server import FakeModelServer
@@ -85,7 +86,7 @@ async def test_no_secret_is_kept_said_or_sent(
     caplog: pytest.LogCaptureFixture,
     lines: LogLines,
 ) -> None:
-    """Providers that repeat keys in their errors included: in no answer, event, row, file, log or prompt."""
+    """Providers that repeat keys in their errors included: in no answer, event, row, file, log, prompt or trace."""
     caplog.set_level(logging.INFO)
     planted = secrets()
     web.refuse(500, f'{{"detail": {{"error": "bad key {planted["TAVILY_API_KEY"]}"}}}}'.encode())
@@ -104,8 +105,11 @@ async def test_no_secret_is_kept_said_or_sent(
     )
     url = f"sqlite:///{tmp_path}/data/runs.db"
     said: list[Any] = []
-    settings = {"database_url": url, "tavily_base_url": web.base_url, **planted}
-    async with start(models=models, **settings) as product:
+    settings = {"database_url": url, "tavily_base_url": web.base_url}
+    async with (
+        FakeLangSmith() as langsmith,
+        start(models=models, **settings, **langsmith.settings(**planted)) as product,
+    ):
         run = await product.finished(f"Do three things ({TASK_MARK})")
         said += [run, await product.events(run["id"])]
         for path in ("/v1/models", "/v1/info", "/v1/tools", "/health/ready", "/openapi.json"):
@@ -116,6 +120,7 @@ async def test_no_secret_is_kept_said_or_sent(
             assert answer.status_code >= 400
             said.append(answer.text + str(answer.headers))
         kept = list(everything_in(tmp_path / "data"))
+        await langsmith.whole(run["id"])
     assert [part["agent"] for part in run["degraded"]] == ["coder"], run["degraded"]
     used = {r.headers["authorization"] for r in models.requests}
     assert used == {f"Bearer {planted['OPENAI_API_KEY']}"}, "the key was in use"
@@ -128,7 +133,9 @@ async def test_no_secret_is_kept_said_or_sent(
         assert mark not in caplog.text, mark
         assert mark not in lines.text, mark
         assert not [r for r in models.requests if mark in str(r.body)], mark
+        assert not [r for r in langsmith.requests if mark in r.body + r.query + r.path], mark
         assert not [r for r in web.requests if mark in r.body + r.query + r.path], mark
+    assert {r.headers["x-api-key"] for r in langsmith.requests} == {planted["LANGSMITH_API_KEY"]}
     # Tasks are in runs and events, where they belong, and in no log.
     assert TASK_MARK in str(said)
     assert TASK_MARK not in caplog.text + lines.text

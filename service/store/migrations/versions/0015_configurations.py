@@ -7,7 +7,7 @@ from alembic import op
 
 from service.store.columns import UtcDateTime
 
-revision = "0018"
+revision = "0015"
 down_revision = "0014"
 branch_labels = None
 depends_on = None
