@@ -25,9 +25,7 @@ from service.assembly import (
     make_erasure,
     make_executor,
     make_export,
-    make_forks,
     make_guard,
-    make_history,
     make_metrics,
     make_runs,
 )
@@ -136,9 +134,7 @@ async def open_services(
         )
         webhooks = await _open_webhooks(settings, opened, metrics, stack, alone=queue is None)
         asked = Asked(dispatcher, day, webhooks.endpoints)
-        runs, retries = make_runs(settings, opened, asked, executor.graph_version, cache.version)
-        history = make_history(executor)
-        forks = make_forks(settings, opened, asked, runs, history, executor.graph_version)
+        about_runs = make_runs(settings, opened, asked, executor, cache.version)
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
         erasure = make_erasure(settings, opened, dispatcher=dispatcher)
         chores += _own_chores(approvals, cache, webhooks.sender, erasure, callers)
@@ -152,10 +148,7 @@ async def open_services(
             callers=callers,
             rates=CallerRates(settings.requests_per_minute),
             hub=hub,
-            runs=runs,
-            retries=retries,
-            history=history,
-            forks=forks,
+            **about_runs._asdict(),
             approvals=approvals,
             deliveries=webhooks.deliveries,
             links=LinkService(SqlLinkStore(store.database), approvals, clock),
