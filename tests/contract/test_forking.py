@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from domain.approval import ActionStatus
 from domain.errors import CallerError
 from domain.forking import MadeCall, Seed, SeedSend
 from domain.ledger import ActionCall, Standing
@@ -97,7 +98,8 @@ async def test_each_is_deleted_alone(store: SqlRunStore) -> None:
 async def test_calls_count_that_were_made_or_may_have_been(store: SqlRunStore) -> None:
     """Not those that have failed; and nobody else's."""
     ref = await add_running(store)
-    for number, status in enumerate(("done", "in_doubt", "failed", None)):
+    statuses: tuple[ActionStatus | None, ...] = ("done", "in_doubt", "failed", None)
+    for number, status in enumerate(statuses):
         call = ActionCall(
             ref=ref,
             attempt=1,
