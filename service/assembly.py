@@ -69,19 +69,29 @@ class Asked(NamedTuple):
     endpoints: Endpoints
 
 
+class RunServices(NamedTuple):
+    """What is about whole runs, by the names that `service.services.Services` has for them."""
+
+    runs: RunService
+    retries: RetryService
+    history: RunHistory
+    forks: ForkService
+
+
 def make_runs(
-    settings: Settings, opened: Opened, asked: Asked, version: str, work_version: str
-) -> tuple[RunService, RetryService]:
-    """Return what creates and looks after runs, and what has them go on; versions: of the graph, and of all
-    that answers depend on."""
-    rules = _make_rules(settings, opened, version, work_version)
+    settings: Settings, opened: Opened, asked: Asked, executor: Executor, work_version: str
+) -> RunServices:
+    """Return what creates and looks after runs, and has them go on; `work_version`: of all that answers
+    depend on."""
+    rules = _make_rules(settings, opened, executor.graph_version, work_version)
+    parts, ids = opened.parts, UuidIds()
     runs = RunService(
         store=opened.store,
         hub=opened.hub,
         dispatcher=asked.dispatcher,
         clock=opened.clock,
-        ids=UuidIds(),
-        team=opened.parts.team,
+        ids=ids,
+        team=parts.team,
         rules=rules,
         day=asked.day,
         endpoints=asked.endpoints,
@@ -91,11 +101,25 @@ def make_runs(
         runs=runs,
         dispatcher=asked.dispatcher,
         clock=opened.clock,
-        team=opened.parts.team,
+        team=parts.team,
         rules=rules,
         day=asked.day,
     )
-    return runs, retries
+    history = RunHistory(executor.workflow)
+    forks = ForkService(
+        store=opened.store,
+        runs=runs,
+        history=history,
+        dispatcher=asked.dispatcher,
+        clock=opened.clock,
+        ids=ids,
+        team=parts.team,
+        toolbox=parts.toolbox,
+        folders=RunFolders.below(settings.data_dir),
+        rules=rules,
+        day=asked.day,
+    )
+    return RunServices(runs, retries, history, forks)
 
 
 def _make_rules(settings: Settings, opened: Opened, version: str, work_version: str) -> RunRules:
@@ -109,35 +133,6 @@ def _make_rules(settings: Settings, opened: Opened, version: str, work_version: 
         workspaces=RunFolders.below(settings.data_dir).workspaces,
         cache_seconds=settings.cache_seconds,
         work_version=work_version,
-    )
-
-
-def make_history(executor: Executor) -> RunHistory:
-    """Return what reads checkpoints."""
-    return RunHistory(executor.workflow)
-
-
-def make_forks(
-    settings: Settings,
-    opened: Opened,
-    asked: Asked,
-    runs: RunService,
-    history: RunHistory,
-    version: str,
-) -> ForkService:
-    """Return what makes runs out of checkpoints; version: of the graph."""
-    return ForkService(
-        store=opened.store,
-        runs=runs,
-        history=history,
-        dispatcher=asked.dispatcher,
-        clock=opened.clock,
-        ids=UuidIds(),
-        team=opened.parts.team,
-        toolbox=opened.parts.toolbox,
-        folders=RunFolders.below(settings.data_dir),
-        rules=_make_rules(settings, opened, version, ""),
-        day=asked.day,
     )
 
 

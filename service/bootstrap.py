@@ -27,9 +27,7 @@ from service.assembly import (
     make_executor,
     make_export,
     make_feedback,
-    make_forks,
     make_health,
-    make_history,
     make_metrics,
     make_notes,
     make_receipts,
@@ -146,9 +144,7 @@ async def open_services(
         webhooks = await _open_webhooks(settings, opened, metrics, stack, alone=queue is None)
         webhooks.sender.traceparent = traces.outgoing if traces else passed_on
         asked = Asked(dispatcher, day, webhooks.endpoints)
-        runs, retries = make_runs(settings, opened, asked, executor.graph_version, cache.version)
-        history = make_history(executor)
-        forks = make_forks(settings, opened, asked, runs, history, executor.graph_version)
+        about_runs = make_runs(settings, opened, asked, executor, cache.version)
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
         erasure = make_erasure(settings, opened, dispatcher=dispatcher)
         chores += _own_chores(approvals, cache, webhooks.sender, erasure, callers, trees)
@@ -162,10 +158,7 @@ async def open_services(
             callers=callers,
             rates=CallerRates(settings.requests_per_minute),
             hub=hub,
-            runs=runs,
-            retries=retries,
-            history=history,
-            forks=forks,
+            **about_runs._asdict(),
             approvals=approvals,
             notes=make_notes(opened, dispatcher=dispatcher),
             deliveries=webhooks.deliveries,
@@ -178,12 +171,9 @@ async def open_services(
             artifacts=ArtifactService(store.artifacts, _folders(settings).shelves),
             sources=SourceService(_folders(settings).sources),
             spending=SpendingService(SqlSpendingLedger(store.database), clock),
-            toolbox=parts.toolbox,
+            **parts._asdict(),
             sandbox=sandbox,
-            gates=parts.gates,
             dispatcher=dispatcher,
-            team=parts.team,
-            gateway=parts.gateway,
             graph_version=executor.graph_version,
             version=product_version(),
         )

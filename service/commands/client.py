@@ -92,11 +92,14 @@ async def follow(client: httpx.AsyncClient, run_id: str, show: Show) -> dict[str
                 show(event)
         except httpx.TransportError:
             if last == before and failures + 1 >= MOST_FAILURES:
-                raise
+                raise  # says why nobody answers
         failures = 0 if last > before else failures + 1
         run = await _look(client, run_id)
-        if run is not None and (run["status"] in TERMINAL or failures >= MOST_FAILURES):
+        if run is not None and run["status"] in TERMINAL:
             return run
+        if failures >= MOST_FAILURES:
+            msg = f"The stream of {run_id} broke off {failures} times without anything new. The run may go on."
+            raise RunFailedError(msg)
         pause = min(LONGEST_PAUSE, 0.5 * 2**failures)
         print("The stream broke off; it is taken up again.", file=sys.stderr)  # noqa: T201 - the command's own output
         await asyncio.sleep(pause)

@@ -1,4 +1,4 @@
-"""Forks: a new run begins at a checkpoint of another, and nothing is done twice unasked."""
+"""Forks: a new run begins at a checkpoint of another, with what had been finished by then."""
 
 from __future__ import annotations
 
@@ -7,40 +7,17 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.fakes.http_target import CountingTarget
 from tests.fakes.model_script import Reply, Rule, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
 from tests.integration.conftest import Start
-from tests.integration.people import asked, decided, get, pending, post, start_run, turns, waiting
+from tests.integration.forking import fork, forked, history
+from tests.integration.people import start_run, turns
 from tests.integration.problem_checks import assert_problem
 from tests.integration.retrying import REFUSED, half, mend, types_of
 from tests.integration.team_script import composer, decisions, solo, worker
-
-
-async def history(product: Product, run_id: str, **query: Any) -> list[dict[str, Any]]:
-    """Return a run's checkpoints, newest first."""
-    response = await product.client.get(
-        f"/v1/runs/{run_id}/history", params={"limit": 100, **query}
-    )
-    assert response.status_code == 200, response.text
-    rows: list[dict[str, Any]] = response.json()["data"]
-    return rows
-
-
-async def fork(product: Product, run_id: str, **body: Any) -> httpx.Response:
-    """Fork a run."""
-    return await product.client.post(f"/v1/runs/{run_id}/fork", json=body)
-
-
-async def forked(product: Product, run_id: str, **body: Any) -> str:
-    """Fork a run; return the id of the new one."""
-    response = await fork(product, run_id, **body)
-    assert response.status_code == 202, response.text
-    return str(response.json()["id"])
 
 
 def together() -> list[Rule]:
@@ -138,83 +115,6 @@ async def test_every_checkpoint_of_a_loop_can_be_gone_on_from(
         assert done["result"]["agents"].keys() == {"coder", "analyst"}
 
 
-async def test_a_fork_of_a_run_that_waits_asks_anew(
-    acting: Product, models: FakeModelServer, target: CountingTarget
-) -> None:
-    """Each run has its own approval, and the target sees one request for each that is approved."""
-    models.add(
-        *decisions(("coder", "Send it")),
-        turns("Send it", Reply.calls(post(target, "/orders")), Reply(text="Sent.")),
-    )
-    run_id = await start_run(acting)
-    approval = await asked(acting, run_id)
-    [last] = (await history(acting, run_id))[:1]
-    assert (last["approvals"], last["next"]) == ([approval["id"]], ["ask"])
-    new = await forked(acting, run_id)
-    other = await asked(acting, new)
-    assert other["id"] != approval["id"]
-    assert (other["action"], other["run_id"]) == (approval["action"], new)
-    assert not target.requests
-    await decided(acting, approval, type="approve")
-    assert (await acting.ended(run_id))["status"] == "completed"
-    assert target.count("/orders") == 1
-    assert (await waiting(acting, new))["status"] == "requires_action"
-    await decided(acting, other, type="approve")
-    done = await acting.ended(new)
-    assert (done["status"], done["result"]["output"]) == ("completed", "Sent.")
-    assert target.count("/orders") == 2
-    assert sorted(target.keys().values()) == [1, 1]
-
-
-async def test_what_was_approved_is_asked_about_again(
-    acting: Product, models: FakeModelServer, target: CountingTarget
-) -> None:
-    """At the checkpoint after the decision the call was let run: for the other run."""
-    models.add(
-        *decisions(("coder", "Send it")),
-        turns("Send it", Reply.calls(post(target, "/orders")), Reply(text="Sent.")),
-    )
-    run_id = await start_run(acting)
-    await decided(acting, await asked(acting, run_id), type="approve")
-    await acting.ended(run_id)
-    for point in await history(acting, run_id):
-        if point["results"]:
-            continue
-        new = await forked(acting, run_id, checkpoint_id=point["checkpoint_id"])
-        await decided(acting, await asked(acting, new), type="reject")
-        assert (await acting.ended(new))["status"] == "completed"
-    assert target.count("/orders") == 1
-
-
-async def test_what_ran_unasked_asks_before_it_runs_again(
-    start: Start, models: FakeModelServer, target: CountingTarget
-) -> None:
-    """Also where nobody was to be asked, and in a fork of the fork; another call runs as before."""
-    models.add(
-        *decisions(("coder", "Send it")),
-        turns(
-            "Send it",
-            Reply.calls(get(target, "/stock")),
-            Reply.calls(post(target, "/orders")),
-            Reply(text="Sent."),
-        ),
-    )
-    async with start(models=models, http_allow=target.address) as product:
-        run = await product.finished("Do it", approvals={"mode": "never"})
-        assert (run["status"], target.count("/orders")) == ("completed", 1)
-        first = (await history(product, run["id"]))[-1]["checkpoint_id"]
-        new = await forked(product, run["id"], checkpoint_id=first)
-        approval = await asked(product, new)
-        assert "has made this very call" in approval["description"]
-        last = (await history(product, new))[-1]["checkpoint_id"]
-        newer = await forked(product, new, checkpoint_id=last)
-        await asked(product, newer)
-        assert (target.count("/orders"), target.count("/stock")) == (1, 3)
-        await decided(product, approval, type="approve")
-        assert (await product.ended(new))["status"] == "completed"
-        assert target.count("/orders") == 2
-
-
 async def test_a_fork_of_a_run_that_failed(modelled: Product, models: FakeModelServer) -> None:
     """What had failed is decided anew, as by a retry; the failed run stays as it is."""
     models.add(*decisions(("coder", "Do it")), worker("Do it", REFUSED))
@@ -269,19 +169,6 @@ async def test_money_and_rounds_count_anew(modelled: Product, models: FakeModelS
         await fork(modelled, run["id"], budget={"max_rounds": 50}), "validation-error"
     )
     assert problem["errors"][0]["pointer"] == "/budget/max_rounds"
-
-
-async def test_a_question_about_a_budget_is_not_taken_along(
-    modelled: Product, models: FakeModelServer
-) -> None:
-    """The fork has spent nothing, so it goes on."""
-    models.add(*solo(Reply(text="Done it.")))
-    run_id = await start_run(modelled, budget={"max_tokens": 600})
-    run = await waiting(modelled, run_id)
-    assert run["required_action"]["type"] == "budget"
-    done = await modelled.ended(await forked(modelled, run_id, budget={"max_tokens": None}))
-    assert (done["status"], done["result"]["output"]) == ("completed", "Done it.")
-    assert not await pending(modelled, done["id"])
 
 
 async def test_files_are_those_of_now(
