@@ -32,6 +32,7 @@ _VOLATILE: Final = frozenset(
         "delay_seconds",
         "args_digest",
         "sha256",
+        "trace_id",
         "trace_url",
         "links",
         "approval_ids",

@@ -314,6 +314,11 @@ def telemetry_variables() -> dict[str, str]:
     return {name: text for name, text in os.environ.items() if name.startswith("OTEL_")}
 
 
+def without_telemetry() -> None:
+    """Have this process send no traces, whatever its environment says."""
+    os.environ["OTEL_SDK_DISABLED"] = "true"
+
+
 def secrets_of(settings: Settings) -> list[str]:
     """Return what no log may show: secrets of settings, and of libraries that read the environment themselves."""
     found = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]

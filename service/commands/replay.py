@@ -11,6 +11,7 @@ import click
 
 from service.commands.key_options import command_settings
 from service.recordings import read_recording, replay_settings
+from service.settings import without_telemetry
 
 
 @click.command()
@@ -32,6 +33,8 @@ def replay(file: Path, *, check: bool, loose: bool, quiet: bool) -> None:
     Nothing is asked of a model, sent anywhere or run as a program. Exit 0 only if it went as recorded.
     """
     recording = read_recording(file, loose=loose)
+    # A replay reaches nobody, and in traces it would pass for a run with a model.
+    without_telemetry()
     with tempfile.TemporaryDirectory(prefix="signalbox-replay-") as folder:
         settings = command_settings(**replay_settings(recording.header, Path(folder)))
         from service.commands.replaying import replay_run  # noqa: PLC0415 - after the environment is prepared

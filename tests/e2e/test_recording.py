@@ -60,8 +60,11 @@ def test_a_recording_is_replayed_where_there_is_no_model_and_no_sandbox(
         "SIGNALBOX_MAX_ROUNDS": "1",
         "SIGNALBOX_SANDBOX": "off",
     }
-    again = signalbox("runs", "replay", "--check", str(file), cwd=elsewhere, **env)
-    assert again.ended() == 0, again.stderr
+    with target_in_thread() as collector:
+        env["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.url().rstrip("/")
+        again = signalbox("runs", "replay", "--check", str(file), cwd=elsewhere, **env)
+        assert again.ended() == 0, again.stderr
+        assert not collector.requests, "a replay tells nobody"
     replayed = json.loads(again.stdout)
     assert len(models.requests) == asked
     assert not list(elsewhere.iterdir()), "a replay leaves nothing behind"
