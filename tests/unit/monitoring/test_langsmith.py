@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 from datetime import UTC, datetime
 
 import pytest
 
-from monitoring.langsmith import Mask, Root
+from monitoring import background
+from monitoring.langsmith import LangSmith, LangSmithAccess, Mask, Root
 
 
 @pytest.mark.parametrize(
@@ -40,3 +43,23 @@ def test_a_tree_is_placed_by_its_runs_id_alone() -> None:
     assert str(root.id) == "0193f2c4-a1b2-7c3d-8e4f-5a6b7c8d9e0f"
     assert root.began == datetime.fromtimestamp(0x0193F2C4A1B2 / 1000, UTC)
     assert root.place == f"{root.began:%Y%m%dT%H%M%S%f}Z{root.id}"
+
+
+def test_while_it_is_away_segments_are_not_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever tells of everything takes his time, and it would be dropped."""
+    monkeypatch.setattr(background, "AWAY_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    access = LangSmithAccess(
+        key="lsv2_0123456789", endpoint=f"http://127.0.0.1:{port}", project="p"
+    )
+    langsmith = LangSmith(access)
+    root = Root.of("run_0193f2c4a1b27c3d8e4f5a6b7c8d9e0f")
+    assert langsmith.callbacks(root, tags=[], metadata={}), "nobody has tried yet"
+    langsmith.start()
+    try:
+        # A test without an end is ended by its own time-out.
+        while langsmith.callbacks(root, tags=[], metadata={}):
+            pass
+    finally:
+        asyncio.run(langsmith.aclose())
