@@ -69,7 +69,7 @@ def test_what_sends_traces_is_loaded_where_it_is_wanted(start_process: StartProc
         import asyncio, sys
         from service.settings import prepare_environment, read_settings
         settings = read_settings(database_url="memory://", sandbox="off")
-        prepare_environment(settings)
+        prepare_environment()
         from service.bootstrap import open_services
         async def main():
             async with open_services(settings):
