@@ -46,6 +46,9 @@ ENV SIGNALBOX_HOST=0.0.0.0 \
     SIGNALBOX_DATA_DIR=/data \
     SIGNALBOX_DATABASE_URL=sqlite:////data/signalbox.db \
     SIGNALBOX_SANDBOX_PYTHON=/opt/sandbox/bin/python
+# docker build --build-arg REVISION="$(git rev-parse --short HEAD)"; empty means not told.
+ARG REVISION=""
+ENV SIGNALBOX_REVISION=$REVISION
 EXPOSE 8000
 
 # Any answer but 2xx raises, and the process then exits with 1. The image has no curl.

@@ -8,7 +8,13 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from domain.errors import ConfigurationError
-from service.settings import Settings, prepare_environment, read_settings
+from service.settings import (
+    Settings,
+    prepare_environment,
+    read_settings,
+    secrets_of,
+    wants_colour,
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -17,7 +23,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Raises `ConfigurationError` in one line where a setting is wrong.
     """
     settings = settings or read_settings()
-    prepare_environment(settings)
+    prepare_environment()
     # LangGraph reads its safety switch at import, so it is imported only now.
     from monitoring.logs import mask_links  # noqa: PLC0415 - see above
     from service.bootstrap import open_services, product_version  # noqa: PLC0415 - see above
@@ -36,11 +42,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return make_app(product_version(), lifespan)
 
 
+def _served() -> FastAPI:
+    """Return the application of a server; it writes its log lines as ours does, unless it was told another way."""
+    settings = read_settings()
+    from monitoring.logs import are_configured, configure_logs  # noqa: PLC0415 - only where it is served
+
+    if not are_configured():
+        configure_logs(secrets_of(settings), colour=wants_colour())
+    return create_app(settings)
+
+
 def __getattr__(name: str) -> FastAPI:
     """Make `app` on first use, so that importing this module has no side effect."""
     if name == "app":
         try:
-            app = globals()["app"] = create_app()
+            app = globals()["app"] = _served()
         except ConfigurationError as error:
             # Only a server asks for this name: it should stop with the line, not with a traceback.
             raise SystemExit(f"signalbox: {error}") from None

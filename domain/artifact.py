@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NotRequired
 from urllib.parse import quote
 
 from typing_extensions import TypedDict
@@ -52,3 +52,5 @@ class InputFile(TypedDict):
     name: str
     size: int
     """Bytes."""
+    sha256: NotRequired[str]
+    """64 hexadecimal digits."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from domain.agent import Tier
@@ -12,7 +13,7 @@ from domain.approval import Ask, ask_id
 from domain.errors import BudgetReachedError
 from domain.events import SUPERVISOR
 from domain.limits import RAISE, RUN
-from domain.usage import ModelCall
+from domain.usage import CallStatus, ModelCall
 
 BUDGET: Final = "budget"
 """The path of whatever is told and asked about a run's budget."""
@@ -38,6 +39,20 @@ class PlannedCall:
     """The most that its prompt can be."""
     max_tokens: int
     """The most that it may answer with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """One try of a model call that was sent, as it ended."""
+
+    planned: PlannedCall
+    status: CallStatus
+    began: datetime
+    ended: datetime
+    cause: str | None
+    """What it failed of, in one word: an HTTP status or the name of an error, never the text of one."""
+    call: ModelCall | None
+    """As it is booked; `None` where nothing is billed."""
 
 
 class CallGuard(Protocol):

@@ -91,6 +91,10 @@ class Attempt:
     tries: int
     """Which one it is since somebody asked for it."""
     give_up_at: datetime
+    traceparent: str | None = None
+    """The span that its run was created in."""
+    retried_after: int = 0
+    """That of its run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +153,10 @@ class WebhookStore(Protocol):
 
     async def settle(self, attempt: Attempt, result: AttemptResult, *, now: datetime) -> None:
         """Record what an attempt came to. With `disabled` all that waits for that endpoint is."""
+        ...
+
+    async def overdue(self, *, before: datetime) -> bool:
+        """Return whether a delivery was due before that time, and nobody has begun to send any since."""
         ...
 
     async def release(self, attempts: Sequence[Attempt] | None, *, now: datetime) -> None:

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from domain.ports import RunRef
+
+
+class Workers(NamedTuple):
+    """Who works for a queue, and what there is to do."""
+
+    alive: bool
+    """Whether any worker has given a sign of life, whatever its queue."""
+    waiting: bool
+    """Whether an entry could be taken out."""
+    busy: bool
+    """Whether one has been taken out and is worked on."""
 
 
 class Dispatcher(Protocol):

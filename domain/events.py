@@ -36,6 +36,7 @@ EventType = Literal[
     "budget.warning",
     "budget.reached",
     "cache.hit",
+    "note.added",
 ]
 """The stored event types there are today; `message.delta` and `message.snapshot` are not stored."""
 

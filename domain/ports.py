@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from domain.artifact import Artifact
 from domain.errors import CallerError
 from domain.events import Event, EventDraft
+from domain.forking import MadeCall, Seed
 from domain.limits import NO_RULES, BudgetRules, DaySpent, Limits
 from domain.run import Ending, MultitaskStrategy, Run, RunStatus
 from domain.usage import ModelCall
@@ -124,6 +125,8 @@ class RetryWish:
     rules: BudgetRules = NO_RULES
     """What the server allows now: no limit stays above it."""
     most_rounds: int | None = None
+    by: str = "default"
+    """Who asks for it."""
 
 
 class Retried(NamedTuple):
@@ -152,8 +155,10 @@ class RunStore(Protocol):
         idempotency: IdempotencyKey | None = None,
         strategy: MultitaskStrategy = "enqueue",
         refusal: CallerError | None = None,
+        seed: Seed | None = None,
     ) -> Created:
-        """Commit the run (`queued`), its first event and the idempotency record together.
+        """Commit the run (`queued`), its first event, the idempotency record and what a fork begins with
+        together.
 
         A known idempotency key with the same digest returns the run it made (`replayed=True`), with
         another digest raises `CallerError("idempotency-key-reuse")`; nothing is created either way.
@@ -167,6 +172,14 @@ class RunStore(Protocol):
         this returns; where another works on that, it waits for its answer (`leader_id`). `refusal` is
         raised where it would have to be worked on, and nothing is created then.
         """
+        ...
+
+    async def seed(self, ref: RunRef) -> Seed | None:
+        """Return what a run begins with that was forked from another; `None` for any other run."""
+        ...
+
+    async def made(self, ref: RunRef) -> list[MadeCall]:
+        """Return the calls of the run that have changed the world, or may have."""
         ...
 
     async def get(self, ref: RunRef) -> Run | None:
@@ -196,13 +209,19 @@ class RunStore(Protocol):
         """Return every run left `running` by a process that is gone. Only the dispatcher calls it."""
         ...
 
-    async def claim(self, ref: RunRef, *, now: datetime) -> Claim | None:
+    async def claim(
+        self, ref: RunRef, *, now: datetime, trace_url: str | None = None
+    ) -> Claim | None:
         """Make the run `running` under a new attempt; `None`, and nothing changed, where it may not be.
 
         Allowed from `running` (a crash), and from `queued` where it is the run's turn: no earlier run
         of its thread is active, and fewer runs of its caller are `running` than may execute at the same
         time. Of claims at once, in whichever processes, no two break that. `started_at` is set once.
-        The keys are read in the same transaction."""
+        The keys are read in the same transaction. `trace_url` is kept where the run has none."""
+        ...
+
+    async def note_trace(self, ref: RunRef, url: str) -> None:
+        """Keep where the run's trace is seen, unless that is known."""
         ...
 
     async def append(

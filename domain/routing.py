@@ -52,3 +52,7 @@ class RouteRecord(TypedDict):
     """The number of the check it was made after: a round that a check prolongs is decided about again."""
     last: NotRequired[bool]
     """It was to be the last one: where all of it succeeds, the run ends without another decision."""
+    notes: NotRequired[int]
+    """How many notes had been read when it was made; a decision to end is made again when one comes."""
+    read: NotRequired[list[str]]
+    """The notes that were new to it."""

@@ -9,12 +9,20 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    computed_field,
+)
 
 from domain.agent import Citation, Tier
 from domain.artifact import Artifact, InputFile
 from domain.limits import RunBudget
 from domain.problems import Problem
+from domain.tracing import trace_id_of
 from domain.usage import Usage
 from domain.validation import CheckSummary, Validation
 from domain.webhook import Webhook
@@ -142,6 +150,15 @@ class Reused(BaseModel):
     """Seconds between that run's end and this one's."""
 
 
+class ForkedFrom(BaseModel):
+    """From where a run goes on that was forked from another."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    checkpoint_id: str
+
+
 class Run(BaseModel):
     """The run resource. Fields marked internal never leave the service."""
 
@@ -159,6 +176,7 @@ class Run(BaseModel):
     degraded: list[Degraded] = []
     actions: list[RunAction] = []
     cache: Reused | None = None
+    forked_from: ForkedFrom | None = None
     usage: Usage = Usage()
     budget: RunBudget
     last_seq: int = 0
@@ -201,6 +219,17 @@ class Run(BaseModel):
     """Internal: the run under way whose answer it waits for."""
     webhook: Webhook | None = Field(default=None, exclude=True)
     """Internal: where it reports to."""
+    traceparent: str | None = Field(default=None, exclude=True)
+    """Internal: the span that it was created in, its caller's or the request's."""
+
+    @computed_field(  # type: ignore[prop-decorator]  # pydantic's own way to write it
+        description="The trace that the run belongs to: that of the `traceparent` which its request came with, "
+        "else one of its own. It is there whether or not traces are sent."
+    )
+    @property
+    def trace_id(self) -> str:
+        """Return the trace that the run belongs to, whether or not anybody records it."""
+        return trace_id_of(self.id, self.traceparent)
 
     @property
     def terminal(self) -> bool:
@@ -260,6 +289,8 @@ class RunContext:
     """What the answer is to be had as beside its text; see `graph/filling.py`."""
     remembered: frozenset[str] = frozenset()
     """Tools that a person has approved for the rest of this run."""
+    made_before: frozenset[str] = frozenset()
+    """Digests of the calls that the run has made which it was forked from: none is made again unasked."""
     cache_seconds: int | None = None
     """How old what this run reuses of others' work may be; `None` where it reuses nothing."""
     cache_web: bool = False

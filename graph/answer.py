@@ -12,6 +12,7 @@ from agents._kit.faults import LENGTH
 from agents._kit.models import ModelGateway
 from domain.agent import AgentOutcome
 from domain.ledger import ActionLedger, Doubt
+from domain.notes import NO_NOTES
 from domain.ports import RunRef
 from domain.run import RunContext, RunStatus, StopReason
 from graph.checks import standing, summarise_checks
@@ -19,6 +20,7 @@ from graph.composer import Composer
 from graph.context import run_context
 from graph.filling import FILL
 from graph.state import AgentShare, Failure, FinalAnswer, Missing, State, rounds_of
+from graph.steering import Steering
 from tools.registry import Toolbox
 
 FLAWS: Final = "What does not hold in this answer:"
@@ -27,26 +29,37 @@ FLAWS: Final = "What does not hold in this answer:"
 class AnswerNode:
     """Says how a run ends, and with what."""
 
-    def __init__(self, gateway: ModelGateway, ledger: ActionLedger, toolbox: Toolbox) -> None:
+    def __init__(
+        self,
+        gateway: ModelGateway,
+        ledger: ActionLedger,
+        toolbox: Toolbox,
+        steering: Steering | None = None,
+    ) -> None:
         self._compose = Composer(gateway)
+        self._steering = steering or Steering(NO_NOTES, gateway)
         self._ledger = ledger
         self._toolbox = toolbox
 
     async def __call__(self, state: State, runtime: Runtime[RunContext]) -> State | Command[Any]:
-        """Return the run's end: an answer with what is missing, or why there is none."""
+        """Return the run's end: an answer with what is missing, or why there is none. Or the way back, where
+        the caller has said something meanwhile."""
+        context = run_context(runtime)
+        late = await self._steering.end(state, context)
+        if isinstance(late, Command):
+            return late
         outcomes = standing(state.get("outcomes", []), state.get("checks", []))
         accepted = [o for o in outcomes if o["status"] == "completed"]
         stop = state.get("stop_reason", "done")
         failure = state.get("failure")
         rounds = rounds_of(state)
-        context = run_context(runtime)
         doubts = await self._ledger.doubts(RunRef(context.tenant_id, context.run_id))
         if not accepted:
             failure = _with_doubts(failure or _nobody_answered(state, outcomes), doubts)
             stop = _why_nobody(outcomes) if stop == "done" else stop
             final = _end("failed", stop, rounds, context.attempt)
             return {"final": {**final, "failure": failure, "agents": share_by_agent(outcomes)}}
-        missing = list(state.get("missing", [])) + missing_agents(outcomes)
+        missing = list(state.get("missing", [])) + late + missing_agents(outcomes)
         missing += [Missing(agent=doubt.agent, reason=doubt.sentence) for doubt in doubts]
         missing += missing_tools(accepted, self._toolbox) + missing_ends(accepted)
         composed, more = await self._compose(state, runtime, accepted, missing)

@@ -24,6 +24,7 @@ from graph.checks import write_settled
 from graph.context import run_context
 from graph.projection import answer_message_id, retry_draft
 from graph.state import Missing, State
+from graph.steering import asked
 
 PROMPT: Final = """\
 Write the final answer to the task from the agents' results, and from nothing else.
@@ -122,7 +123,7 @@ class Composer:
         if state.get("settled"):
             results += f"\n{write_settled(state['settled'])}"
         prompt = write_prompt(
-            state["task"],
+            asked(state),
             earlier=context.earlier,
             files=context.files,
             results=results,
@@ -177,7 +178,7 @@ def _unfounded(
     # All that stands in the prompt: an answer may name what failed, and how large a file is.
     failed = [o["error"]["detail"] for o in state.get("outcomes", []) if o["error"]]
     files = [f"{file['name']} ({file['size']} bytes)" for file in context.files]
-    given = "\n\n".join((state["task"], context.earlier, state.get("settled", ""), *failed, *files))
+    given = "\n\n".join((asked(state), context.earlier, state.get("settled", ""), *failed, *files))
     evidence = Evidence(
         outputs=[],
         given=given,

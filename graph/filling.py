@@ -20,6 +20,7 @@ from graph.calls import Call, call_model
 from graph.composer import NO_MORE_CALLS
 from graph.context import run_context
 from graph.state import Missing, State
+from graph.steering import asked
 
 FILL: Final = "fill"
 
@@ -60,7 +61,7 @@ class FillNode:
         context = run_context(runtime)
         schema = context.output_schema or {}
         wanted, wrapped = _asked_for(schema)
-        text = f"<task>\n{state['task']}\n</task>\n<answer>\n{answer}\n</answer>"
+        text = f"<task>\n{asked(state)}\n</task>\n<answer>\n{answer}\n</answer>"
         messages: list[BaseMessage] = [SystemMessage(PROMPT), HumanMessage(text)]
         tier = self._gateway.get_model_for_task("answer", None).tier
         fault = ""

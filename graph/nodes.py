@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from langgraph.errors import (
 )
 from langgraph.runtime import Runtime
 from langgraph.types import Command
+from structlog.contextvars import bound_contextvars
 
 from agents._kit.loop import AgentLoop
 from agents._kit.models import ModelGateway
@@ -26,6 +28,8 @@ from graph.context import run_context
 from graph.deadline import Deadline
 from graph.sharing import Sharing
 from graph.state import AgentInput, State
+
+_log = logging.getLogger("signalbox.agents")
 
 AgentNode = Callable[[AgentInput, RunnableConfig, Runtime[RunContext]], Awaitable[State]]
 
@@ -53,10 +57,12 @@ def make_agent_node(loop: AgentLoop, deadline: Deadline, sharing: Sharing) -> Ag
                 decisions=state.get("decisions"),
             )
 
-        async with deadline.bounded(context.run_id):
-            outcome = await sharing.outcome(
-                loop.spec, state, context, write=runtime.stream_writer, work=do
-            )
+        # What tools and libraries log meanwhile is this agent's.
+        with bound_contextvars(agent=loop.spec.name):
+            async with deadline.bounded(context.run_id):
+                outcome = await sharing.outcome(
+                    loop.spec, state, context, write=runtime.stream_writer, work=do
+                )
         if "asks" in outcome:
             work = cast("PausedWork", outcome)
             return {"paused": {work["assignment"]["path"]: work}}
@@ -70,7 +76,7 @@ def make_error_handler(
 ) -> Callable[[AgentInput, NodeError], Awaitable[Command[Any]]]:
     """Return the handler that records an agent's failure, so that its siblings and the run go on.
 
-    Pure, because LangGraph may run it again when another agent of the round is resumed.
+    Without effects but a line, because LangGraph may run it again when another agent of the round is resumed.
     """
 
     async def handle_error(state: AgentInput, error: NodeError) -> Command[Any]:
@@ -78,6 +84,9 @@ def make_error_handler(
             raise error.error  # not the agent's: the segment ends here, and the run goes on elsewhere
         code, detail = _explain(spec, error.error)
         assignment = state["assignment"]
+        if code == "internal-error":
+            fields = {"action": "agent_broke", "agent": spec.name, "path": assignment["path"]}
+            _log.error("An agent broke.", exc_info=error.error, extra=fields)
         model = gateway.get_model_for_task(assignment, spec).name
         outcome = failed_outcome(assignment, spec, model=model, code=code, detail=detail)
         return Command(goto="supervisor", update={"outcomes": [outcome]})

@@ -15,20 +15,24 @@ from domain.approval import AskRaised, PausedWork
 from domain.events import SUPERVISOR, EventDraft
 from domain.routing import RouteRecord
 from domain.validation import VALIDATOR, CheckRecord
-from graph.state import FinalAnswer, State, Workflow
+from graph.state import FinalAnswer, State, Workflow, place_of_route
 
 
 def decision_draft(route: RouteRecord) -> EventDraft:
     """Return the event of one Route as it was carried out."""
     shown = ("agent", "task", "tier")
     assignments = [{k: v for k, v in a.items() if k in shown} for a in route["assignments"]]
+    data = {"reason": route["reason"], "assignments": assignments}
+    if route.get("read"):
+        data["notes"] = route["read"]
+    after = f"~{route['notes']}" if route.get("notes") else ""
     return EventDraft(
         type="supervisor.decision",
         agent=SUPERVISOR,
         path=SUPERVISOR,
         round=route["round"],
-        call=str(route.get("check", "")),
-        data={"reason": route["reason"], "assignments": assignments},
+        call=f"{route.get('check', '')}{after}",
+        data=data,
     )
 
 
@@ -95,9 +99,7 @@ def answer_message_id(round_: int) -> str:
 
 def update_drafts(update: State, round_: int) -> Iterator[EventDraft | AskRaised]:
     """Return the events of one node's update (or of a whole state), in order."""
-    routes = sorted(
-        update.get("routes", []), key=lambda route: (route["round"], route.get("check", 0))
-    )
+    routes = sorted(update.get("routes", []), key=place_of_route)
     outcomes = sorted(update.get("outcomes", []), key=lambda outcome: outcome["round"])
     rounds = sorted({r["round"] for r in routes} | {o["round"] for o in outcomes})
     for number in rounds:

@@ -45,6 +45,7 @@ def _cleared(state: dict[str, Any] | State) -> dict[str, Any]:
         "question": None,
         "spending": None,
         "replanned": 0,
+        "unsteered": False,
         "outcomes": Overwrite(completed),
         "missing": Overwrite([]),
         # `None` takes an entry out.

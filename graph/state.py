@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from domain.agent import AgentOutcome, Assignment, Citation
 from domain.approval import Ask, PausedWork
+from domain.notes import NoteRecord
 from domain.problems import Code
 from domain.routing import RouteRecord
 from domain.run import RunContext, RunStatus, StopReason
@@ -78,10 +79,20 @@ def merge_outcomes(old: list[AgentOutcome], new: list[AgentOutcome]) -> list[Age
 
 
 def merge_routes(old: list[RouteRecord], new: list[RouteRecord]) -> list[RouteRecord]:
-    """Add routes; one of the same round, after the same check, is replaced."""
-    merged = {(route["round"], route.get("check", 0)): route for route in old}
-    merged.update({(route["round"], route.get("check", 0)): route for route in new})
+    """Add routes; one of the same round, after the same check and notes, is replaced."""
+    merged = {place_of_route(route): route for route in old}
+    merged.update({place_of_route(route): route for route in new})
     return list(merged.values())
+
+
+def place_of_route(route: RouteRecord) -> tuple[int, int, int]:
+    """Return what tells a decision from the others of its run, in their order."""
+    return route["round"], route.get("check", 0), route.get("notes", 0)
+
+
+def merge_notes(old: list[NoteRecord], new: list[NoteRecord]) -> list[NoteRecord]:
+    """Add notes; one that was read already is replaced."""
+    return list({note["id"]: note for note in (*old, *new)}.values())
 
 
 def merge_checks(old: list[CheckRecord], new: list[CheckRecord]) -> list[CheckRecord]:
@@ -116,6 +127,10 @@ class State(TypedDict, total=False):
     """The assignments of the round that wait for a person, by path."""
     decisions: Annotated[dict[str, dict[str, Any] | None], merge_open]
     """What was decided and has not reached its agent yet, by approval id."""
+    notes: Annotated[list[NoteRecord], merge_notes]
+    """What the caller has said since the task was given, as far as a decision has read it."""
+    unsteered: bool
+    """Whether the supervisor could not decide, so that whatever is said to it cannot be followed."""
     replanned: int
     """The round in which the supervisor was asked to plan anew; once since the run was begun or last retried."""
     stop_reason: StopReason

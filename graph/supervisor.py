@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any, Final, Literal, NamedTuple, cast
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
@@ -21,6 +21,7 @@ from agents._kit.registry import Team
 from domain.agent import AgentSpec, Assignment
 from domain.errors import BudgetReachedError, RunFailedError
 from domain.events import SUPERVISOR
+from domain.notes import NO_NOTES
 from domain.routing import Route, RouteAssignment, RouteRecord
 from domain.run import RunContext, StopReason
 from domain.validation import VALIDATOR
@@ -30,6 +31,16 @@ from graph.context import run_context
 from graph.progress import STALLED, Proposal, keep_within, rooms, weigh
 from graph.routes import make_assignments, read_route, route_schema
 from graph.state import AgentInput, Failure, Missing, State, rounds_of
+from graph.steering import (
+    ABOUT,
+    STOPPED,
+    Heard,
+    Steering,
+    asked,
+    heard_in,
+    not_followed,
+    write_notes,
+)
 
 CHECK: Final = VALIDATOR
 """The node that checks the results."""
@@ -78,10 +89,18 @@ class Decision(NamedTuple):
 class Supervisor:
     """The node that routes."""
 
-    def __init__(self, team: Team, gateway: ModelGateway, *, check: Check | None = None) -> None:
+    def __init__(
+        self,
+        team: Team,
+        gateway: ModelGateway,
+        *,
+        check: Check | None = None,
+        steering: Steering | None = None,
+    ) -> None:
         self._team = team
         self._gateway = gateway
         self._check = check
+        self._steering = steering or Steering(NO_NOTES, gateway)
 
     async def __call__(
         self, state: State, runtime: Runtime[RunContext]
@@ -89,8 +108,10 @@ class Supervisor:
         """Decide the next round, or go to the answer, by way of the validator where it is to be checked."""
         specs = self._allowed(run_context(runtime))
         round_ = state.get("round", 0) + 1
+        heard = await self._steering.hear(state, run_context(runtime))
+        foreseen = None if heard.new else _foreseen(state)
         try:
-            decision = _foreseen(state) or await self._decide(state, runtime, specs, round_)
+            decision = foreseen or await self._decide(state, runtime, specs, round_, heard)
         except BudgetReachedError:
             raise
         except RunFailedError as error:
@@ -98,7 +119,12 @@ class Supervisor:
         assignments = decision.route["assignments"]
         after = _after_check(state)
         route = RouteRecord(**decision.route, check=after) if after else decision.route
-        update: State = {"routes": [route], "missing": decision.missing}
+        update: State = {
+            "routes": [heard_in(route, heard)],
+            "missing": [*decision.missing, *not_followed(heard)],
+        }
+        if heard.new:
+            update["notes"] = list(heard.new)
         if decision.replanned:
             update["replanned"] = decision.replanned
         if not assignments:
@@ -108,7 +134,7 @@ class Supervisor:
             # The route is dropped: what was not carried out must not show as decided.
             return await self._end(state, runtime, {"stop_reason": "max_rounds"})
         return Command(
-            goto=[_send(state, assignment) for assignment in assignments],
+            goto=[_send(state, assignment, heard) for assignment in assignments],
             update={**update, "round": round_},
         )
 
@@ -143,18 +169,21 @@ class Supervisor:
         runtime: Runtime[RunContext],
         specs: tuple[AgentSpec, ...],
         round_: int,
+        heard: Heard,
     ) -> Decision:
-        messages = self._messages(state, specs, run_context(runtime))
-        first = await self._propose(messages, state, runtime, specs, round_)
+        messages = self._messages(state, specs, run_context(runtime), heard)
+        named = f"notes{heard.total}." if heard.total else ""
+        first = await self._propose(messages, state, runtime, specs, round_, name=named)
         if first.route is None:
             return self._fall_back(state, specs, round_, first.fault)
-        if not first.stall:
+        # What the caller has said is a reason to do again what was done.
+        if not first.stall or heard.new:
             return Decision(_with_owed(first.route, state, specs), [])
         if state.get("replanned"):
             return _stopped(first, round_)
         again = HumanMessage(STALLED.format(why=first.stall))
         second = await self._propose(
-            [*first.messages, again], state, runtime, specs, round_, name="replan."
+            [*first.messages, again], state, runtime, specs, round_, name=f"{named}replan."
         )
         if second.route is None:
             found = first._replace(brief=f"{first.brief}; asked again, {second.fault}")
@@ -232,14 +261,10 @@ class Supervisor:
         return await call_model(self._gateway, runtime, call, messages, schema=schema)
 
     def _messages(
-        self, state: State, specs: tuple[AgentSpec, ...], context: RunContext
+        self, state: State, specs: tuple[AgentSpec, ...], context: RunContext, heard: Heard
     ) -> list[BaseMessage]:
         outcomes = state.get("outcomes", [])
         room = rooms(outcomes, specs)
-        team = "\n".join(
-            f"- {spec.name} ({spec.tier}): {spec.description}{'' if room[spec.name] else USED_UP}"
-            for spec in specs
-        )
         results = write_results(
             standing(outcomes, state.get("checks", [])), together=SUPERVISOR_CHARS
         )
@@ -249,7 +274,21 @@ class Supervisor:
         check = to_mend(state)
         if check:
             prompt += f"\n\n{write_check(check)}"
-        return [SystemMessage(PROMPT.format(team=team)), HumanMessage(prompt)]
+        used_up = frozenset(name for name, left in room.items() if not left)
+        system, notes = instructions(specs, used_up), write_notes(state, heard.new)
+        if notes:
+            # Last, so that what stands before stays as a provider has it cached.
+            system, prompt = f"{system}{ABOUT}", f"{prompt}\n\n{notes}"
+        return [SystemMessage(system), HumanMessage(prompt)]
+
+
+def instructions(specs: Iterable[AgentSpec], used_up: Collection[str] = ()) -> str:
+    """Return the supervisor's prompt for a team; `used_up`: those of it that have had all their work."""
+    team = "\n".join(
+        f"- {spec.name} ({spec.tier}): {spec.description}{USED_UP if spec.name in used_up else ''}"
+        for spec in specs
+    )
+    return PROMPT.format(team=team)
 
 
 def _may_end(state: State) -> bool:
@@ -296,7 +335,7 @@ def _unfinished(route: RouteRecord, state: State) -> bool:
 
 def _stopped(proposal: Proposal, round_: int) -> Decision:
     """Return the end of a run in which nothing new was to be done, twice."""
-    why = f"it was stopped for want of progress: {proposal.brief}"
+    why = f"{STOPPED}: {proposal.brief}"
     route = _record(round_, f"The run is ended for want of progress: {proposal.brief}.", [])
     return Decision(route, [Missing(agent=SUPERVISOR, reason=why)], round_, stalled=True)
 
@@ -307,10 +346,10 @@ def _after_check(state: State) -> int:
     return check["number"] if check else 0
 
 
-def _send(state: State, assignment: Assignment) -> Send:
+def _send(state: State, assignment: Assignment, heard: Heard) -> Send:
     results = write_results(material(state, assignment["agent"]), limit=EARLIER_RESULT_CHARS)
     payload = AgentInput(
-        task=state["task"],
+        task=asked(state, heard.new),
         results=results,
         assignment=assignment,
     )
@@ -331,7 +370,7 @@ def _with_owed(decided: RouteRecord, state: State, specs: Sequence[AgentSpec]) -
 def _give_up(state: State, error: RunFailedError) -> State:
     """Return the end of a run whose supervisor cannot be reached: with what there is, or as a failure."""
     late = error.code == "deadline-exceeded"
-    update: State = {"stop_reason": "deadline" if late else "error"}
+    update: State = {"stop_reason": "deadline" if late else "error", "unsteered": True}
     if any(outcome["status"] == "completed" for outcome in state.get("outcomes", [])):
         update["missing"] = [Missing(agent=SUPERVISOR, reason=error.detail)]
         update["stop_reason"] = "deadline" if late else "done"

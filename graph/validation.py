@@ -27,6 +27,7 @@ from graph.context import run_context
 from graph.disagreements import Settled, ask_about, judged, settle
 from graph.spending import ASK
 from graph.state import Missing, State, rounds_of
+from graph.steering import asked
 
 AGAIN: Final = (
     "That was not a usable judgement: it could not be read. Answer with one JSON object that has criteria, "
@@ -118,7 +119,7 @@ class ValidatorNode:
         self, state: State, context: RunContext, outcomes: Sequence[AgentOutcome]
     ) -> list[BaseMessage]:
         prompt = write_prompt(
-            state["task"],
+            asked(state),
             earlier=context.earlier,
             files=context.files,
             results=write_results(outcomes),
@@ -147,7 +148,7 @@ def _look(state: State, outcomes: Sequence[AgentOutcome], context: RunContext) -
     missing: list[Missing] = []
     # Not the assignments: what the supervisor says there has no source, and may be what was sent back.
     files = [f"{file['name']} ({file['size']} bytes)" for file in context.files]
-    given = "\n\n".join([state["task"], context.earlier, *files])
+    given = "\n\n".join([asked(state), context.earlier, *files])
     faulty = sent_back(state.get("checks", []))
     notes: list[str] = []
     for outcome in outcomes:

@@ -20,6 +20,7 @@ from agents._kit.models import ModelGateway, ModelSettings
 from agents._kit.registry import Team, find_team
 from domain.caching import NO_CACHE, WorkCache
 from domain.ledger import ActionLedger
+from domain.notes import MAX_NOTES, NO_NOTES, NoteReader
 from domain.run import RunContext
 from domain.validation import VALIDATOR
 from graph.answer import AnswerNode
@@ -30,6 +31,7 @@ from graph.nodes import make_agent_node, make_error_handler
 from graph.sharing import Sharing
 from graph.spending import ASK, Spending
 from graph.state import STATE_FORMAT, State, Workflow
+from graph.steering import Steering
 from graph.supervisor import CHECK, Supervisor
 from graph.validation import ValidatorNode
 from tools.gates import Gates
@@ -50,6 +52,7 @@ def build_workflow(
     ledger: ActionLedger | None = None,
     checkpointer: BaseCheckpointSaver[Any] | Literal["memory"] | None = "memory",
     cache: WorkCache | None = None,
+    notes: NoteReader = NO_NOTES,
 ) -> Workflow:
     """Return the compiled workflow.
 
@@ -72,7 +75,8 @@ def build_workflow(
     validator = ValidatorNode(judge, gateway, cache) if judge else None
     # defer: the supervisor runs once per round, after every agent, however long each takes.
     deadline = Deadline(gateway.guard.seconds_left)
-    supervisor = Supervisor(team, gateway, check=validator)
+    steering = Steering(notes, gateway)
+    supervisor = Supervisor(team, gateway, check=validator, steering=steering)
     graph.add_node(
         "supervisor",
         Asking(Spending("supervisor", supervisor), {s.name: s for s in team.routable}, deadline),
@@ -93,12 +97,14 @@ def build_workflow(
             timeout=DECISION_SECONDS,
             destinations=("supervisor", ASK, "answer"),
         )
-    # Without an edge to the end: it ends the run, or asks whether its answer may be paid.
+    # Without an edge to the end: it ends the run, asks whether its answer may be paid, or goes back.
     graph.add_node(
         "answer",
-        cast("Any", Spending("answer", cast("Any", AnswerNode(gateway, ledger, toolbox)))),
+        cast(
+            "Any", Spending("answer", cast("Any", AnswerNode(gateway, ledger, toolbox, steering)))
+        ),
         timeout=DECISION_SECONDS,
-        destinations=(ASK, FILL, END),
+        destinations=(ASK, FILL, "supervisor", END),
     )
     graph.add_node(FILL, cast("Any", FillNode(gateway)), timeout=DECISION_SECONDS)
     graph.add_edge(START, "supervisor")
@@ -134,8 +140,9 @@ def local_toolbox() -> Toolbox:
 
 
 def recursion_limit(max_rounds: int) -> int:
-    """Return the supersteps a run may take: two a round, and room for the start, errors and the end."""
-    return 3 * max_rounds + 10
+    """Return the supersteps a run may take: two a round, and room for the start, errors, notes that come
+    before the end, and the end."""
+    return 3 * max_rounds + 3 * MAX_NOTES + 10
 
 
 def graph_version(team: Team, toolbox: Toolbox) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from domain.errors import CallerError
 from domain.limits import BudgetRules
 from domain.ports import Clock, IdempotencyKey, RunRef
 from domain.problems import Code, Pointer
-from domain.run import Run
 from service.hub import EventHub
 from service.limits import check_limits, check_raise, read_raise
 from service.notices import Notice
@@ -136,29 +134,6 @@ class ApprovalService:
         for decided in closed:
             self._tell(decided)
         return len(closed) >= EXPIRE_AT_ONCE
-
-    async def receipt(self, run: Run) -> dict[str, Any]:
-        """Return who was asked and decided what, what was done, by whom, with which prompts, at what cost."""
-        asked, done = await self._store.records(RunRef(run.tenant_id, run.id))
-        prompts = {spec.name: _digest(spec.prompt) for spec in self._team.specs if spec.prompt}
-        document: dict[str, Any] = {
-            "object": "receipt",
-            "run_id": run.id,
-            "thread_id": run.thread_id,
-            "status": run.status,
-            "created_by": run.caller_id,
-            "created_at": run.model_dump(mode="json")["created_at"],
-            "ended_at": run.model_dump(mode="json")["ended_at"],
-            "task_digest": _digest(run.task),
-            "engine": run.engine,
-            "graph_version": run.graph_version,
-            "approvals_mode": run.approval_mode,
-            "prompts": prompts,
-            "approvals": [each.model_dump(mode="json") for each in asked],
-            "actions": [each.model_dump(mode="json") for each in done],
-            "usage": run.usage.model_dump(mode="json"),
-        }
-        return {**document, "digest": _digest(json.dumps(document, sort_keys=True))}
 
     def _tell(self, decided: Decided) -> None:
         """Tell the readers, and have the run go on where it may."""
@@ -280,7 +255,3 @@ def _faulty(prefix: str, faults: Sequence[Pointer]) -> CallerError:
     placed = [Pointer(pointer=f"{prefix}{f['pointer']}", detail=f["detail"]) for f in faults]
     detail = f"{placed[0]['pointer']}: {placed[0]['detail']}. Nothing was decided."
     return CallerError(code, detail, errors=placed)
-
-
-def _digest(text: str) -> str:
-    return f"sha256:{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()}"

@@ -15,6 +15,7 @@ from domain.errors import ConfigurationError
 from domain.ports import Clock
 from domain.run import Engine
 from domain.sandbox import Sandbox
+from monitoring.journal import Journal
 from monitoring.metrics import Metrics
 from service.approvals import EXPIRE_SECONDS, ApprovalService
 from service.artifacts import ArtifactService
@@ -25,28 +26,37 @@ from service.assembly import (
     make_erasure,
     make_executor,
     make_export,
-    make_guard,
+    make_feedback,
+    make_health,
     make_metrics,
+    make_notes,
+    make_receipts,
     make_runs,
+    open_guard,
+    record_configuration,
+    start_housekeeper,
 )
 from service.cache import EXPIRE_SECONDS as EXPIRE_PIECES
 from service.cache import StoredWork
+from service.callers import EXPIRE_SECONDS as EXPIRE_SIGN_INS
 from service.callers import NOTE_SECONDS, Callers
 from service.checkpoints import Checkpoints, MemoryCheckpoints, open_sqlite_checkpoints
 from service.days import DayBudget
-from service.deliveries import SEND_SECONDS, DeliveryService, Sender
+from service.deliveries import SEND_SECONDS, DeliveryService, Sender, passed_on
 from service.dispatch.local import LocalDispatcher
 from service.endpoints import Endpoints, Reach
 from service.erasure import SCRUB_SECONDS, ErasureService
 from service.executor import Executor
-from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
+from service.housekeeper import Chore
 from service.hub import EventHub
 from service.ids import SystemClock
 from service.links import LinkService
 from service.oidc import Tokens
-from service.parts import open_parts, sandbox_wishes
+from service.parts import OpensParts, Parts, open_parts, sandbox_wishes
 from service.rates import CallerRates
 from service.reuse import work_version
+from service.run_trees import NOTE_SECONDS as NOTE_TRACES
+from service.run_trees import RunTrees, open_trees
 from service.services import RunningDispatcher, Services
 from service.settings import Settings
 from service.sources import SourceService
@@ -60,9 +70,8 @@ from service.store import (
     sqlite_path,
 )
 from service.store.api_keys import SqlKeyStore
-from service.store.cache import SqlPieceStore
-from service.store.housekeeping import SqlRunKeeper
 from service.store.links import SqlLinkStore
+from service.store.sign_ins import SqlSignInStore
 from service.store.spending import SqlSpendingLedger
 from service.store.watch import SqlRunWatch
 from service.store.webhooks import SqlWebhookStore
@@ -100,73 +109,79 @@ def uses_queue(settings: Settings) -> bool:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, *, executes: bool = True, warm: bool = False
+    settings: Settings,
+    *,
+    executes: bool = True,
+    warm: bool = False,
+    opens: OpensParts = open_parts,
 ) -> AsyncIterator[Services]:
     """Open everything a service needs; leaving the context stops runs at a step's end and closes all.
 
     `executes`: this process executes runs too, where others could. `warm`: it stays for a while, so what
-    programs may want is loaded ahead.
+    programs may want is loaded ahead. `opens`: returns what runs are made of.
     """
     refuse_inspection()
-    if not uses_queue(settings) and not executes:
-        raise ConfigurationError(NO_QUEUE)
+    _check_somebody_executes(settings, executes=executes)
     async with AsyncExitStack() as stack:
         sandbox = await _open_sandbox(settings, stack, warm=warm and executes)
         clock = SystemClock()
         cache = StoredWork(clock)
-        parts = open_parts(settings, sandbox, stack, cache)
-        toolbox, gates, team, gateway = parts
-        queue = _make_queue(settings, gateway.engine) if uses_queue(settings) else None
+        parts = opens(settings, sandbox, stack, cache)
+        queue = _make_queue(settings, parts.gateway.engine) if uses_queue(settings) else None
         store = await stack.enter_async_context(_open_store(settings, queue))
         callers = await _open_callers(settings, store.database, clock, stack)
-        metrics = make_metrics(parts)
-        hub = EventHub(metrics)
-        cache.store = SqlPieceStore(store.database)
+        metrics, trees, hub = await _open_hub(settings, parts, store, stack)
         cache.version = work_version(parts, settings, product_version())
         checkpoints = await _open_checkpoints(settings, store.database, clock, stack)
         day = DayBudget(store, clock, settings.budgets.per_day)
         opened = Opened(store, hub, clock, checkpoints, parts)
-        guard = make_guard(opened, day)
-        gateway.guard, gateway.on_booked = guard, checkpoints.book
-        executor = make_executor(settings, opened, guard=guard, cache=cache)
+        await record_configuration(settings, opened, product_version())
+        guard, traces = open_guard(opened, day, product_version(), stack)
+        executor = make_executor(settings, opened, guard=guard, cache=cache, trees=trees)
         dispatcher, chores = await _open_dispatcher(
             settings, queue, opened, executor, stack, executes=executes
         )
         webhooks = await _open_webhooks(settings, opened, metrics, stack, alone=queue is None)
+        webhooks.sender.traceparent = traces.outgoing if traces else passed_on
         asked = Asked(dispatcher, day, webhooks.endpoints)
-        runs, retries = make_runs(settings, opened, asked, executor.graph_version, cache.version)
+        about_runs = make_runs(settings, opened, asked, executor, cache.version)
         approvals = make_approvals(settings, opened, dispatcher=dispatcher)
         erasure = make_erasure(settings, opened, dispatcher=dispatcher)
-        chores += _own_chores(approvals, cache, webhooks.sender, erasure, callers)
-        chores += _make_forgetting(settings, store, checkpoints, clock).chores()
-        _start_housekeeper(chores, stack)
+        chores += _own_chores(approvals, cache, webhooks.sender, erasure, callers, trees)
+        housekeeper = start_housekeeper(settings, opened, chores, stack)
         yield Services(
             settings=settings,
             store=store,
             announce=store.announce,
             metrics=metrics,
+            traces=traces,
             callers=callers,
             rates=CallerRates(settings.requests_per_minute),
             hub=hub,
-            runs=runs,
-            retries=retries,
+            **about_runs._asdict(),
             approvals=approvals,
+            notes=make_notes(opened, dispatcher=dispatcher),
             deliveries=webhooks.deliveries,
             links=LinkService(SqlLinkStore(store.database), approvals, clock),
             erasure=erasure,
-            export=make_export(settings, opened, approvals),
+            export=make_export(settings, opened),
+            feedback=make_feedback(opened, trees),
+            receipts=make_receipts(opened),
+            health=make_health(settings, opened, sandbox, dispatcher, housekeeper),
             artifacts=ArtifactService(store.artifacts, _folders(settings).shelves),
             sources=SourceService(_folders(settings).sources),
             spending=SpendingService(SqlSpendingLedger(store.database), clock),
-            toolbox=toolbox,
+            **parts._asdict(),
             sandbox=sandbox,
-            gates=gates,
             dispatcher=dispatcher,
-            team=team,
-            gateway=gateway,
             graph_version=executor.graph_version,
             version=product_version(),
         )
+
+
+def _check_somebody_executes(settings: Settings, *, executes: bool) -> None:
+    if not uses_queue(settings) and not executes:
+        raise ConfigurationError(NO_QUEUE)
 
 
 async def _open_callers(
@@ -178,9 +193,20 @@ async def _open_callers(
         client = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         tokens = Tokens(settings.oidc, client, clock)
     production = settings.env == "production"
-    callers = Callers(SqlKeyStore(database), clock, production=production, tokens=tokens)
+    keys, sign_ins = SqlKeyStore(database), SqlSignInStore(database)
+    callers = Callers(keys, sign_ins, clock, production=production, tokens=tokens)
     stack.push_async_callback(callers.note_use)
     return callers
+
+
+async def _open_hub(
+    settings: Settings, parts: Parts, store: SqlRunStore, stack: AsyncExitStack
+) -> tuple[Metrics, RunTrees, EventHub]:
+    """Return what passes on what happens in runs, and who looks on."""
+    metrics = make_metrics(parts)
+    names = [spec.name for spec in parts.team.routable]
+    trees = await stack.enter_async_context(open_trees(settings, names, store))
+    return metrics, trees, EventHub(metrics, Journal(), trees)
 
 
 def _folders(settings: Settings) -> RunFolders:
@@ -206,6 +232,7 @@ def _own_chores(
     sender: Sender,
     erasure: ErasureService,
     callers: Callers,
+    trees: RunTrees,
 ) -> list[Chore]:
     return [
         Chore(name="scrub deleted runs", seconds=SCRUB_SECONDS, do=erasure.scrub),
@@ -213,6 +240,8 @@ def _own_chores(
         Chore(name="expire pieces", seconds=EXPIRE_PIECES, do=cache.expire),
         Chore(name="send webhooks", seconds=SEND_SECONDS, do=sender.send_due),
         Chore(name="note the use of keys", seconds=NOTE_SECONDS, do=callers.note_use),
+        Chore(name="end sign-ins", seconds=EXPIRE_SIGN_INS, do=callers.expire_sign_ins),
+        Chore(name="note the addresses of traces", seconds=NOTE_TRACES, do=trees.note_urls),
     ]
 
 
@@ -249,28 +278,6 @@ def _open_store(
         max_per_caller=settings.max_concurrent_per_key,
         share=partial(share_kept, _folders(settings)),
     )
-
-
-def _make_forgetting(
-    settings: Settings, store: SqlRunStore, checkpoints: Checkpoints, clock: Clock
-) -> Forgetting:
-    return Forgetting(
-        SqlRunKeeper(store.database),
-        clock,
-        Retention.of_days(
-            runs=settings.keep_runs_days,
-            events=settings.keep_events_days,
-            checkpoints=settings.keep_checkpoints_days,
-        ),
-        folders=_folders(settings),
-        memory=checkpoints if isinstance(checkpoints, MemoryCheckpoints) else None,
-    )
-
-
-def _start_housekeeper(chores: list[Chore], stack: AsyncExitStack) -> None:
-    housekeeper = Housekeeper(chores)
-    housekeeper.start()
-    stack.push_async_callback(housekeeper.stop)
 
 
 async def _open_dispatcher(

@@ -236,6 +236,10 @@ class BudgetGuard:
         if account:
             account.usage = book_call(account.usage, call)
 
+    def run_of(self, run_id: str) -> Run | None:
+        """Return a run whose segment is under way here, as it was claimed."""
+        return self._accounts[run_id].run if run_id in self._accounts else None
+
     def tried(self, run_id: str, key: str) -> int:
         """Return how many tries under a key were let through in this segment."""
         account = self._accounts.get(run_id)

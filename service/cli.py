@@ -14,6 +14,8 @@ import click
 
 from domain.errors import ConfigurationError, RunFailedError
 from service.commands.key_options import command_settings, keys
+from service.commands.replay import replay
+from service.commands.runs import runs
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -88,18 +90,30 @@ def worker(metrics_port: int | None) -> None:
     default=None,
     help="A JSON Schema in a file: the answer as a document by it too, in result.structured.",
 )
-def run(
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Write all that the run got from models, tools and people to a file for `signalbox runs replay`.",
+)
+def run(  # noqa: PLR0913 - one for each option
     task: str,
     url: str | None,
     api_key: str | None,
     files: tuple[Path, ...],
     schema: Path | None,
+    record: Path | None,
     *,
     quiet: bool,
     approve: Literal["ask", "auto", "deny"],
     approvals: Literal["policy", "always", "never"],
 ) -> None:
     """Run TASK over HTTP: progress on stderr, the Run as JSON on stdout. Exit 0 only if it completed."""
+    if record and url:
+        msg = (
+            "--record: what another server gets from its models is not seen here. Leave --url out."
+        )
+        raise ConfigurationError(msg)
     settings = command_settings(**({"api_key": api_key} if api_key else {}))
     from service.commands.run import INTERRUPTED, read_files, read_schema, run_task  # noqa: PLC0415 - after the environment is prepared
 
@@ -109,7 +123,9 @@ def run(
     if schema:
         body["output_schema"] = read_schema(schema)
     try:
-        code = asyncio.run(run_task(settings, body, url=url, quiet=quiet, approve=approve))
+        code = asyncio.run(
+            run_task(settings, body, url=url, quiet=quiet, approve=approve, record=record)
+        )
     except KeyboardInterrupt:  # click would say "Aborted!" and exit 1, as if the run had failed
         code = INTERRUPTED
     sys.exit(code)
@@ -140,6 +156,15 @@ def agents() -> None:
     click.echo(list_agents(settings))
 
 
+@cli.command()
+def graph() -> None:
+    """Print the workflow with its agents as a Mermaid diagram; no server is needed."""
+    settings = command_settings()
+    from service.commands.graph import draw  # noqa: PLC0415 - after the environment is prepared
+
+    click.echo(draw(settings))
+
+
 @cli.group()
 def agent() -> None:
     """Work with one agent."""
@@ -158,18 +183,31 @@ def agent_test(name: str, task: str) -> None:
 
 
 @cli.command()
-def doctor() -> None:
-    """Check settings, database, models, tools and agents; each fault with its remedy."""
+@click.option(
+    "--offline", is_flag=True, help="Look at nothing beyond this machine but the database."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def doctor(*, offline: bool, as_json: bool) -> None:
+    """Check settings, keys, database, sandbox, models and all that is reached; each fault with its remedy.
+
+    The exit code is 1 where anything keeps a server from starting, else 0."""
     settings = command_settings()
     from service.commands.doctor import examine  # noqa: PLC0415 - after the environment is prepared
 
-    findings = asyncio.run(examine(settings))
-    for finding in findings:
-        click.echo(finding.line())
-    sys.exit(1 if any(finding.level == "fail" for finding in findings) else 0)
+    findings = asyncio.run(examine(settings, offline=offline))
+    well = all(finding.level != "fail" for finding in findings)
+    if as_json:
+        found = [finding.document() for finding in findings]
+        click.echo(json.dumps({"ok": well, "findings": found}, indent=2))
+    else:
+        for finding in findings:
+            click.echo(finding.line())
+    sys.exit(0 if well else 1)
 
 
 cli.add_command(keys)
+runs.add_command(replay)
+cli.add_command(runs)
 
 
 @cli.group()

@@ -8,6 +8,7 @@ import math
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
@@ -49,6 +50,9 @@ LIMITS: Final = NetLimits(connect_seconds=5.0, total_seconds=15.0, read_bytes=16
 CLAIM: Final = timedelta(seconds=45)
 """After this an attempt of which nobody has heard is made again."""
 
+LATE: Final = timedelta(minutes=5)
+"""So long after its time a delivery is overdue, where nobody sends any."""
+
 FIRST_DELAY_SECONDS: Final = 5.0
 DELAY_FACTOR: Final = 3.0
 LONGEST_DELAY_SECONDS: Final = 4 * 3600.0
@@ -77,6 +81,11 @@ class Answer(NamedTuple):
     retry_after: float | None = None
 
 
+def passed_on(attempt: Attempt) -> str | None:
+    """Return the `traceparent` of a message where no traces are sent: that of its run's caller, as it came."""
+    return attempt.traceparent
+
+
 class Sender:
     """Sends deliveries, several at a time."""
 
@@ -96,12 +105,18 @@ class Sender:
         self._stopped = False
         self.on_settled: Callable[[DeliveryStatus], None] | None = None
         """Told after each attempt what its delivery is now."""
+        self.traceparent: Callable[[Attempt], str | None] = passed_on
+        """Returns the `traceparent` of a message, if it gets one."""
 
     def wake(self) -> None:
         """Say that something was written: it is sent now rather than at the next look."""
         self._wanted = True
         if not self._stopped and (self._looking is None or self._looking.done()):
-            self._looking = asyncio.create_task(self._look(), name="look at the outbox")
+            # In a context of its own: it is not about whoever has written something.
+            looking = asyncio.create_task(
+                self._look(), name="look at the outbox", context=Context()
+            )
+            self._looking = looking
 
     async def _look(self) -> None:
         while self._wanted:
@@ -216,7 +231,9 @@ class Sender:
     def _headers(self, attempt: Attempt) -> dict[str, str]:
         now = self._clock.now().astimezone(UTC)
         signatures = [Signer(each).sign(attempt.id, now, attempt.body) for each in attempt.secrets]
+        traceparent = self.traceparent(attempt)
         return {
+            **({"traceparent": traceparent} if traceparent else {}),
             "content-type": "application/json",
             "user-agent": "signalbox",
             "accept-encoding": "identity",
@@ -280,7 +297,7 @@ def _fault_of(error: Exception) -> str:
 def _tell(attempt: Attempt, result: AttemptResult) -> None:
     """Write down what does not arrive; never to where, which may hold a secret."""
     if result.status in {"failed", "disabled"}:
-        fields = {"action": f"delivery_{result.status}", "run_id": attempt.run_id}
+        fields = {"action": "delivery_failed", "run_id": attempt.run_id, "status": result.status}
         text = "The delivery %s of a webhook is %s: %s"
         _log.warning(text, attempt.id, result.status, result.last_error, extra=fields)
 

@@ -18,29 +18,30 @@ from agents._kit.models import ModelGateway
 from domain.approval import AskRaised
 from domain.errors import OwnershipLostError, RunFailedError, StoreUnavailableError
 from domain.events import TERMINAL_TYPES, EventDraft
+from domain.forking import Seed
 from domain.ports import Claim, Clock, RunRef, RunStore
 from domain.run import Ending, Run, RunContext
 from graph.continuation import carry_over
+from graph.forking import own_part, plant
 from graph.projection import unfinished_drafts, update_drafts
 from graph.reentry import reenter
 from graph.state import FinalAnswer, State, Workflow
 from graph.streaming import Item, Segment
 from graph.workflow import recursion_limit
+from monitoring.logs import speak_of
 from service.asking import Asked, People, read_asked, resume_with
 from service.budgets import BudgetGuard
 from service.checkpoints import Checkpoints, Saver
 from service.earlier import tell_earlier
 from service.endings import ending_of, failed_ending
 from service.events import SegmentLog
+from service.fitness import check_engine, check_progress, read_seed
 from service.hub import EventHub
 from service.notices import Notice
 from service.openings import opening
+from service.run_trees import RunTrees
 from service.workspaces import RunFolders
 from tools.workspace import sweep
-
-MAX_FRUITLESS_ATTEMPTS: Final = 12
-"""Claims in a row that may end with the process and without an event before a run is given up. High,
-because a run that only happens to be there when a process is killed must not be lost."""
 
 _log = logging.getLogger("signalbox.executor")
 
@@ -76,6 +77,8 @@ class _Work:
     control: RunControl
     remembered: frozenset[str]
     known: frozenset[str]
+    seed: Seed
+    """What a fork begins with; of other runs nothing."""
 
 
 Outcome = Literal["ended", "waiting", "drained", "lost", "refused"]
@@ -100,33 +103,39 @@ class Executor:
         gateway: ModelGateway,
         checkpoints: Checkpoints,
         guard: BudgetGuard,
+        trees: RunTrees,
     ) -> None:
         self._store = store
         self._people = people
         self._hub = hub
         self._clock = clock
-        self._workflow = workflow
+        self.workflow: Final = workflow
         self.graph_version: Final = graph_version
         self._engine = gateway.engine
         self._folders = folders
         self._relay = gateway.relay
         self._checkpoints = checkpoints
         self._guard = guard
+        self._trees = trees
 
     async def execute(self, ref: RunRef, control: RunControl) -> Outcome:
         """Claim a run and bring it as far as it goes; return how far that was.
 
         Raises only what a later claim may mend (the store is down); the run stays `running` then.
         """
-        claim = await self._store.claim(ref, now=self._clock.now())
+        speak_of(run_id=ref.run_id)
+        url = self._trees.url(ref.run_id)
+        claim = await self._store.claim(ref, now=self._clock.now(), trace_url=url)
         if claim is None:
             return "refused"
         self._hub.forget_messages(ref.run_id)
         run = claim.run
+        ids = {"run_id": run.id, "thread_id": run.thread_id, "trace_id": run.trace_id}
+        speak_of(**ids, attempt=run.attempt)
         _log.info("Segment started.", extra=_log_fields(run, "segment_started"))
         try:
             async with self._checkpoints.segment(run) as saver:
-                outcome = await self._run_segment(claim, saver, control)
+                return await self._run_segment(claim, saver, control)
         except OwnershipLostError:
             _log.info(
                 "The run belongs to somebody else now.", extra=_log_fields(run, "ownership_lost")
@@ -137,7 +146,6 @@ class Executor:
                 "Segment handed back at a step's end.", extra=_log_fields(run, "segment_drained")
             )
             return "drained"
-        return outcome
 
     async def _run_segment(self, claim: Claim, saver: Saver, control: RunControl) -> Outcome:
         run = claim.run
@@ -155,6 +163,7 @@ class Executor:
             control=control,
             remembered=claim.remembered,
             known=claim.keys,
+            seed=await read_seed(self._store, run),
         )
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -186,9 +195,9 @@ class Executor:
             return None
 
     def _graph_with(self, saver: Saver) -> Workflow:
-        if saver is self._workflow.checkpointer:
-            return self._workflow
-        return self._workflow.copy({"checkpointer": saver})
+        if saver is self.workflow.checkpointer:
+            return self.workflow
+        return self.workflow.copy({"checkpointer": saver})
 
     async def _reach_end(self, work: _Work) -> FinalAnswer | None:
         """Return what the graph ends with, `None` where it waits for a person.
@@ -197,7 +206,8 @@ class Executor:
         """
         start: _Start | None = None
         try:
-            await self._check_engine_and_progress(work.run)
+            check_engine(work.run, self._engine)
+            await check_progress(work.run, self._store)
             start = await self._start(work)
         finally:
             for draft in opening(
@@ -226,7 +236,6 @@ class Executor:
         """Return how the run goes on with what was decided; `None` where it waits now."""
         waiting = await self._people.ask(work.run, start.asked, work.log, since=start.since)
         if waiting.answers is None:
-            _log.info("The run waits for a person.", extra=_log_fields(work.run, "run_waits"))
             return None
         # By id, always: a bare answer goes to whichever question comes next.
         resume: Command[Any] = Command(resume=resume_with(start.asked, waiting.answers))
@@ -246,33 +255,15 @@ class Executor:
         at = snapshot.config["configurable"]["checkpoint_id"]
         return replace(start, state=None, round=round_, asked=asked, since=since, at=at)
 
-    async def _check_engine_and_progress(self, run: Run) -> None:
-        """Refuse a run that this process cannot honestly finish."""
-        if run.engine != self._engine:
-            msg = (
-                f"The run was accepted with the engine {run.engine!r}, this server has "
-                f"{self._engine!r}. Create the run again, or start the server with the model settings it had."
-            )
-            raise RunFailedError(msg, code="run-incompatible")
-        if run.attempt <= MAX_FRUITLESS_ATTEMPTS:
-            return
-        ref = RunRef(run.tenant_id, run.id)
-        events = await self._store.events(ref, after=max(run.last_seq - 100, 0), limit=100)
-        fruitful = [e.attempt for e in events if e.type not in {"run.resumed", "run.started"}]
-        if run.attempt - max(fruitful, default=0) > MAX_FRUITLESS_ATTEMPTS:
-            msg = (
-                f"The process ended {MAX_FRUITLESS_ATTEMPTS} times while it executed this run, without "
-                "a step forward. The run is given up so that it does not end the process again."
-            )
-            raise RunFailedError(msg)
-
     async def _start(self, work: _Work) -> _Start:
+        ref = RunRef(work.run.tenant_id, work.run.id)
         if work.run.attempt > 1 and work.graph.checkpointer:
-            ref = RunRef(work.run.tenant_id, work.run.id)
             await asyncio.to_thread(sweep, self._folders.of(ref).workspaces)
             snapshot = await work.graph.aget_state(_config(work.run))
             if snapshot.values:
                 return await self._resume(work, snapshot)
+        if work.seed.state:
+            return await self._resume(work, await plant(work.graph, _config(work.run), work.seed))
         return _Start(graph=work.graph, state={"task": work.run.task})
 
     async def _resume(self, work: _Work, snapshot: StateSnapshot) -> _Start:
@@ -282,8 +273,8 @@ class Executor:
         )
         snapshot = await reenter(graph, snapshot, _config(run), after=run.retried_after)
         if run.graph_version != self.graph_version:
-            action = "run_continued_by_other_version"
-            _log.info("Another graph version began the run.", extra=_log_fields(run, action))
+            fields = _log_fields(run, "run_continued_by_other_version")
+            _log.info("Another graph version began the run.", extra=fields)
         state = cast("State", snapshot.values)
         round_ = state.get("round", 0)
         asked = read_asked(snapshot, run)
@@ -294,7 +285,7 @@ class Executor:
             asked=asked,
             since=snapshot.config["configurable"]["checkpoint_id"] if asked else None,
             missed=(
-                *update_drafts(state, round_),
+                *update_drafts(own_part(state, work.seed), round_),
                 *await unfinished_drafts(graph, snapshot),
             ),
             final=state.get("final"),
@@ -306,8 +297,8 @@ class Executor:
         segment = Segment(start.graph)
         parts = segment.run(
             start.state,
-            config=_config(run),
-            context=self._context(work, await tell_earlier(self._store, run)),
+            config=self._trees.config(run, _config(run)),
+            context=self._context(work, work.seed.earlier or await tell_earlier(self._store, run)),
             control=work.control,
             round_=start.round,
         )
@@ -348,6 +339,7 @@ class Executor:
             validation=run.validation,
             output_schema=run.output_schema,
             remembered=work.remembered,
+            made_before=frozenset(work.seed.made),
             cache_seconds=run.cache_seconds,
             cache_web=run.cache_web,
         )
@@ -372,7 +364,6 @@ class Executor:
         self._hub.publish(run.id, [*batch.notices(events), Notice(events[-1], run=done.run)])
         for follower, told in done.followers:
             self._hub.publish(follower.id, [Notice(event, run=follower) for event in told])
-        _log.info("Run ended: %s.", ending.status, extra=_log_fields(run, "run_ended"))
 
 
 def _config(run: Run) -> RunnableConfig:
@@ -389,9 +380,4 @@ def _config(run: Run) -> RunnableConfig:
 
 
 def _log_fields(run: Run, action: str) -> dict[str, Any]:
-    return {
-        "action": action,
-        "run_id": run.id,
-        "thread_id": run.thread_id,
-        "attempt": run.attempt,
-    }
+    return {"action": action, "run_id": run.id, "thread_id": run.thread_id, "attempt": run.attempt}

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from domain.notes import NoteStore, note_json
 from domain.ports import Clock, RunRef, RunStore
 from domain.run import Run
-from service.approvals import ApprovalService
 from service.artifacts import ArtifactService
+from service.receipts import ReceiptService
+from service.store.feedback import SqlFeedbackStore
 from service.store.usage import SqlCallLog
 from tools.sources import list_texts
 
@@ -36,18 +38,22 @@ class RunExport:
         self,
         *,
         store: RunStore,
+        notes: NoteStore,
         calls: SqlCallLog,
-        approvals: ApprovalService,
+        receipts: ReceiptService,
         artifacts: ArtifactService,
         sources: Path,
         clock: Clock,
+        feedback: SqlFeedbackStore,
     ) -> None:
         self._store = store
+        self._notes = notes
         self._calls = calls
-        self._approvals = approvals
+        self._receipts = receipts
         self._artifacts = artifacts
         self._sources = sources
         self._clock = clock
+        self._feedback = feedback
 
     async def parts(self, run: Run) -> AsyncIterator[Part]:
         """Yield the fields in order. Of a run that goes on it is what there was when it was read."""
@@ -58,10 +64,12 @@ class RunExport:
         yield Part("exported_at", now)
         yield Part("run", run.model_dump(mode="json"))
         yield Part("files", list(run.files))
-        yield Part("receipt", await self._approvals.receipt(run))
+        yield Part("notes", [note_json(note) for note in await self._notes.of_run(ref)])
+        yield Part("receipt", await self._receipts.receipt(run))
         yield Part("artifacts", await self._artifacts.of_run(ref))
         yield Part("sources", await asyncio.to_thread(self._kept, ref))
         yield Part("calls", pieces=self._paid(ref))
+        yield Part("feedback", pieces=self._judged(ref))
         yield Part("events", pieces=self._told(ref, run.last_seq))
 
     def _kept(self, ref: RunRef) -> list[dict[str, Any]]:
@@ -76,6 +84,12 @@ class RunExport:
         while rows := await self._calls.of_run(ref, after=after, limit=AT_ONCE):
             after = rows[-1]["key"]
             yield rows
+
+    async def _judged(self, ref: RunRef) -> AsyncIterator[list[dict[str, Any]]]:
+        after = ""
+        while found := await self._feedback.of_run(ref, after=after, limit=AT_ONCE):
+            after = found[-1].id
+            yield [each.model_dump(mode="json") for each in found]
 
     async def _told(self, ref: RunRef, last: int) -> AsyncIterator[list[dict[str, Any]]]:
         after = 0

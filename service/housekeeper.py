@@ -31,6 +31,9 @@ CHORE_SECONDS: Final = 60.0
 LONGEST_PAUSE_SECONDS: Final = 300.0
 """A chore that fails is tried again later and later, up to this."""
 
+AGAIN_AND_AGAIN: Final = 3
+"""So many failures in a row are no accident."""
+
 RUNS_AT_ONCE: Final = 25
 """Runs, or idempotency records, of one transaction. Trimming a run takes SQLite's writer 1 ms."""
 
@@ -82,6 +85,10 @@ class Housekeeper:
     def alive(self) -> bool:
         """Return whether chores are being done."""
         return self._task is not None and not self._task.done()
+
+    def failing(self) -> list[str]:
+        """Return the chores that have failed several times in a row."""
+        return [name for name, count in self._failures.items() if count >= AGAIN_AND_AGAIN]
 
     def start(self) -> None:
         """Begin; every chore is due at once."""

@@ -65,7 +65,7 @@ class EventHub:
     What is not stored lives only here."""
 
     def __init__(self, *observers: Observer) -> None:
-        self._observers: Final = observers
+        self._observers: Final = list(observers)
         self._topics: dict[str, _Topic] = {}
         self._followed_elsewhere: dict[str, float] = {}
         """Until when, by the loop's clock, each run is followed in another process."""
@@ -74,6 +74,9 @@ class EventHub:
         """The way to other processes, where there are any."""
         self.on_reported: Callable[[], None] | None = None
         """Told when something of a run was published that its webhook may be sent."""
+
+        self.on_ended: Callable[[Run], None] | None = None
+        """Told of every run that this process has ended."""
 
     def close(self) -> None:
         """End every reader, now and later: the process stops, clients come back with their cursor."""
@@ -90,9 +93,14 @@ class EventHub:
             observer.stored(events)
         for notice in notices:
             if notice.run is not None:
-                self.report(notice.run)
+                final = isinstance(notice.what, Event) and notice.what.terminal
+                (self.end if final else self.report)(notice.run)
         if self.wire:
             self.wire.tell(run_id, notices, tokens=self._is_followed_elsewhere(run_id))
+
+    def show(self, observer: Observer) -> None:
+        """Have one more look on."""
+        self._observers.append(observer)
 
     def booked(self, calls: Sequence[ModelCall]) -> None:
         """Tell those who look on of calls of models that are being booked."""
@@ -103,6 +111,12 @@ class EventHub:
         """Say that there may be something in the outbox for the webhook of a run, which this process wrote."""
         if run.webhook is not None and self.on_reported:
             self.on_reported()
+
+    def end(self, run: Run) -> None:
+        """Say that this process has ended a run."""
+        self.report(run)
+        if self.on_ended:
+            self.on_ended(run)
 
     def deliver(self, run_id: str, notices: Sequence[Notice]) -> None:
         """Give notices that came over the wire to the readers here."""

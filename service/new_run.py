@@ -33,5 +33,7 @@ class NewRun:
     webhook: Webhook | None = None
     own_hook: bool = False
     """Whether it may lead to this machine."""
+    traceparent: str | None = None
+    """The span that it is created in."""
     metadata: dict[str, Any]
     tags: list[str]

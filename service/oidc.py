@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import httpx
 from joserfc import jws, jwt
@@ -53,6 +53,14 @@ class TokenRefusedError(Exception):
     """A token is no good; the message says why, and holds nothing of it but names of claims."""
 
 
+class Bearer(NamedTuple):
+    """Whom a token is about."""
+
+    caller: CallerIdentity
+    seconds: float
+    """How long the token is good still."""
+
+
 class Tokens:
     """Knows an issuer's keys."""
 
@@ -66,6 +74,14 @@ class Tokens:
 
     async def caller(self, token: str) -> CallerIdentity:
         """Return who calls; raises `TokenRefusedError`, or `overloaded` where no key can be had."""
+        return (await self.look(token)).caller
+
+    def issued(self, caller: CallerIdentity) -> bool:
+        """Return whether a caller was known by a token of this issuer."""
+        return caller.id.startswith(f"{self._rules.issuer}|")
+
+    async def look(self, token: str) -> Bearer:
+        """Return who calls and until when; raises as `caller` does."""
         try:
             header = jws.extract_compact(token.encode("ascii")).headers()
         except (JoseError, ValueError):
@@ -78,7 +94,8 @@ class Tokens:
         except (JoseError, ValueError):
             raise TokenRefusedError("its signature is not the issuer's") from None
         self._check(claims)
-        return self._identity(claims)
+        left = claims["exp"] - self._clock.now().timestamp()
+        return Bearer(self._identity(claims), left)
 
     def _check(self, claims: dict[str, Any]) -> None:
         registry = jwt.JWTClaimsRegistry(
@@ -141,13 +158,17 @@ class Tokens:
 
     async def _fetch(self) -> None:
         try:
-            url = self._rules.jwks_url or await self._discover()
-            self._keys = _read_keys(await self._get(url))
+            self._keys = await self.fetch_keys()
         except (httpx.HTTPError, ValueError):
             # Those that are known are used for a while.
             self._rests = time.monotonic() + AGAIN_SECONDS
             return
         self._fetched = time.monotonic()
+
+    async def fetch_keys(self) -> dict[str, Key]:
+        """Return the issuer's keys as they are now; raises `httpx.HTTPError`, or `ValueError` with what is wrong."""
+        url = self._rules.jwks_url or await self._discover()
+        return _read_keys(await self._get(url))
 
     async def _discover(self) -> str:
         issuer = self._rules.issuer.rstrip("/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
@@ -27,6 +28,10 @@ class Parts(NamedTuple):
     gates: Gates
     team: Team
     gateway: ModelGateway
+
+
+OpensParts = Callable[[Settings, Sandbox, AsyncExitStack, WorkCache | None], Parts]
+"""Returns what runs are made of, to be closed with the stack."""
 
 
 def open_parts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from agents._kit.registry import Team
@@ -11,6 +12,8 @@ from domain.ports import Clock, IdempotencyKey, Retried, RetryWish, RunRef, RunS
 from service.days import DayBudget
 from service.limits import check_limits, check_rounds
 from service.runs import RunRules, RunService
+
+_log = logging.getLogger("signalbox.runs")
 
 
 class RetryService:
@@ -65,6 +68,8 @@ class RetryService:
             msg = f"The run {run_id!r} is not there any more."
             raise CallerError("not-found", msg)
         if not done.replayed:
+            fields = {"action": "run_retried", "run_id": run_id, "thread_id": run.thread_id}
+            _log.info("A run is to go on after its end.", extra=fields)
             self._dispatcher.submit(ref, alone=False)
         return done
 

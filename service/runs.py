@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from agents._kit.registry import Team
-from domain.artifact import InputFile
 from domain.dispatch import Dispatcher
 from domain.errors import CallerError, ToolFailedError
 from domain.events import Event, EventDraft
@@ -37,7 +36,7 @@ from service.new_run import NewRun
 from service.notices import Notice
 from service.output_schemas import read_schema
 from service.reuse import key_of, reuse_seconds
-from service.workspaces import NewFile, fill_workspace, remove_workspace
+from service.workspaces import NewFile, fill_workspace, list_files, remove_workspace
 
 FULL_AGAIN_SECONDS: Final = 30
 """When a client may try again whose files could not be kept."""
@@ -138,8 +137,9 @@ class RunService:
             output_schema=read_schema(new.output_schema, self._rules.engine),
             caller_id=new.caller_id,
             caller_places=new.caller_places,
-            files=tuple(InputFile(name=f.name, size=len(f.content)) for f in new.files),
+            files=await asyncio.to_thread(list_files, new.files) if new.files else (),
             webhook=webhook,
+            traceparent=new.traceparent,
         )
         run = await self._with_key(run, new)
         # What was created before, or has an answer already, costs nothing more.
@@ -157,8 +157,8 @@ class RunService:
             free = new.caller_places is None
             alone = free and new.thread_id is None and created.run.leader_id is None
             self._dispatcher.submit(RunRef(tenant_id, run_id), alone=alone)
-        if created.run.terminal:
-            self._hub.report(created.run)  # it had its answer from another, and nobody told of that
+        if created.run.terminal and not created.replayed:
+            self._hub.end(created.run)  # it had its answer from another, and nobody told of that
         if webhook is not None and endpoint.untold:
             # Only now: an answer that refuses the run would not have shown it.
             secret = await self._endpoints.show(tenant_id, webhook)
@@ -197,7 +197,11 @@ class RunService:
             if new.files and await self._store.get(ref) is None:
                 await self._remove_files(ref)
             raise
-        if new.files and created.replayed:
+        if not created.replayed:
+            told = {"engine": run.engine, "status": created.run.status, "files": len(new.files)}
+            ids = {"run_id": run.id, "thread_id": run.thread_id, "trace_id": run.trace_id}
+            _log.info("A run is accepted.", extra={"action": "run.created", **ids, **told})
+        elif new.files:
             await self._remove_files(ref)
         return created
 

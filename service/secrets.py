@@ -15,6 +15,9 @@ from typing import Final
 KEY_MARK: Final = "sbx_"
 """How every secret begins: scanners of repositories and logs can look for it."""
 
+COOKIE_MARK: Final = "sbc_"
+"""How what a browser has in its cookie begins."""
+
 _RANDOM_BYTES: Final = 32
 _SHOWN: Final = len(KEY_MARK) + 6
 """What a list shows of a secret: 36 of its bits, which leaves 220."""
@@ -23,6 +26,11 @@ _SHOWN: Final = len(KEY_MARK) + 6
 def new_secret() -> str:
     """Return the secret of a new key."""
     return f"{KEY_MARK}{secrets.token_urlsafe(_RANDOM_BYTES)}"
+
+
+def new_cookie() -> str:
+    """Return what a browser that signs in is known by; it is not taken for a key, nor a key for it."""
+    return f"{COOKIE_MARK}{secrets.token_urlsafe(_RANDOM_BYTES)}"
 
 
 def hash_of(secret: str) -> str:

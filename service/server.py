@@ -131,8 +131,8 @@ def ending_streams(services: Services) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-async def serve_until_signal(server: Server) -> None:
-    """Return when the process is told to stop; a second signal ends the waits too."""
+def listen_for_signals(server: Server) -> asyncio.Event:
+    """Return what is set when the process is told to stop; a second signal ends the waits too."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
 
@@ -142,4 +142,4 @@ async def serve_until_signal(server: Server) -> None:
 
     for number in SIGNALS:
         loop.add_signal_handler(number, stop)
-    await stopped.wait()
+    return stopped

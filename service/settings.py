@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import tomllib
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from agents._kit.chains import parse_chain
 from domain.agent import TIERS, Tier
@@ -21,6 +20,9 @@ from domain.gates import GateRule, OnExpiry
 from domain.limits import BudgetRules
 from domain.oidc import OidcRules
 from domain.validation import Validation
+from service.langsmith_settings import LangSmithSettings, secrets_in
+from service.policies import read_budgets, read_gates
+from service.setting_faults import one_line, variable
 from tools.net.targets import parse_allow
 from tools.sandbox.choice import Choice
 
@@ -32,7 +34,7 @@ DEFAULT_MODELS: Final[dict[Tier, str]] = {
 """What the tiers mean when only an OpenAI key or base URL is set."""
 
 
-class Settings(BaseSettings):
+class Settings(LangSmithSettings):
     """Everything that can be set, each from the environment or from `.env`; an empty value means unset."""
 
     model_config = SettingsConfigDict(
@@ -63,6 +65,8 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     """Folder for workspaces, artifacts, sources and the document index; processes on several machines share
     it."""
+    revision: str | None = Field(default=None, max_length=100)
+    """Revision of the source that this server was built from, to be told by `GET /v1/info` and in receipts."""
     host: str = "127.0.0.1"
     """Address the server listens on."""
     port: int = Field(default=8000, ge=0, le=65535)
@@ -168,10 +172,6 @@ class Settings(BaseSettings):
     """Key for web search with Tavily."""
     tavily_base_url: str | None = Field(default=None, validation_alias="TAVILY_BASE_URL")
     """Another server that speaks Tavily's protocol."""
-    langsmith_api_key: SecretStr | None = Field(default=None, validation_alias="LANGSMITH_API_KEY")
-    """Key for LangSmith; tracing is on only where `LANGSMITH_TRACING=true` is set too."""
-    langsmith_tracing: bool = Field(default=False, validation_alias="LANGSMITH_TRACING")
-    """Send traces to LangSmith; needs `LANGSMITH_API_KEY`."""
 
     @field_validator("agents", mode="before")
     @classmethod
@@ -215,9 +215,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_plain_url(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", value):
-            msg = (
-                "write a URL that starts with https:// or http://, without user, query or fragment"
-            )
+            msg = "write a URL with https:// or http://, without user, query or fragment"
             raise ValueError(msg)
         return value and value.rstrip("/")
 
@@ -257,22 +255,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _production_has_private_links(self) -> Settings:
-        if (
-            self.env == "production"
-            and self.public_url
-            and not self.public_url.startswith("https://")
-        ):
+        url = self.public_url or "https://"
+        if self.env == "production" and not url.startswith("https://"):
             msg = (
                 f"SIGNALBOX_PUBLIC_URL={self.public_url!r} has to begin with https:// in production: "
                 "whoever reads a link may decide"
             )
-            raise ValueError(msg)
-        return self
-
-    @model_validator(mode="after")
-    def _tracing_has_key(self) -> Settings:
-        if self.langsmith_tracing and self.langsmith_api_key is None:
-            msg = "LANGSMITH_TRACING needs LANGSMITH_API_KEY; set both or neither"
             raise ValueError(msg)
         return self
 
@@ -297,96 +285,64 @@ class Settings(BaseSettings):
         return {tier: tier if tier in given else given[0] for tier in TIERS} if given else None
 
 
-def read_gates(value: str) -> object:
-    """Return the rules of a policy table: JSON where it begins like an array, else the name of a TOML file."""
-    text = value.strip()
-    if text.startswith("["):
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            msg = f"this is no JSON array of rules: {error}"
-            raise ValueError(msg) from error
-    try:
-        table = tomllib.loads(Path(text).expanduser().read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"name a TOML file with [[gates]] tables, or write a JSON array: {error}"
-        raise ValueError(msg) from error
-    unknown = sorted(table.keys() - {"gates"})
-    if unknown or not isinstance(table.get("gates"), list):
-        msg = f"the file has {unknown or 'nothing'}; it may have [[gates]] tables and nothing else"
-        raise ValueError(msg)
-    return table["gates"]
-
-
-def read_budgets(value: str) -> object:
-    """Return what runs may spend: JSON where it begins like an object, else the name of a TOML file."""
-    text = value.strip()
-    try:
-        if text.startswith("{"):
-            return json.loads(text, parse_float=Decimal)
-        document = Path(text).expanduser().read_text(encoding="utf-8")
-        return tomllib.loads(document, parse_float=Decimal)
-    except (OSError, ValueError) as error:
-        msg = f"name a TOML file, or write a JSON object: {error}"
-        raise ValueError(msg) from error
-
-
 def read_settings(**overrides: Any) -> Settings:
     """Return the settings; raises `ConfigurationError` in one line: which, what it was, what it may be."""
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise ConfigurationError(_one_line(error)) from None
+        raise ConfigurationError(one_line(error, Settings.model_fields)) from None
 
 
-def prepare_environment(settings: Settings) -> None:
+def prepare_environment() -> None:
     """Set what libraries read from the environment at import; call it before LangGraph is imported."""
     # Without it a checkpoint row can name a class to import and call.
     os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
-    # LangSmith without a key retries and waits for up to half a minute at the end.
-    os.environ["LANGSMITH_TRACING"] = "true" if settings.langsmith_tracing else "false"
-    if settings.langsmith_tracing and settings.langsmith_api_key:
-        # It may come from `.env`, which LangSmith does not read.
-        os.environ["LANGSMITH_API_KEY"] = settings.langsmith_api_key.get_secret_value()
+    # LangChain traces of its own accord where it is told to; what is sent, and where to, is ours to say. Of all
+    # the variables it looks at this one wins; the oldest would have every call fail, others name more receivers.
+    os.environ["LANGSMITH_TRACING_V2"] = "false"
+    for name in ("LANGCHAIN_TRACING", "LANGSMITH_RUNS_ENDPOINTS", "LANGCHAIN_RUNS_ENDPOINTS"):
+        os.environ.pop(name, None)
+
+
+def known_secrets(settings: Settings) -> frozenset[str]:
+    """Return what must not leave this process in anything that it tells of runs."""
+    return secrets_in(settings, os.environ)
+
+
+def telemetry_variables() -> dict[str, str]:
+    """Return OpenTelemetry's own variables, which its packages read themselves."""
+    return {name: text for name, text in os.environ.items() if name.startswith("OTEL_")}
+
+
+def without_telemetry() -> None:
+    """Have this process send no traces, whatever its environment says."""
+    os.environ["OTEL_SDK_DISABLED"] = "true"
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """Return what no log may show: secrets of settings, and of libraries that read the environment themselves."""
+    found = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
+    found += [v for k, v in os.environ.items() if re.search("(KEY|TOKEN|SECRET|PASSWORD)$", k)]
+    return [*found, unquote(urlsplit(settings.database_url).password or "")]
+
+
+def wants_colour() -> bool:
+    """Return whether a terminal may be coloured (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR")
+
+
+def known_variables() -> set[str]:
+    """Return the variables of all settings."""
+    return {variable(name, Settings.model_fields) for name in Settings.model_fields}
 
 
 def unknown_variables() -> list[str]:
     """Return the `SIGNALBOX_` variables that name no setting: most often a slip of the pen."""
-    known = {_variable(name) for name in Settings.model_fields}
-    given = {*os.environ, *dotenv_values(".env")}
+    known = known_variables()
+    given = environment()
     return sorted(name for name in given if name.startswith("SIGNALBOX_") and name not in known)
 
 
-def _one_line(error: ValidationError) -> str:
-    fault = error.errors(include_url=False)[0]
-    name = str(fault["loc"][0]) if fault["loc"] else ""
-    variable = _variable(name) if name else ""
-    # Of a table: which rule of it, and what in that.
-    inside = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"][1:]
-    )
-    what = str(fault["msg"]).removeprefix("Value error, ") + _bounds(name)
-    if not variable:
-        return f"{what}."
-    secret = "key" in name.lower()
-    # A URL may carry a password before its host.
-    shown = re.sub(r"//[^/]*@", "//***@", str(fault["input"]))
-    was = "" if secret else f"={shown[:100]!r}"
-    return f"{variable}{inside}{was} cannot be used: {what}."
-
-
-def _bounds(name: str) -> str:
-    """Return what a number may be, both ends: an error names only the one that was missed."""
-    field = Settings.model_fields.get(name)
-    ends = {type(each).__name__.lower(): each for each in (field.metadata if field else ())}
-    low = next((getattr(ends[k], k) for k in ("ge", "gt") if k in ends), None)
-    high = getattr(ends.get("le"), "le", None)
-    return f" (it may be {low:g} to {high:g})" if low is not None and high is not None else ""
-
-
-def _variable(name: str) -> str:
-    field = Settings.model_fields.get(name)
-    if field is None:
-        return name
-    alias = field.validation_alias
-    return alias if isinstance(alias, str) else f"SIGNALBOX_{name.upper()}"
+def environment() -> dict[str, str | None]:
+    """Return every variable, with those of `.env`."""
+    return {**dotenv_values(".env"), **os.environ}

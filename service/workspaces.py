@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import hashlib
 import heapq
 import logging
 import os
@@ -11,11 +13,15 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from domain.artifact import InputFile
 from domain.ports import RunRef
-from tools.beneath import FOLDER, add_name, sync_folder
-from tools.workspace import write_bytes
+from tools.beneath import FOLDER, Beneath, add_name, open_beneath, sync_folder
+from tools.workspace import MAX_WORKSPACE_BYTES, sweep, walk, write_bytes
+
+PIECE_BYTES: Final = 1024**2
+"""How much of a file is copied at once."""
 
 _log = logging.getLogger("signalbox.workspaces")
 
@@ -62,6 +68,18 @@ def fill_workspace(root: Path, ref: RunRef, files: Sequence[NewFile]) -> None:
         sync_folder(place)
 
 
+def list_files(files: Sequence[NewFile]) -> tuple[InputFile, ...]:
+    """Return what a run keeps of the files that came with its task."""
+    return tuple(
+        InputFile(
+            name=file.name,
+            size=len(file.content),
+            sha256=hashlib.sha256(file.content).hexdigest(),
+        )
+        for file in files
+    )
+
+
 def share_kept(folders: RunFolders, whose: RunRef, ref: RunRef) -> None:
     """Give a run what is kept of another: its artifacts and what its tools have answered.
 
@@ -78,6 +96,51 @@ def share_kept(folders: RunFolders, whose: RunRef, ref: RunRef) -> None:
         for name in names:
             add_name(kept / name, own / name)
         sync_folder(own)
+
+
+def copy_folders(folders: RunFolders, whose: RunRef, ref: RunRef) -> None:
+    """Give a run the files of another as they are now: a workspace of its own, and what is kept of it.
+
+    That run may be working with them meanwhile, so links are not followed and no more is copied than a
+    workspace may hold. Raises `OSError`, and may leave a part of them then.
+    """
+    found, own = folders.of(whose).workspaces, folders.of(ref).workspaces
+    if found.is_dir() and not found.is_symlink():
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _copy_plain(found, own)
+        sweep(own)
+    share_kept(folders, whose, ref)
+
+
+def _copy_plain(found: Path, own: Path) -> None:
+    left = MAX_WORKSPACE_BYTES
+    with open_beneath(found) as beneath:
+        for each in walk(found):
+            if isinstance(each, str):
+                (own / each).mkdir(mode=0o700, exist_ok=True)
+            # A second name may belong to a file outside.
+            elif each and each.status.st_nlink == 1:
+                with suppress(FileNotFoundError):  # taken away meanwhile
+                    left -= _copy_file(beneath, each.path, own / each.path, most=left)
+
+
+def _copy_file(beneath: Beneath, path: str, own: Path, *, most: int) -> int:
+    """Copy a regular file; return its size."""
+    fd = beneath.open(path.split("/"))
+    with os.fdopen(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return 0
+        if status.st_size > most:
+            raise OSError(errno.EDQUOT, "the workspace holds more than it may")
+        mode = 0o600 | (status.st_mode & stat.S_IXUSR)
+        made = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(made, "wb") as copy:
+            size = 0
+            # It may grow while it is read.
+            while size < most and (piece := file.read(min(PIECE_BYTES, most - size))):
+                size += copy.write(piece)
+    return size
 
 
 def list_workspaces(root: Path, *, after: RunRef, limit: int) -> list[RunRef]:

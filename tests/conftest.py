@@ -11,7 +11,15 @@ from typing import Any, Final
 # Before anything imports langgraph, which reads it once; the service does the same at its start.
 os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
 
-_SCRUBBED: Final = ("OPENAI_", "TAVILY_", "LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_API", "SIGNALBOX_")
+_SCRUBBED: Final = (
+    "OPENAI_",
+    "TAVILY_",
+    "LANGSMITH_",
+    "LANGCHAIN_",
+    "LANGGRAPH_API",
+    "OTEL_",
+    "SIGNALBOX_",
+)
 _PROXIES: Final = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
 
 for _name in list(os.environ):

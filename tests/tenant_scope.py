@@ -20,7 +20,7 @@ TABLES: Final = frozenset(
 
 EVERYBODYS: Final[dict[str, str]] = {
     # Housekeeping, which nobody asks for.
-    r"DELETE FROM (cache|erased_keys|erased_runs) WHERE \w+\.\w+_at <= \?": "is too old",
+    r"DELETE FROM (cache|erased_keys|erased_runs|sign_ins) WHERE \w+\.\w+_at <= \?": "is too old",
     r"SELECT FROM runs WHERE runs\.tidied IN .*": "has ended long ago",
     r"UPDATE runs SET tidied=.* WHERE runs\.id IN \(\?\)": "the rows just found",
     r"DELETE FROM events WHERE events\.run_id IN \(\?\) AND events\.seq < .*": "the rows just found",
@@ -45,6 +45,9 @@ EVERYBODYS: Final[dict[str, str]] = {
     # Of these the tenant is the answer.
     r"SELECT FROM api_keys.*": "whose a key is; the operator's list",
     r"UPDATE api_keys SET (last_used_at|revoked_at)=.*": "by the operator, or of a key just found",
+    r"SELECT FROM sign_ins WHERE sign_ins\.hash = \?": "who has signed in",
+    r"DELETE FROM sign_ins WHERE sign_ins\.hash = \?": "by whoever has its cookie",
+    r"SELECT FROM webhook_endpoints WHERE webhook_endpoints\.disabled_at IS NULL .*": "the operator's list",
     r"SELECT FROM approval_links WHERE approval_links\.token_hash = \?": "whose a link is",
 }
 """Statements that rightly ask for no tenant, and why."""

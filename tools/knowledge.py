@@ -27,7 +27,7 @@ MAX_HITS: Final = 20
 _ROOT: Final = Path(__file__).resolve().parent.parent
 """Where `tools` can be imported from, whatever folder the service was started in."""
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("signalbox.knowledge")
 
 
 class Knowledge:
@@ -45,7 +45,8 @@ class Knowledge:
         try:
             return await asyncio.to_thread(search_index, self._index_path, query, bounded)
         except sqlite3.Error as error:
-            _log.warning("a search of the local documents failed", exc_info=True)
+            fields = {"action": "index_not_searched"}
+            _log.warning("The local documents cannot be searched.", exc_info=True, extra=fields)
             message = "The local documents cannot be searched just now."
             raise ToolFailedError(message) from error
 
@@ -80,7 +81,7 @@ class Knowledge:
             # A second cancellation must not leave the file behind.
             await asyncio.shield(asyncio.to_thread(_remove, unfinished))
         _log.info(
-            "built the index of the local documents",
+            "The index of the local documents is built.",
             extra={"action": "index_built", "seconds": round(time.monotonic() - started, 1)},
         )
 
@@ -121,6 +122,7 @@ async def _build_apart(index: Path, folder: Path | None, wanted: str) -> None:
         message = f"Building the index took longer than {BUILD_SECONDS:g} s and was stopped."
         raise ToolFailedError(message) from None
     if finished.status != 0:
-        _log.error("the index could not be built: %s", finished.stderr[-2_000:])
+        fields = {"action": "index_not_built"}
+        _log.error("The index could not be built: %s", finished.stderr[-2_000:], extra=fields)
         message = f"The index of the local documents could not be built (exit {finished.status})."
         raise ToolFailedError(message)

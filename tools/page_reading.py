@@ -28,7 +28,7 @@ _PROGRAM: Final = Path(__file__).with_name("page_program.py")
 _STDOUT_BYTES: Final = 8 * 1024**2
 """As JSON a text may take six bytes a character, and each link 2,000."""
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("signalbox.pages")
 
 
 class Page(BaseModel):
@@ -87,7 +87,8 @@ class PageReader:
                 raise ToolFailedError(message) from None
         page = await asyncio.to_thread(_parsed, finished)
         if page is None:
-            _log.warning("a page could not be read: %s", finished.stderr.strip()[-300:])
+            said, fields = finished.stderr.strip()[-300:], {"action": "page_not_read"}
+            _log.warning("A page could not be read: %s", said, extra=fields)
             what = "The PDF" if kind == "pdf" else "The page"
             raise ToolFailedError(f"{what} is damaged or too large to be read. Take another.")
         return page

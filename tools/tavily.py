@@ -33,7 +33,7 @@ Mode = Literal["key", "keyless"]
 
 _NO_RESULTS: Final = "the search service answered with something else than results."
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("signalbox.search")
 
 
 class WebHit(NamedTuple):
@@ -119,7 +119,7 @@ class TavilySearch:
         if failed.pauses == "nothing":
             return
         _log.warning(
-            "the web could not be searched: %s",
+            "The web could not be searched: %s",
             failed.why,
             extra={"action": "search_paused", "mode": mode},
         )

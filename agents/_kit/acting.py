@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from agents._kit.cleaning import plain_text
 from agents._kit.exposure import before_last_turn, exposure_of
 from agents._kit.outcomes import IN_DOUBT, AssignmentContext, artifacts_of
-from domain.approval import NOT_IN_TIME, Ask, Verb, action_id, ask_id
+from domain.approval import NOT_IN_TIME, Ask, Verb, action_id, ask_id, digest_of
 from domain.errors import OwnershipLostError, StoreUnavailableError, ToolFailedError
 from domain.ledger import ActionCall, ActionLedger
 from domain.ports import RunRef
@@ -47,6 +47,8 @@ _NOT_APPROVED: Final = (
 _NOT_PINNED: Final = (
     "The call was not made: what it is about was not there when you asked for it. Make it again."
 )
+
+_MADE_BEFORE: Final = "the run that this one was forked from has made this very call"
 
 
 class Ran(NamedTuple):
@@ -151,13 +153,16 @@ class Acting:
     def _judge(
         self, tool: Tool, args: Mapping[str, Any], context: AssignmentContext, exposure: Exposure
     ) -> Ruling:
-        return self._gates.judge(
+        ruling = self._gates.judge(
             tool,
             args,
             mode=context.approval_mode,
             remembered=context.remembered,
             exposure=exposure,
         )
+        if ruling.gate == "auto" and _made_before(tool, args, context):
+            return ruling._replace(gate="ask", mandatory=True, why=_MADE_BEFORE)
+        return ruling
 
     async def _run(
         self, tool: Tool, request: ToolCallRequest, call: str, context: AssignmentContext, run: Run
@@ -250,6 +255,13 @@ class Acting:
         message = _refusal(request, text)
         message.additional_kwargs[IN_DOUBT] = doubt
         return message
+
+
+def _made_before(tool: Tool, args: Mapping[str, Any], context: AssignmentContext) -> bool:
+    """Return whether the run that this one was forked from has made the very call, to change something."""
+    if not context.made_before or tool.effect == "none" or tool.reads(args):
+        return False
+    return digest_of(tool.name, tool.as_read(args)) in context.made_before
 
 
 def _tell_doubt(action: ActionCall, context: AssignmentContext, why: str) -> dict[str, Any]:

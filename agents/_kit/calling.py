@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 
 from agents._kit.bounds import most_input_tokens, schema_bytes
@@ -16,6 +16,7 @@ from agents._kit.cleaning import clean_message
 from agents._kit.delays import delay_before
 from agents._kit.emulation import WORDS_TOKENS
 from agents._kit.faults import (
+    cause_of,
     check_answer,
     explain,
     is_final,
@@ -25,7 +26,8 @@ from agents._kit.faults import (
 )
 from agents._kit.fitting import Fitting
 from agents._kit.metering import Answered, booked, mark
-from domain.budget import PlannedCall
+from agents._kit.tape import Asked, Invoke
+from domain.budget import PlannedCall, Tried
 from domain.errors import ModelCallError, RunFailedError
 from domain.usage import CallStatus, ModelCall
 
@@ -40,9 +42,6 @@ OUT_OF_TIME: Final = "The run's time was over before its model had answered."
 CLEARED: Final = (
     "{} refused the prompt as too long: it is sent again with more of its older results cleared."
 )
-
-Invoke = Callable[[BaseChatModel, list[Any]], Awaitable[AIMessage]]
-"""Calls the model that it is given with the messages that it is sent."""
 
 OnRetry = Callable[[str, float, int], None]
 """Takes the reason, the seconds until then, and the number of the next try."""
@@ -124,7 +123,7 @@ class Calling:
                 if not self._may_wait(delay, last=last):
                     raise _GaveUpError(error) from error
                 self._on_retry(explain(error), round(delay, 2), self._number + 1)
-                await asyncio.sleep(delay)
+                await self._gateway.tape.wait(delay)
 
     def _learn(self, candidate: OpenCandidate, fitting: Fitting, error: Exception) -> str | None:
         """Return what is done otherwise in the next try, where a refusal says what; it counts as no fault."""
@@ -139,32 +138,42 @@ class Calling:
         self._number += 1
         self._check_run()
         planned = self._plan(candidate, fitting.messages)
-        guard = self._gateway.guard
-        granted = await guard.reserve(planned)
+        granted = await self._gateway.guard.reserve(planned)
         planned = replace(planned, max_tokens=granted)
         model = candidate.model_for(self._request, granted)
         message: AIMessage | None = None
         status: CallStatus = "failed"
         sent = billed = False
+        cause: str | None = None
+        began = datetime.now(UTC)
         try:
             async with (
                 asyncio.timeout(self._time_left()),
                 self._gateway.limiter.slot(candidate.provider),
             ):
                 sent = billed = True
-                message = clean_message(await self._invoke(model, fitting.messages))
+                began = datetime.now(UTC)
+                asked = Asked(self._request, self._number, candidate.name, fitting.messages)
+                message = clean_message(await self._gateway.tape.call(asked, model, self._invoke))
             check_answer(message, structured=self._request.schema is not None)
             status = "completed"
+            self._gateway.outages.note(candidate.provider, answered=True)
         except asyncio.CancelledError:
-            status = "cancelled"
+            status = cause = "cancelled"
             raise
         except Exception as error:
+            cause = cause_of(error)
             billed = sent and may_be_billed(error)
+            if sent and not (is_final(error) or is_overflow(error)):
+                self._gateway.outages.note(candidate.provider, answered=False)
             if isinstance(error, TimeoutError):
                 self._check_run()
             raise
         finally:
-            await self._book(planned, status, message, billed=billed)
+            call = self._priced(planned, status, message) if billed else None
+            if sent:
+                self._tell(planned, status, began, cause, call)
+            await self._book(planned, call)
         answered = Answered(
             model=candidate.name,
             tier=self._request.tier,
@@ -172,6 +181,22 @@ class Calling:
             room=fitting.room,
         )
         return mark(message, answered)
+
+    def _tell(
+        self,
+        planned: PlannedCall,
+        status: CallStatus,
+        began: datetime,
+        cause: str | None,
+        call: ModelCall | None,
+    ) -> None:
+        """Tell who looks on at tries how one has ended."""
+        if self._gateway.on_tried:
+            ended = datetime.now(UTC)
+            tried = Tried(
+                planned=planned, status=status, began=began, ended=ended, cause=cause, call=call
+            )
+            self._gateway.on_tried(tried)
 
     def _plan(self, candidate: OpenCandidate, messages: Sequence[BaseMessage]) -> PlannedCall:
         request = self._request
@@ -189,15 +214,15 @@ class Calling:
             max_tokens=candidate.max_tokens,
         )
 
-    async def _book(
-        self, planned: PlannedCall, status: CallStatus, message: AIMessage | None, *, billed: bool
-    ) -> None:
+    def _priced(
+        self, planned: PlannedCall, status: CallStatus, message: AIMessage | None
+    ) -> ModelCall:
+        return self._gateway.priced(booked(planned, status, message), planned)
+
+    async def _book(self, planned: PlannedCall, call: ModelCall | None) -> None:
         """Put a try in the ledger that was billed or may have been, and free what was reserved for it."""
-        call = None
-        if billed:
-            call = self._gateway.priced(booked(planned, status, message), planned)
-            if self._gateway.on_booked:
-                self._gateway.on_booked(planned.run_id, call)
+        if call and self._gateway.on_booked:
+            self._gateway.on_booked(planned.run_id, call)
         # To be cancelled, even once more, must not leave a reservation standing.
         await asyncio.shield(self._gateway.guard.settle(planned, call))
         if call:

@@ -39,6 +39,8 @@ class Request:
     """All that the model reads."""
     about: int = 0
     """The most tokens that its tools can be in the prompt."""
+    tools: Sequence[dict[str, Any]] = ()
+    """What it is told of them, in OpenAI's words."""
     repeatable: Collection[str] = frozenset()
     """The tools that may be called again only to read their results."""
     schema: dict[str, Any] | None = None

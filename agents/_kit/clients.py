@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import httpx2
 import openai
@@ -71,6 +71,22 @@ class ModelSettings:
     openai_base_url: str | None = None
     first_delay_seconds: float = 0.5
     """Wait before the first retry; it doubles, with jitter."""
+
+
+class OpensModels(Protocol):
+    """Opens the models of chains."""
+
+    def talking(self, candidate: Candidate, variable: str) -> BaseChatModel:
+        """Return a model whose tokens reach the client; `variable` names its setting in errors."""
+        ...
+
+    def deciding(self, candidate: Candidate, variable: str) -> BaseChatModel:
+        """Return a model that is not streamed."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close what they hold open."""
+        ...
 
 
 class Clients:

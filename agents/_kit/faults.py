@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Final
 
 import httpx
@@ -18,6 +19,7 @@ from langchain_core.exceptions import (
 from langchain_core.messages import AIMessage
 
 from domain.errors import ModelAnswerError, ModelCallError, RunFailedError
+from domain.recording import Fault
 
 FILTERED: Final = "The model provider's content filter withheld the answer. Rephrase the task."
 CUT_OFF: Final = "The model's answer was cut off. Raise SIGNALBOX_MODEL_MAX_OUTPUT."
@@ -91,15 +93,17 @@ _BY_STATUS: Final = {
     429: "The model provider's rate limit or quota is used up (HTTP 429). Try again later.",
 }
 
+_LATE: Final = (
+    TimeoutError,
+    ModelTimeoutError,
+    openai.APITimeoutError,
+    httpx.TimeoutException,
+    httpx2.TimeoutException,
+)
+
 _BY_KIND: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...]] = (
     (
-        (
-            TimeoutError,
-            ModelTimeoutError,
-            openai.APITimeoutError,
-            httpx.TimeoutException,
-            httpx2.TimeoutException,
-        ),
+        _LATE,
         "The model provider did not answer in time. Try again, or raise SIGNALBOX_MODEL_TIMEOUT.",
     ),
     (openai.ContentFilterFinishReasonError, FILTERED),
@@ -110,6 +114,37 @@ _BY_KIND: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...
     ),
     (_MALFORMED, "The model provider sent a malformed answer."),
 )
+
+
+class RecordedError(ModelError):
+    """A provider's error that was recorded, raised again."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.text)
+        self.fault: Final = fault
+        self.is_retryable = fault.transient
+        told = fault.retry_after
+        self.response: Final = SimpleNamespace(
+            headers={} if told is None else {"retry-after": f"{told:g}"}
+        )
+        if fault.status is not None:
+            self.status_code = fault.status
+
+
+class _RecordedOverflowError(RecordedError, ContextOverflowError):
+    """A refusal of a prompt for its length."""
+
+
+def made_again(fault: Fault) -> Exception:
+    """Return an error that is to its caller what the recorded one was."""
+    if not fault.provider:
+        # Nobody handles it: its name is all that is told.
+        unhandled: Exception = type(fault.name, (Exception,), {})(fault.text)
+        return unhandled
+    error = (_RecordedOverflowError if fault.overflow else RecordedError)(fault)
+    if not fault.billed:
+        error.__cause__ = ConnectionRefusedError()
+    return error
 
 
 def is_transient(error: BaseException) -> bool:
@@ -185,6 +220,8 @@ def explain(error: BaseException) -> str:
     """Return one sentence on a failed model call: what happened and what to do, without prompt or key."""
     if isinstance(error, RunFailedError):
         return error.detail
+    if isinstance(error, RecordedError):
+        return error.fault.said
     status = status_of(error)
     if status is not None:
         return _BY_STATUS.get(status, f"The model provider answered HTTP {status}.")
@@ -192,6 +229,16 @@ def explain(error: BaseException) -> str:
         if isinstance(error, kinds):
             return sentence
     return f"The model call failed ({type(error).__name__})."
+
+
+def cause_of(error: BaseException) -> str:
+    """Return what a call failed of, in one word: the HTTP status, or the kind of error."""
+    status = status_of(error)
+    if status is not None:
+        return str(status)
+    if isinstance(error, _LATE):
+        return "timeout"
+    return type(error).__name__
 
 
 def finish_reason(message: AIMessage) -> str | None:

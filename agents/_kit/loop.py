@@ -21,6 +21,7 @@ from langchain_core.messages import (
 )
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import merge_configs
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command, StreamWriter
 
@@ -48,6 +49,7 @@ from agents._kit.outcomes import (
 from agents._kit.placing import locate, made_before
 from agents._kit.prompts import write_prompt
 from agents._kit.stream import StreamOwner, count_turns, owned
+from agents._kit.tape import Used
 from domain.agent import (
     AgentOutcome,
     AgentSpec,
@@ -86,15 +88,17 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         gateway: ModelGateway,
         toolbox: Toolbox,
         acting: Acting,
-        sizes: Mapping[str, int],
+        forms: Mapping[str, dict[str, Any]],
     ) -> None:
         super().__init__()
         self._spec = spec
         self._gateway = gateway
         self._toolbox = toolbox
         self._acting = acting
-        self._sizes = sizes
-        """The most tokens that each tool's description can be."""
+        self._forms = forms
+        """What a model is told of each tool."""
+        self._sizes = {name: tools_bytes([form]) for name, form in forms.items()}
+        """The most tokens that this can be."""
         self._repeatable = {n for n in toolbox.names if toolbox.get(n).effect != "external"}
 
     async def awrap_model_call(
@@ -139,6 +143,7 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
             key=f"{work['round']}|{work['path']}|{turn}|{context.attempt}",
             messages=[*filter(None, [request.system_message]), *request.messages],
             about=sum(self._sizes.get(name, 0) for name in offered),
+            tools=[self._forms[name] for name in offered if name in self._forms],
             repeatable=self._repeatable,
         )
         try:
@@ -175,7 +180,8 @@ class _Steps(AgentMiddleware[Any, AssignmentContext, Any]):
         started = perf_counter()
 
         async def run(given: ToolCallRequest) -> Ran:
-            return await self._run_tool(given, handler)
+            used = Used(call_id, name, given.tool_call["args"], context)
+            return await self._gateway.tape.tool(used, lambda: self._run_tool(given, handler))
 
         if made_before(request) >= MAX_TOOL_CALLS:
             text = f"All {MAX_TOOL_CALLS} tool calls are used. Answer with what you have."
@@ -250,12 +256,12 @@ class AgentLoop:
             toolbox, gates or Gates(toolbox.gates), ledger or LocalLedger(), tools=tools
         )
         chosen = toolbox.select(tools)
-        sizes = {tool.name: tools_bytes([tool.tool]) for tool in chosen}
+        forms = {tool.name: convert_to_openai_tool(tool.tool) for tool in chosen}
         self._graph: Final[Any] = spec.graph or create_agent(
             gateway.talking(spec.tier),
             [tool.tool for tool in chosen],
             system_prompt=spec.prompt,
-            middleware=[_Steps(spec, gateway, toolbox, acting, sizes)],
+            middleware=[_Steps(spec, gateway, toolbox, acting, forms)],
             context_schema=AssignmentContext,
             name=spec.name,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, NotRequired
 
@@ -11,7 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from typing_extensions import TypedDict
 
 from domain.agent import Tier, TokenCount
-from domain.budget import PlannedCall
+from domain.budget import PlannedCall, Tried
 from domain.usage import CallStatus, ModelCall
 
 MOST_TOKENS: Final = 10**12
@@ -94,6 +95,23 @@ def booked_outside(
         metered=heard,
         most_tokens=told["input_tokens"] + told["output_tokens"],
     )
+
+
+def tried_outside(call: ModelCall, run_id: str) -> Tried:
+    """Return a call that somebody else has made; when is not known, but for that it has ended."""
+    now = datetime.now(UTC)
+    planned = PlannedCall(
+        run_id=run_id,
+        attempt=int(call.key.rpartition("|")[2]),
+        key=call.key,
+        agent=call.agent,
+        model=call.model,
+        tier=call.tier,
+        round=call.round,
+        input_tokens=0,
+        max_tokens=0,
+    )
+    return Tried(planned=planned, status="completed", began=now, ended=now, cause=None, call=call)
 
 
 def is_told(message: AIMessage) -> bool:

@@ -10,16 +10,18 @@ from typing import Final, Literal
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
-from agents._kit.calling import Calling, Invoke, OnRetry
+from agents._kit.calling import Calling, OnRetry
 from agents._kit.candidates import Chain, OpenCandidate, Request
 from agents._kit.chains import MOST_WINDOW, Candidate, parse_chain
-from agents._kit.clients import Clients, ModelSettings
+from agents._kit.clients import Clients, ModelSettings, OpensModels
 from agents._kit.limiter import Limiter
-from agents._kit.metering import OFFLINE, booked_outside, price_offline
+from agents._kit.metering import OFFLINE, booked_outside, price_offline, tried_outside
 from agents._kit.offline import OfflineChatModel
+from agents._kit.outages import Outages
 from agents._kit.stream import TokenRelay
+from agents._kit.tape import LIVE, Invoke, Tape
 from domain.agent import TIERS, AgentSpec, Assignment, Tier
-from domain.budget import CallGuard, NoGuard, PlannedCall
+from domain.budget import CallGuard, NoGuard, PlannedCall, Tried
 from domain.errors import ConfigurationError
 from domain.run import Engine
 from domain.usage import ModelCall, Rates
@@ -44,7 +46,13 @@ def _offline_rates(model: str) -> Rates | None:
 class ModelGateway:
     """Hands work to chat models. Built once, because a client's first construction costs up to 2 s."""
 
-    def __init__(self, settings: ModelSettings, specs: tuple[AgentSpec, ...]) -> None:
+    def __init__(
+        self,
+        settings: ModelSettings,
+        specs: tuple[AgentSpec, ...],
+        *,
+        clients: OpensModels | None = None,
+    ) -> None:
         self.engine: Final[Engine] = "model" if settings.tiers else "offline"
         self.first_delay_seconds: Final = settings.first_delay_seconds
         self.max_output_tokens: Final = settings.max_output_tokens
@@ -57,13 +65,18 @@ class ModelGateway:
         self.on_booked: Callable[[str, ModelCall], None] | None = None
         """Told of every call that was paid or may have been, with the run's id, before its answer is used:
         what an answer leads to must not be saved without the call."""
+        self.outages: Final = Outages()
+        self.on_tried: Callable[[Tried], None] | None = None
+        """Told of every try that was sent, when it has ended. Never raises."""
         self.guard: CallGuard = NoGuard()
         """Asked before every try whether the run may pay for it."""
         self.price: Callable[[ModelCall], Decimal | None] = price_offline
         """Returns what a metered call costs; `None` where nobody knows."""
         self.price_of: Callable[[str], Rates | None] = _offline_rates
         """Returns what a `provider:model` costs for a million tokens; `None` where nobody knows."""
-        self._clients: Final = Clients(settings, self.relay)
+        self.tape: Tape = LIVE
+        """What every call passes: live, or a recording's."""
+        self._clients: Final[OpensModels] = clients or Clients(settings, self.relay)
         self._opened: Final[dict[Candidate, OpenCandidate]] = {}
         self._chains: Final = (
             {tier: self._open_chain(tier, settings) for tier in TIERS}
@@ -115,6 +128,8 @@ class ModelGateway:
         call = booked_outside(message, key=key, agent=agent, tier=tier, round_=round_)
         call = self.priced(call)
         self.guard.note(run_id, call)
+        if self.on_tried:
+            self.on_tried(tried_outside(call, run_id))
         if self.on_booked:
             self.on_booked(run_id, call)
         return call

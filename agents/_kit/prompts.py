@@ -37,7 +37,8 @@ _RESULT: Final = re.compile(
 
 
 _TAG: Final = re.compile(
-    r"(^</?(?:earlier|task|files|results?|assignment|check|settled)\b[^>\n]*>$)", re.MULTILINE
+    r"(^</?(?:earlier|task|files|results?|assignment|check|settled|notes?)\b[^>\n]*>$)",
+    re.MULTILINE,
 )
 
 

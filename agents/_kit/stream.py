@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -47,6 +48,20 @@ def message_id_of(owner: StreamOwner, messages: Sequence[BaseMessage], own_id: s
 def count_turns(messages: Sequence[BaseMessage]) -> int:
     """Return how many answers a conversation holds."""
     return sum(isinstance(message, AIMessage) for message in messages)
+
+
+_pieces: ContextVar[list[str] | None] = ContextVar("signalbox_pieces", default=None)
+
+
+@contextmanager
+def taking_pieces() -> Iterator[list[str]]:
+    """Yield a list that gets the pieces of the answers that are streamed in this context."""
+    pieces: list[str] = []
+    token = _pieces.set(pieces)
+    try:
+        yield pieces
+    finally:
+        _pieces.reset(token)
 
 
 class TokenRelay(BaseCallbackHandler):
@@ -96,6 +111,9 @@ class TokenRelay(BaseCallbackHandler):
         **kwargs: Any,  # noqa: ARG002 - the base class's signature
     ) -> None:
         """Pass a token on."""
+        pieces = _pieces.get()
+        if pieces is not None and isinstance(chunk, ChatGenerationChunk) and chunk.message.text:
+            pieces.append(str(chunk.message.text))
         writing = self._writing.get(run_id)
         if writing and isinstance(chunk, ChatGenerationChunk):
             text = clean_text(chunk.message.text)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import chain
+from typing import Final
 
 from agents._kit.candidates import OpenCandidate
 from agents._kit.models import ModelGateway
 from agents._kit.probing import probe
 from domain.agent import TIERS
-from domain.errors import ConfigurationError, DatabaseInUseError
+from domain.errors import ConfigurationError
 from domain.sandbox import SandboxState
-from service.bootstrap import product_version
-from service.ids import SystemClock
+from service.commands.doctor_database import Stored, database
+from service.commands.doctor_local import folder, port, secrets, variables, versions
+from service.commands.doctor_network import langsmith, oidc, public_url, webhooks
+from service.commands.findings import Finding, bounded, fail, ok, refused, warn
 from service.parts import (
     open_gates,
     open_gateway,
@@ -24,62 +25,74 @@ from service.parts import (
     open_toolbox,
     sandbox_wishes,
 )
-from service.settings import Settings, unknown_variables
-from service.store import open_store, shown_url
-from service.store.api_keys import SqlKeyStore
+from service.settings import Settings
+from service.store import shown_url
 from tools.registry import Toolbox
 from tools.sandbox.choice import open_sandbox
 from tools.tavily import BASE_URL
 
+PROBE_SECONDS: Final = 60.0
+"""How long is waited for the answers of a model to all questions; some think for long."""
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that was looked at."""
+DATABASE_SECONDS: Final = 75.0
 
-    level: Literal["ok", "warn", "fail"]
-    subject: str
-    text: str
+MODEL_FIX: Final = (
+    "Mend its key, its name or OPENAI_BASE_URL; what a model cannot do is said by options "
+    "behind its name (docs/models.md)."
+)
+SANDBOX_FIX: Final = "Programs are refused until then: SIGNALBOX_SANDBOX=auto, and docs/sandbox.md says what it needs."
+NOT_TRIED: Final = "not tried (--offline)"
 
-    def line(self) -> str:
-        """Return the finding as a line."""
-        return f"[{self.level:>4}] {self.subject}: {self.text}"
-
-
-def ok(subject: str, text: str) -> Finding:
-    """Return a finding that all is well."""
-    return Finding(level="ok", subject=subject, text=text)
+Checked = Callable[[Settings, Toolbox], Finding]
 
 
-def warn(subject: str, text: str) -> Finding:
-    """Return a finding that limits what the service can do."""
-    return Finding(level="warn", subject=subject, text=text)
+async def examine(settings: Settings, *, offline: bool = False) -> list[Finding]:
+    """Look at everything a server needs; `offline`: at nothing beyond this machine but the database."""
+    findings: list[Finding] = []
+    for subject, look in (
+        ("version", versions),
+        ("settings", variables),
+        ("secrets", secrets),
+        ("data", folder),
+        ("port", port),
+    ):
+        findings += await bounded(subject, asyncio.to_thread(look, settings))
+    try:
+        async with open_sandbox(sandbox_wishes(settings)) as sandbox:
+            toolbox = open_toolbox(settings, sandbox)
+            findings.append(_code(sandbox.state, settings))
+            for check in (_agents, _models, _gates, _search):
+                findings.append(_guarded(check, settings, toolbox))
+            findings += [] if offline else await _probe(settings, toolbox)
+    except ConfigurationError as error:
+        findings.append(refused("sandbox", error))
+    stored = await _stored(settings)
+    return findings + stored.findings + await _beyond(settings, stored, offline=offline)
 
 
-def fail(subject: str, text: str) -> Finding:
-    """Return a finding that keeps the service from starting."""
-    return Finding(level="fail", subject=subject, text=text)
+async def _stored(settings: Settings) -> Stored:
+    """Look at the database, which may take its time to be reached, and longer to be migrated."""
+    try:
+        async with asyncio.timeout(DATABASE_SECONDS):
+            return await database(settings)
+    except TimeoutError:
+        text = f"it did not answer within {DATABASE_SECONDS:g} s"
+        fix = "Look whether the server in SIGNALBOX_DATABASE_URL is up, and what it waits for."
+        return Stored([fail("database", text, fix)], [])
 
 
-async def examine(settings: Settings) -> list[Finding]:
-    """Look at everything a server needs."""
-    version = ".".join(map(str, sys.version_info[:3]))
-    findings = [ok("version", f"signalbox {product_version()} on Python {version}")]
-    findings += [_variables(), _key("OPENAI_API_KEY", settings)]
-    async with open_sandbox(sandbox_wishes(settings)) as sandbox:
-        toolbox = open_toolbox(settings, sandbox)
-        findings += [_code(sandbox.state, settings)]
-        for check in (_agents, _models, _folder, _gates, _search):
-            findings.append(_guarded(check, settings, toolbox))
-        findings += await _probe(settings, toolbox)
-    findings.append(await _database(settings))
-    return findings
-
-
-def _variables() -> Finding:
-    unknown = unknown_variables()
-    if unknown:
-        return warn("settings", f"{', '.join(unknown)}: no such setting; see .env.example")
-    return ok("settings", "every SIGNALBOX_ variable is known")
+async def _beyond(settings: Settings, stored: Stored, *, offline: bool) -> list[Finding]:
+    """Look at what is elsewhere, all at once."""
+    looks: dict[str, Callable[[], Awaitable[list[Finding]]]] = {
+        "public_url": partial(public_url, settings),
+        "oidc": partial(oidc, settings),
+        "langsmith": partial(langsmith, settings),
+        "webhooks": partial(webhooks, settings, stored.receivers),
+    }
+    if offline:
+        return [ok(subject, NOT_TRIED) for subject in ("probe", *looks)]
+    found = await asyncio.gather(*(bounded(subject, look()) for subject, look in looks.items()))
+    return list(chain.from_iterable(found))
 
 
 def _models(settings: Settings, toolbox: Toolbox) -> Finding:
@@ -87,7 +100,8 @@ def _models(settings: Settings, toolbox: Toolbox) -> Finding:
     if tiers is None:
         return warn(
             "models",
-            "none: the offline planner does the work. Set OPENAI_API_KEY, OPENAI_BASE_URL or SIGNALBOX_MODEL_STANDARD",
+            "none: the offline planner does the work",
+            "Set OPENAI_API_KEY, OPENAI_BASE_URL or SIGNALBOX_MODEL_STANDARD.",
         )
     open_gateway(settings, open_team(settings, toolbox))
     return ok("models", ", ".join(f"{tier}={tiers[tier]}" for tier in TIERS))
@@ -113,18 +127,18 @@ async def try_models(gateway: ModelGateway) -> list[Finding]:
 
 
 async def _probe_one(candidate: OpenCandidate) -> Finding:
-    found = await probe(candidate)
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            found = await probe(candidate)
+    except TimeoutError:
+        text = f"it did not answer within {PROBE_SECONDS:g} s"
+        return warn(f"model {candidate.name}", text, MODEL_FIX)
     text = "; ".join(
         f"{each.ability} {each.state}{f' ({each.said})' if each.said else ''}" for each in found
     )
     well = all(each.state != "failed" for each in found)
-    return (ok if well else warn)(f"model {candidate.name}", text)
-
-
-def _key(name: str, settings: Settings) -> Finding:
-    key = settings.openai_api_key
-    text = f"set ({len(key.get_secret_value())} characters)" if key else "not set"
-    return ok(name, text)
+    subject = f"model {candidate.name}"
+    return ok(subject, text) if well else warn(subject, text, MODEL_FIX)
 
 
 def _agents(settings: Settings, toolbox: Toolbox) -> Finding:
@@ -132,28 +146,16 @@ def _agents(settings: Settings, toolbox: Toolbox) -> Finding:
     return ok("agents", ", ".join(spec.name for spec in team.specs))
 
 
-def _folder(settings: Settings, toolbox: Toolbox) -> Finding:
-    del toolbox
-    folder = settings.data_dir.resolve()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        return fail("data", f"{folder} cannot be made ({error}); set SIGNALBOX_DATA_DIR")
-    if not os.access(folder, os.W_OK):
-        return fail(
-            "data", f"{folder} cannot be written; set SIGNALBOX_DATA_DIR or change its owner"
-        )
-    return ok("data", str(folder))
-
-
 def _code(state: SandboxState, settings: Settings) -> Finding:
+    if settings.sandbox == "off":
+        return ok("sandbox", "off, as SIGNALBOX_SANDBOX says: programs are refused")
     if state.backend == "off":
-        wanted = settings.sandbox == "off"
-        remedy = "" if wanted else " Programs are refused; docs/sandbox.md says what is needed."
-        return warn("sandbox", f"off. {state.detail}{remedy}")
+        return warn("sandbox", f"off. {state.detail}", SANDBOX_FIX)
     libraries = f"; {', '.join(state.libraries)}" if state.libraries else ""
     text = f"{state.backend}: {state.detail}{libraries}"
-    return warn("sandbox", text) if state.backend == "unsafe-local" else ok("sandbox", text)
+    if state.backend == "unsafe-local":
+        return warn("sandbox", text, "Set SIGNALBOX_SANDBOX=auto wherever others may send tasks.")
+    return ok("sandbox", text)
 
 
 def _gates(settings: Settings, toolbox: Toolbox) -> Finding:
@@ -161,8 +163,8 @@ def _gates(settings: Settings, toolbox: Toolbox) -> Finding:
     if any(rule.by == "other" for rule in gates.rules):
         return warn(
             "gates",
-            "a rule has by='other', which takes two keys: one that creates the run, another that decides. "
-            "Where there are none, nobody can decide what it asks",
+            "a rule has by='other': somebody else than the run's creator has to decide",
+            "Make two keys with `signalbox keys create`, one to create runs and another with approvals:decide.",
         )
     hosts = ", ".join(sorted(settings.http_allow)) or "none"
     return ok(
@@ -184,26 +186,8 @@ def _search(settings: Settings, toolbox: Toolbox) -> Finding:
     return ok("search", f"web: {web}; documents: {where}")
 
 
-async def _database(settings: Settings) -> Finding:
-    try:
-        # The store alone: a whole service would report other faults as the database's, and would
-        # take up the runs that are unfinished there.
-        async with open_store(settings.database_url, owner="shared") as store:
-            await store.ping()
-            keys = await SqlKeyStore(store.database).all()
-    except DatabaseInUseError as error:
-        return warn("database", f"{error} (fine where that is your running server)")
-    except ConfigurationError as error:
-        return fail("database", str(error))
-    good = [key for key in keys if key.stands(SystemClock().now())]
-    told = ", ".join(f"{key.name} ({key.prefix}…)" for key in good[:10]) or "none"
-    return ok("database", f"{shown_url(settings.database_url)}; keys that are good: {told}")
-
-
-def _guarded(
-    check: Callable[[Settings, Toolbox], Finding], settings: Settings, toolbox: Toolbox
-) -> Finding:
+def _guarded(check: Checked, settings: Settings, toolbox: Toolbox) -> Finding:
     try:
         return check(settings, toolbox)
     except ConfigurationError as error:
-        return fail(check.__name__.strip("_"), str(error))
+        return refused(check.__name__.strip("_"), error)

@@ -27,7 +27,9 @@ _BOUNDS: Final = {"minimum": "at least", "exclusiveMinimum": "above", "maximum":
 def render_env_example() -> str:
     """Return the example file: every setting with its description, bounds and default, commented out."""
     properties = Settings.model_json_schema(by_alias=False)["properties"]
-    entries = [_entry(name, properties[name]) for name in Settings.model_fields]
+    # A model has what it inherits first; a reader wants what everybody sets first.
+    names = sorted(Settings.model_fields, key=lambda name: name.startswith("langsmith_"))
+    entries = [_entry(name, properties[name]) for name in names]
     return "\n".join([HEAD, *entries])
 
 

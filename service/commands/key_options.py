@@ -15,7 +15,7 @@ from service.settings import Settings, prepare_environment, read_settings
 def command_settings(**overrides: Any) -> Settings:
     """Return the settings of a command, with the environment prepared for what it imports."""
     settings = read_settings(**overrides)
-    prepare_environment(settings)
+    prepare_environment()
     return settings
 
 

@@ -16,8 +16,9 @@ COLOURS: Final = (36, 33, 35, 32, 34)
 class Progress:
     """Prints events on stderr; tokens are gathered into lines, so that parallel agents stay readable."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, replayed: bool = False) -> None:
         self._quiet = quiet
+        self._replayed = replayed
         self._colour = sys.stderr.isatty()
         self._lines: dict[str, str] = {}
         self._agents: list[str] = []
@@ -25,7 +26,7 @@ class Progress:
     def begin(self, run: dict[str, Any]) -> None:
         """Say which run begins."""
         self.say("signalbox", f"{run['id']} accepted")
-        if run["engine"] == "offline":
+        if run["engine"] == "offline" and not self._replayed:
             self.say(
                 "signalbox", "no language model is configured: the offline planner does the work"
             )
@@ -83,7 +84,7 @@ class Progress:
         if self._colour:
             colour = COLOURS[self._agents.index(agent) % len(COLOURS)]
             name = f"\x1b[{colour}m{name}\x1b[0m"
-        print(f"{name} | {_plain(text)}", file=sys.stderr, flush=True)  # noqa: T201 - the command's own output
+        print(f"{name} | {plain_line(text)}", file=sys.stderr, flush=True)  # noqa: T201 - the command's own output
 
 
 def _describe(type_: str, data: dict[str, Any]) -> str:
@@ -124,11 +125,12 @@ _SENTENCES: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "run.requires_action": lambda _: "waits for a decision",
     "approval.resolved": _decided,
     "approval.expired": _decided,
+    "note.added": lambda d: f"is told by {d['note']['by']}: {_short(d['note']['text'])}",
     "action.in_doubt": lambda d: f"in doubt: {d['action']['tool']}: {_short(d['detail'])}",
 }
 
 
-def _plain(text: str) -> str:
+def plain_line(text: str) -> str:
     """Return the text with what shows nothing written out: a model's could hide what it does."""
     return "".join(c if c == "\t" or shows(c) else ascii(c)[1:-1] for c in text)
 
@@ -136,3 +138,8 @@ def _plain(text: str) -> str:
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= SHOWN_ARGS else f"{line[:SHOWN_ARGS]}…"
+
+
+def say(text: str) -> None:
+    """Print a line in the command's own name."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the command's own output

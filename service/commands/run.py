@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import httpx
 
 from domain.artifact import MAX_INPUT_BYTES
 from domain.errors import ConfigurationError, DatabaseInUseError
+from monitoring.logs import keep_to_warnings
 from service.bootstrap import open_services, uses_queue
 from service.commands.deciding import Approve, Person
-from service.commands.progress import Progress
+from service.commands.progress import Progress, say
+from service.commands.recording import RunRecord, recording
 from service.http.application import open_app
 from service.server import open_socket, serving
-from service.settings import Settings
+from service.services import Services
+from service.settings import Settings, secrets_of
 
 INTERRUPTED: Final = 130
 TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
@@ -70,10 +72,15 @@ async def run_task(
     url: str | None,
     quiet: bool,
     approve: Approve,
+    record: Path | None = None,
 ) -> int:
-    """Create the run that a body asks for, show its progress, print it; return the exit code."""
+    """Create the run that a body asks for, show its progress, print it; return the exit code.
+
+    `record`: where the recording of it is written.
+    """
     async with (
-        _server(settings, url) as (base_url, key),
+        recording(record, settings) as kept,
+        _server(settings, url, kept) as (base_url, key),
         # No proxies from the environment: the server is on this machine or named by the user.
         httpx.AsyncClient(
             base_url=base_url, headers=_headers(key), timeout=TIMEOUT, trust_env=False
@@ -81,10 +88,29 @@ async def run_task(
     ):
         try:
             body = {**body, "task": body["task"].encode("utf-8", "replace").decode()}
-            return await _follow(client, body, Progress(quiet=quiet), approve)
+            progress = Progress(quiet=quiet)
+            person = Person(client, progress, approve=approve)
+            return await _print_run(client, body, progress, person, kept)
         except httpx.HTTPError as error:
-            _say(f"The server at {base_url} cannot be reached: {error!r}.")
+            say(f"The server at {base_url} cannot be reached: {error!r}.")
             return 1
+
+
+async def _print_run(
+    client: httpx.AsyncClient,
+    body: dict[str, Any],
+    progress: Progress,
+    person: Person,
+    kept: RunRecord | None,
+) -> int:
+    if kept:
+        # Of what another run has done nothing is seen, so nothing of it could be recorded.
+        body = {**body, "cache": False}
+    run = await follow(client, body, progress, person, kept)
+    if run is None:
+        return 1
+    print(json.dumps(run, indent=2, ensure_ascii=False))  # noqa: T201 - the command's result
+    return 0 if run["status"] == "completed" and not (kept and kept.failed) else 1
 
 
 def _headers(key: str | None) -> dict[str, str]:
@@ -96,68 +122,99 @@ def _headers(key: str | None) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def _server(settings: Settings, url: str | None) -> AsyncIterator[tuple[str, str | None]]:
+async def _server(
+    settings: Settings, url: str | None, kept: RunRecord | None
+) -> AsyncIterator[tuple[str, str | None]]:
     """Yield the address of a server, and the key it wants: the one named, or one of our own on a free
     loopback port."""
     key = settings.api_key.get_secret_value() if settings.api_key else None
     if url is not None:
         yield url, key
         return
+    keep_to_warnings(secrets_of(settings))
     async with AsyncExitStack() as stack:
         if uses_queue(settings):
             # As a part of the cluster it would take others' runs, to drop them a moment later.
-            _say(
+            say(
                 "The database is shared: this run is kept in memory only. --url sends it to a server."
             )
             settings = settings.model_copy(update={"database_url": "memory://", "dispatch": "auto"})
         try:
-            services = await stack.enter_async_context(open_services(settings))
+            services = await stack.enter_async_context(_open(settings, kept))
         except DatabaseInUseError as error:
-            if error.url:
-                _say(
+            if error.url and not kept:
+                say(
                     f"Your server at {error.url} has the database: the run goes there, with that server's settings."
                 )
                 yield error.url, key
                 return
             # Two of these at once: the other one has no server that would outlive it.
-            _say("The database is in use: this run is kept in memory only.")
+            say("The database is in use: this run is kept in memory only.")
             alone = settings.model_copy(update={"database_url": "memory://"})
-            services = await stack.enter_async_context(open_services(alone))
-        sock = open_socket("127.0.0.1", 0)
-        await stack.enter_async_context(serving(open_app(services), services, sock))
+            services = await stack.enter_async_context(_open(alone, kept))
+        yield await stack.enter_async_context(serving_alone(services))
+
+
+def _open(settings: Settings, kept: RunRecord | None) -> AbstractAsyncContextManager[Services]:
+    return open_services(settings, opens=kept.open_parts) if kept else open_services(settings)
+
+
+@asynccontextmanager
+async def serving_alone(services: Services) -> AsyncIterator[tuple[str, str]]:
+    """Serve on a free loopback port; yield the address, and a key for it."""
+    sock = open_socket("127.0.0.1", 0)
+    async with serving(open_app(services), services, sock):
         # Whoever can start this can read the database: a key of their own would be for show.
-        own = services.callers.own_secret()
-        yield f"http://127.0.0.1:{sock.getsockname()[1]}", own
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}", services.callers.own_secret()
 
 
-async def _follow(
-    client: httpx.AsyncClient, body: dict[str, Any], progress: Progress, approve: Approve
-) -> int:
+class Decides(Protocol):
+    """Who is told of a run's events, and decides what it asks."""
+
+    def note(self, event: dict[str, Any]) -> None:
+        """Take up what an event asks."""
+        ...
+
+    async def decide_forever(self) -> None:
+        """Decide one question after the other, until cancelled."""
+        ...
+
+
+async def follow(
+    client: httpx.AsyncClient,
+    body: dict[str, Any],
+    progress: Progress,
+    person: Decides,
+    kept: RunRecord | None = None,
+) -> dict[str, Any] | None:
+    """Create a run and show its progress to its end; return it, or `None` where it was not accepted."""
     response = await client.post("/v1/runs", json=body)
     if response.status_code != 202:  # noqa: PLR2004 - accepted
-        _say(_problem(response))
-        return 1
-    run = response.json()
+        say(_problem(response))
+        return None
+    run: dict[str, Any] = response.json()
     progress.begin(run)
-    person = Person(client, progress, approve=approve)
+    if kept:
+        kept.begin(run["id"])
     deciding = asyncio.create_task(person.decide_forever(), name="person")
     try:
         await _stream(client, run["id"], progress, person)
     except asyncio.CancelledError:
         await client.post(f"/v1/runs/{run['id']}/cancel", json={"reason": "interrupted"})
-        _say("Cancelled.")
+        say("Cancelled.")
         raise
     finally:
         deciding.cancel()
         await asyncio.gather(deciding, return_exceptions=True)
+        if kept:
+            await kept.write(client, run, body, progress)
     run = (await client.get(f"/v1/runs/{run['id']}")).json()
     progress.end(run)
-    print(json.dumps(run, indent=2, ensure_ascii=False))  # noqa: T201 - the command's result
-    return 0 if run["status"] == "completed" else 1
+    return run
 
 
 async def _stream(
-    client: httpx.AsyncClient, run_id: str, progress: Progress, person: Person
+    client: httpx.AsyncClient, run_id: str, progress: Progress, person: Decides
 ) -> None:
     headers = {"accept": "text/event-stream"}
     async with client.stream("GET", f"/v1/runs/{run_id}/events", headers=headers) as response:
@@ -175,7 +232,3 @@ def _problem(response: httpx.Response) -> str:
         return f"{problem['title']}: {problem['detail']}{remedy}"
     except (ValueError, KeyError, TypeError):
         return f"The server answered HTTP {response.status_code}."
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the command's own output

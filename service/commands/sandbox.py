@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import click
 import uvicorn
 from pydantic import ValidationError
 from starlette.applications import Starlette
@@ -24,7 +23,7 @@ from starlette.routing import Route
 from domain.errors import ConfigurationError, ToolFailedError
 from domain.sandbox import MOST_LIMITS, CodeResult, Sandbox
 from monitoring.logs import configure_logs
-from service.settings import Settings
+from service.settings import Settings, secrets_of, wants_colour
 from tools.sandbox.choice import SandboxWishes, open_sandbox
 from tools.sandbox.hardening import refuse_inspection
 from tools.sandbox.wire import RUN, STATE, RunOrder, write_result, write_state
@@ -41,7 +40,7 @@ async def run_sandbox(settings: Settings) -> None:
     if path is None:
         msg = "Say where to listen: --socket PATH, or SIGNALBOX_SANDBOX_SOCKET."
         raise ConfigurationError(msg)
-    configure_logs()
+    configure_logs(secrets_of(settings), colour=wants_colour())
     refuse_inspection()
     _warn_of_secrets(settings)
     data = settings.data_dir.resolve()
@@ -63,7 +62,8 @@ async def run_sandbox(settings: Settings) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, server.handle_exit, number, None)
         async with _listening(path) as sock:
-            click.echo(f"Signalbox sandbox at {path}: {sandbox.state.detail}.", err=True)
+            fields = {"action": "sandbox_serving"}
+            _log.info("Signalbox sandbox at %s: %s.", path, sandbox.state.detail, extra=fields)
             await server.serve(sockets=[sock])
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 
-import click
-
 from domain.errors import ConfigurationError
 from monitoring.logs import configure_logs
 from service.bootstrap import open_services
 from service.http.application import open_app
 from service.http.door import is_loopback
-from service.server import open_socket, serve_until_signal, serving
+from service.server import listen_for_signals, open_socket, serving
 from service.services import Services
-from service.settings import Settings
+from service.settings import Settings, secrets_of, wants_colour
 
 OFFLINE = (
     "No language model is configured: the offline planner does the work. "
@@ -25,7 +23,7 @@ _log = logging.getLogger("signalbox.serve")
 
 async def run_server(settings: Settings, *, executes: bool = True) -> None:
     """Serve until told to stop; `executes`: this process executes runs too."""
-    configure_logs()
+    configure_logs(secrets_of(settings), colour=wants_colour())
     sock = open_socket(settings.host, settings.port)
     async with open_services(settings, executes=executes, warm=True) as services:
         await _require_keys(settings, services)
@@ -34,10 +32,12 @@ async def run_server(settings: Settings, *, executes: bool = True) -> None:
             shown = f"[{host}]" if ":" in host else host
             url = f"http://{shown}:{port}"
             await services.announce(url)
-            click.echo(f"Signalbox is at {url} (docs at /docs).", err=True)
+            # Before anybody is told: whoever reads the line may stop the process at once.
+            stopped = listen_for_signals(server)
+            _log.info("Signalbox is at %s (docs at /docs).", url, extra={"action": "serving"})
             if services.gateway.engine == "offline":
                 _log.warning(OFFLINE, extra={"action": "engine_offline"})
-            await serve_until_signal(server)
+            await stopped.wait()
         _log.info(
             "Stopping: what has not ended goes on in another process, or at the next start.",
             extra={"action": "stopping"},

@@ -8,14 +8,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import click
-
 from domain.errors import ConfigurationError
 from monitoring.logs import configure_logs
 from service.bootstrap import open_services, uses_queue
 from service.http.metrics import introduce
 from service.services import Services
-from service.settings import Settings
+from service.settings import Settings, secrets_of, wants_colour
 
 NO_QUEUE = (
     "A worker takes runs out of a queue, and there is none: set SIGNALBOX_DATABASE_URL to a "
@@ -27,7 +25,7 @@ _log = logging.getLogger("signalbox.worker")
 
 async def run_worker(settings: Settings, *, metrics_port: int | None = None) -> None:
     """Execute runs until told to stop. `metrics_port`: where, on `settings.host`, what it counts can be read."""
-    configure_logs()
+    configure_logs(secrets_of(settings), colour=wants_colour())
     if not uses_queue(settings):
         raise ConfigurationError(NO_QUEUE)
     stopped = asyncio.Event()
@@ -36,7 +34,8 @@ async def run_worker(settings: Settings, *, metrics_port: int | None = None) -> 
         loop.add_signal_handler(number, stopped.set)
     async with open_services(settings, warm=True) as services:
         with _shown(services, metrics_port):
-            click.echo(f"Signalbox worker {services.version} takes runs.", err=True)
+            fields = {"action": "working"}
+            _log.info("Signalbox worker %s takes runs.", services.version, extra=fields)
             await stopped.wait()
             _log.info("Stopping: runs go on in other workers.", extra={"action": "stopping"})
 

@@ -100,6 +100,10 @@ class LocalDispatcher:
         """Return whether runs are still being claimed."""
         return self._loop_task is not None and not self._loop_task.done()
 
+    async def trouble(self) -> str | None:
+        """Return why runs may wait in vain: here they do not."""
+        return None
+
     async def start(self) -> None:
         """Take up the runs a dead process left behind, then whatever is queued."""
         self._left_over = await self._store.unfinished()

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from langgraph.runtime import RunControl
 
+from domain.dispatch import Workers
 from domain.ports import RunRef
 from service.dispatch.segments import SegmentQueue
 from service.executor import Outcome
@@ -31,6 +32,9 @@ SWEEPS_PER_LOOK: Final = 3
 
 ORPHANS_AT_ONCE: Final = 100
 
+UNTOUCHED_SECONDS: Final = 15.0
+"""After which runs that nobody takes are a sign that nobody can."""
+
 RELEASE_SECONDS: Final = 5.0
 """How long is waited for a segment that is being stopped, wherever it executes."""
 
@@ -50,6 +54,10 @@ class Watch(Protocol):
 
     async def executing(self, refs: Sequence[RunRef]) -> list[RunRef]:
         """Return those of the runs of which some process executes a segment, or has died with one."""
+        ...
+
+    async def workers(self, *, queue: str, seconds: float) -> Workers:
+        """Return who works, by a sign of life so many seconds ago, and what there is to do."""
         ...
 
 
@@ -84,6 +92,8 @@ class QueueDispatcher:
         self._handed_back: list[RunRef] = []
         self._orphans: set[RunRef] = set()
         self._swept_at: float | None = None
+        self._untouched_since: float | None = None
+        """Since when runs wait that nobody takes."""
         self._sweeps = -1
         self._stopping = False
         self._worker: asyncio.Task[None] | None = None
@@ -115,6 +125,24 @@ class QueueDispatcher:
     def alive(self) -> bool:
         """Return whether this process does its part: none where it only takes requests."""
         return self._worker is None or not self._worker.done()
+
+    async def trouble(self) -> str | None:
+        """Return why runs may wait in vain: no process executes any, or none those of this engine."""
+        seen = await self._watch.workers(
+            queue=self._queue.name, seconds=self._queue.takeover_seconds
+        )
+        now = asyncio.get_running_loop().time()
+        if seen.busy or not seen.waiting:
+            self._untouched_since = None
+        elif self._untouched_since is None:
+            self._untouched_since = now
+        if not seen.alive:
+            return "no worker is alive: runs are accepted, and wait for one"
+        if self._untouched_since is not None and now - self._untouched_since >= UNTOUCHED_SECONDS:
+            return (
+                "runs wait, and no worker takes any: those that are alive may have another engine"
+            )
+        return None
 
     def start(self) -> None:
         """Begin to take runs out of the queue."""

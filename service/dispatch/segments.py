@@ -68,7 +68,8 @@ class SegmentQueue:
         self, conninfo: str, *, engine: Engine, pool_size: int, takeover_seconds: float
     ) -> None:
         self.engine: Final[Engine] = engine
-        self._takeover_seconds = takeover_seconds
+        self.name: Final = QUEUES[engine]
+        self.takeover_seconds: Final = takeover_seconds
         self._work: Work | None = None
         self._app = App(
             connector=PsycopgConnector(
@@ -106,7 +107,7 @@ class SegmentQueue:
 
     async def put_now(self, ref: RunRef, *, queue: str | None = None) -> None:
         """Put a job into a queue, our own where none is named, in a transaction of its own."""
-        queue = queue or QUEUES[self.engine]
+        queue = queue or self.name
         entry = self._app.configure_task(SEGMENT, queue=queue, lock=ref.run_id)
         await entry.defer_async(tenant_id=ref.tenant_id, run_id=ref.run_id)
 
@@ -120,7 +121,7 @@ class SegmentQueue:
         """Take jobs out until cancelled; then wait for those that run, at most `grace_seconds`."""
         self._work = work
         await self._app.run_worker_async(
-            queues=[QUEUES[self.engine]],
+            queues=[self.name],
             name="signalbox",
             concurrency=concurrency,
             fetch_job_polling_interval=FETCH_SECONDS,
@@ -128,8 +129,8 @@ class SegmentQueue:
             shutdown_graceful_timeout=grace_seconds,
             delete_jobs=DeleteJobCondition.ALWAYS,
             install_signal_handlers=False,
-            update_heartbeat_interval=min(self._takeover_seconds / HEARTBEATS, HEARTBEAT_SECONDS),
-            stalled_worker_timeout=max(self._takeover_seconds * 2, STALLED_SECONDS),
+            update_heartbeat_interval=min(self.takeover_seconds / HEARTBEATS, HEARTBEAT_SECONDS),
+            stalled_worker_timeout=max(self.takeover_seconds * 2, STALLED_SECONDS),
         )
 
     async def take_over(self) -> int:
@@ -140,7 +141,7 @@ class SegmentQueue:
         """
         manager = self._app.job_manager
         stalled = await manager.get_stalled_jobs(
-            task_name=SEGMENT, seconds_since_heartbeat=self._takeover_seconds
+            task_name=SEGMENT, seconds_since_heartbeat=self.takeover_seconds
         )
         count = 0
         for job in stalled:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from fastapi import APIRouter
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from starlette.responses import Response
 
 from domain.agent import TIERS
+from service.export import SCHEMA_VERSION
+from service.health import worst
 from service.http.approval_schemas import ToolList
 from service.http.caller import Parts, needs
 from service.http.models import ModelList, describe_tier
@@ -18,11 +18,16 @@ from service.http.openapi import problems
 from service.http.runs import json_response
 from service.http.schemas import AgentList, Health, Info
 
-T = TypeVar("T")
-
 router: Final = APIRouter(tags=["service"])
 
-PING_SECONDS: Final = 2.0
+PROTOCOLS: Final = {
+    "api": "v1",
+    "openapi": "3.1",
+    "problems": "RFC 9457",
+    "webhooks": "Standard Webhooks 1.0",
+    "export": str(SCHEMA_VERSION),
+}
+"""What is spoken here, in which version."""
 
 
 @router.get(
@@ -105,18 +110,6 @@ async def get_liveness() -> Response:
     return json_response({"status": "ok", "checks": {}})
 
 
-async def in_time(asked: Coroutine[Any, Any, T]) -> tuple[T | None, BaseException | None]:
-    """Return what the database answers, or why it does not within `PING_SECONDS`."""
-    asking = asyncio.ensure_future(asked)
-    # Not a timeout around it: to be cancelled takes a driver as long as its server is frozen.
-    await asyncio.wait([asking], timeout=PING_SECONDS)
-    if not asking.done():
-        asking.cancel()
-        return None, TimeoutError()
-    error = asking.exception()
-    return (None, error) if error else (asking.result(), None)
-
-
 @router.get(
     "/health/ready",
     operation_id="get_readiness",
@@ -128,19 +121,19 @@ async def in_time(asked: Coroutine[Any, Any, T]) -> tuple[T | None, BaseExceptio
     },
 )
 async def get_readiness(parts: Parts) -> Response:
-    """Check each thing the service depends on."""
-    checks = {"database": "ok", "dispatcher": "ok" if parts.dispatcher.alive else "stopped"}
-    _, error = await in_time(parts.store.ping())
-    if error:
-        checks["database"] = f"does not answer ({type(error).__name__})"
-    ready = all(value == "ok" for value in checks.values())
-    body = {
-        "status": "ok" if ready else "down",
-        "checks": checks,
-        "sandbox": parts.sandbox.state._asdict(),
-    }
-    response = json_response(body)
-    response.status_code = 200 if ready else 503
+    """Check each thing the service depends on. What keeps it from accepting runs is `down`, and the answer a 503;
+    what only hurts the runs is `degraded`."""
+    found = await parts.health.look()
+    status = worst(found)
+    response = json_response(
+        {
+            "status": status,
+            "checks": {name: one.detail or "ok" for name, one in found.items()},
+            "components": {name: one._asdict() for name, one in found.items()},
+            "sandbox": parts.sandbox.state._asdict(),
+        }
+    )
+    response.status_code = 503 if status == "down" else 200
     return response
 
 
@@ -158,10 +151,12 @@ async def get_info(parts: Parts) -> Response:
         {
             "name": "signalbox",
             "version": parts.version,
+            "revision": parts.settings.revision,
             "engine": parts.gateway.engine,
             "graph_version": parts.graph_version,
             "environment": parts.settings.env,
             "models": {tier: parts.gateway.name(tier) for tier in TIERS},
+            "protocols": PROTOCOLS,
             "features": [
                 "runs",
                 "events",
@@ -178,10 +173,13 @@ async def get_info(parts: Parts) -> Response:
                 "budgets",
                 "reuse",
                 "retries",
+                "notes",
                 "metrics",
                 "webhooks",
                 "export",
                 "deletion",
+                "receipts",
+                "health",
             ],
         }
     )

@@ -14,11 +14,15 @@ from service.http import (
     deliveries,
     events,
     exports,
+    feedback,
+    forks,
     links,
     metrics,
+    notes,
     pages,
     runs,
     short,
+    sign_in,
     sources,
     spending,
     threads,
@@ -26,6 +30,7 @@ from service.http import (
 from service.http.door import Door
 from service.http.edge import Edge
 from service.http.errors import add_error_handlers
+from service.http.openai_chat import routes as openai_chat
 from service.http.openapi import finish
 from service.services import Services
 
@@ -33,9 +38,12 @@ ROUTERS: Final = (
     runs.router,
     threads.router,
     exports.router,
+    feedback.router,
+    forks.router,
     events.router,
     artifacts.router,
     sources.router,
+    notes.router,
     approvals.router,
     deliveries.router,
     spending.router,
@@ -43,6 +51,8 @@ ROUTERS: Final = (
     metrics.router,
     short.router,
     links.router,
+    openai_chat.router,
+    sign_in.router,
     pages.router,
 )
 
@@ -65,6 +75,8 @@ def make_app(version: str, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI
         lifespan=lifespan,
         # A redirect would be an answer without a problem, and loses the body of a POST with many clients.
         redirect_slashes=False,
+        # Ours leave paths and queries out, which may hold secrets: see `service/http/tracing.py`.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     for router in ROUTERS:
         app.include_router(router)

@@ -18,11 +18,9 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
-from domain.approval import MAX_MESSAGE_CHARS, ActionRecord, Approval, Decision, ToolAction, Verb
+from domain.approval import MAX_MESSAGE_CHARS, Approval, Decision, ToolAction, Verb
 from domain.gates import GateRule
-from domain.run import ApprovalMode, RunStatus
 from domain.tool import Effect
-from domain.usage import Usage
 from service.http.fields import (
     SAFE_INTEGER,
     SAYING,
@@ -238,29 +236,6 @@ class ApprovalPage(BaseModel):
     data: list[Approval]
     next_cursor: str | None
     has_more: bool
-
-
-class Receipt(BaseModel):
-    """Who was asked and decided what, what was done, with which prompts, at what cost."""
-
-    object: Literal["receipt"]
-    run_id: str
-    thread_id: str
-    status: RunStatus
-    created_by: str
-    created_at: str
-    ended_at: str | None
-    task_digest: str
-    engine: Literal["model", "offline"]
-    graph_version: str
-    approvals_mode: ApprovalMode
-    prompts: dict[str, str]
-    """The SHA-256 of each agent's prompt as this server has it now."""
-    approvals: list[Approval]
-    actions: list[ActionRecord]
-    usage: Usage
-    digest: str
-    """The SHA-256 of all the rest, as JSON with sorted keys."""
 
 
 class ToolOut(BaseModel):

@@ -16,7 +16,6 @@ from service.http.approval_schemas import (
     ApprovalPage,
     DecisionIn,
     DecisionsIn,
-    Receipt,
     ResolutionIn,
 )
 from service.http.caller import Caller, Parts, Tenant, needs
@@ -24,6 +23,7 @@ from service.http.json_body import JsonRoute
 from service.http.negotiation import idempotency_of
 from service.http.openapi import problems
 from service.http.parameters import PLAIN, ActionId, ApprovalCursor, ApprovalId, Filter, RunId
+from service.http.receipt_schemas import Receipt
 from service.http.runs import json_response, page, run_response
 
 router: Final = APIRouter(prefix="/v1", tags=["approvals"], route_class=JsonRoute)
@@ -170,6 +170,7 @@ async def resolve_action(
     responses=problems(404, 500),
 )
 async def get_receipt(run_id: RunId, parts: Parts, tenant: Tenant) -> Response:
-    """Return who was asked and decided what, what was done, and what it cost."""
+    """Return who asked, with which prompts, settings and models it was executed, what was approved by whom and
+    done, and what it cost. Of a run that has ended it is the same, however often and from whichever process."""
     run = await parts.runs.get(tenant, run_id)
-    return json_response(await parts.approvals.receipt(run))
+    return json_response(await parts.receipts.receipt(run))

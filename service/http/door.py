@@ -16,8 +16,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from domain.caller import LOCAL_CALLER, CallerIdentity
 from domain.errors import CallerError
 from service.callers import Callers, Credentials, unauthenticated
+from service.http.browsers import SAFE, SIGN_IN, read_cookie, require_same_origin
 from service.http.errors import answer_error
 from service.http.pages import is_page
 from service.http.sse import begins_stream
@@ -33,9 +35,10 @@ PUBLIC: Final = frozenset(
         "/openapi.json",
         "/health/live",
         "/health/ready",
+        SIGN_IN,
     }
 )
-"""What anybody may ask for: probes have no key, and the description says how to get in."""
+"""What anybody may ask for: probes have no key, and the description and the sign-in are how to get in."""
 
 
 LOOK_AGAIN_SECONDS: Final = 30.0
@@ -63,10 +66,12 @@ class Door:
         try:
             given = read_credentials(request)
             caller = await services.callers.identify(given)
+            if _is_by_cookie(given, caller) and request.method not in SAFE:
+                require_same_origin(request, services.settings.public_url)
             rate = await services.rates.take(caller)
             if rate:
                 send = _telling(send, rate)
-                _refuse_excess(rate)
+                refuse_excess(rate)
         except Exception as error:
             response = await answer_error(request, error)
             if response is None:
@@ -133,6 +138,11 @@ def is_public(path: str) -> bool:
     return path in PUBLIC or path.startswith(PATH) or is_page(path)
 
 
+def _is_by_cookie(given: Credentials, caller: CallerIdentity) -> bool:
+    """Return whether a caller is known by what a browser sends of itself, whichever page asked it to."""
+    return given.token is None and given.cookie is not None and caller != LOCAL_CALLER
+
+
 def _telling(send: Send, rate: Rate) -> Send:
     """Return how to send an answer that says where its caller stands (draft-ietf-httpapi-ratelimit-headers)."""
     headers = [
@@ -148,7 +158,8 @@ def _telling(send: Send, rate: Rate) -> Send:
     return send_with_rate
 
 
-def _refuse_excess(rate: Rate) -> None:
+def refuse_excess(rate: Rate) -> None:
+    """Refuse a caller that has asked too often."""
     if not rate.allowed:
         msg = (
             f"This key may make {rate.limit} requests in a minute, and has made them. "
@@ -167,8 +178,20 @@ def read_credentials(request: Request) -> Credentials:
         if len(given) > 1 or scheme.lower() != "bearer" or not token:
             msg = "Send one `Authorization` header: `Bearer`, a space, and the key."
             raise unauthenticated(msg, wrong=True)
+    return credentials_of(request, token=token, cookie=read_cookie(request))
+
+
+def credentials_of(
+    request: Request, *, token: str | None, cookie: str | None = None
+) -> Credentials:
+    """Return what was read of a request, with where that has come from."""
     client = request.scope.get("client")
-    return Credentials(token=token, address=client[0] if client else "", local=_is_local(request))
+    return Credentials(
+        token=token,
+        cookie=cookie,
+        address=client[0] if client else "",
+        local=_is_local(request),
+    )
 
 
 def _is_local(request: Request) -> bool:

@@ -14,9 +14,12 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import CallerError
+from monitoring.logs import about
 from service.connections import CROWDED
+from service.http.browsers import SIGN_IN
 from service.http.errors import answer_error
 from service.http.measuring import measuring
+from service.http.tracing import tracing
 from service.store.links import PATH
 from tools.net.addresses import network_of
 
@@ -45,6 +48,9 @@ LARGE_BYTES_A_SECOND: Final = 524_288
 
 CROWDED_AGAIN_SECONDS: Final = 5
 """When a client may try again for which there was no place."""
+
+MAX_SIGN_IN_BYTES: Final = 65_536
+"""The largest body with a key, which anybody may send: a token has up to 8192 characters."""
 
 _FRAMES: Final = b"frame-ancestors 'none'"
 _NOTHING: Final = b"default-src 'none'; " + _FRAMES
@@ -77,28 +83,32 @@ class Edge:
         request_id = _request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
         scope["request_id"] = request_id
 
-        bounded = _Bounded(receive, scope, self._turns)
+        with (
+            about(request_id=request_id),
+            measuring(scope, headers, receive, send) as measured,
+            tracing(scope, measured.send) as sending,
+        ):
+            bounded = _Bounded(measured.receive, scope, self._turns)
 
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                bounded.close()  # an answer may take as long as its run
-                own = list(message.get("headers", []))
-                message["headers"] = [
-                    *own,
-                    (b"x-request-id", request_id.encode()),
-                    *_for_browsers(own),
-                ]
-            await send(message)
+            async def send_with_id(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    bounded.close()  # an answer may take as long as its run
+                    own = list(message.get("headers", []))
+                    message["headers"] = [
+                        *own,
+                        (b"x-request-id", request_id.encode()),
+                        *_for_browsers(own),
+                    ]
+                await sending(message)
 
-        with measuring(scope, headers, send_with_id) as sending:
             refused = _refuse(scope, headers)
             if refused:
                 response = await answer_error(Request(scope), refused)
                 if response:
-                    await response(scope, receive, sending)
+                    await response(scope, measured.receive, send_with_id)
                 return
             try:
-                await self._app(scope, bounded, sending)
+                await self._app(scope, bounded, send_with_id)
             finally:
                 bounded.close()
 
@@ -115,6 +125,8 @@ def _limit(scope: Scope) -> int:
     """Return how many bytes the body of a request may have."""
     if scope["path"].startswith(PATH):
         return MAX_FORM_BYTES
+    if scope["path"] == SIGN_IN:
+        return MAX_SIGN_IN_BYTES
     creates = (scope["method"], scope["path"]) == ("POST", "/v1/runs")
     return MAX_CREATE_BYTES if creates else MAX_BODY_BYTES
 

@@ -21,6 +21,9 @@ from domain.run import Run
 
 PROBLEM_TYPE: Final = "application/problem+json"
 
+OPENAI: Final = "/openai/"
+"""Where problems have a member more, which is what clients of OpenAI's look for."""
+
 DATABASE_AGAIN_SECONDS: Final = 2
 """When a client may try again that found the database away."""
 
@@ -53,6 +56,8 @@ def problem_response(
         "request_id": request.scope.get("request_id", ""),
         **(extra or {}),
     }
+    if request.url.path.startswith(OPENAI):
+        body["error"] = openai_error(problem)
     if run is not None:
         body["run_id"] = run.id
         body["run"] = run.model_dump(mode="json")
@@ -62,6 +67,17 @@ def problem_response(
         media_type=PROBLEM_TYPE,
         headers={"Cache-Control": "no-store", **(headers or {})},
     )
+
+
+def openai_error(problem: Problem) -> dict[str, Any]:
+    """Return a problem as OpenAI's clients read it."""
+    errors = problem.get("errors")
+    return {
+        "message": problem["detail"],
+        "type": problem["code"],
+        "code": problem["code"],
+        "param": errors[0]["pointer"].lstrip("/") if errors else None,
+    }
 
 
 def add_error_handlers(app: FastAPI) -> None:

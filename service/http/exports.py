@@ -11,12 +11,14 @@ from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
 from domain.artifact import Artifact, InputFile
+from domain.feedback import Feedback
 from domain.run import Run, UtcTime
 from service.export import Part
-from service.http.approval_schemas import Receipt
 from service.http.caller import Parts, Tenant, needs
+from service.http.note_schemas import NoteOut
 from service.http.openapi import problems
 from service.http.parameters import RunId
+from service.http.receipt_schemas import Receipt
 
 router: Final = APIRouter(prefix="/v1/runs", tags=["runs"])
 
@@ -62,6 +64,8 @@ class Export(BaseModel):
     run: Run
     files: list[InputFile]
     """What came with the task."""
+    notes: list[NoteOut]
+    """What the caller has said to it while it was under way, in order."""
     receipt: Receipt
     """Approvals with their decisions, and actions, among others."""
     artifacts: list[Artifact]
@@ -69,6 +73,7 @@ class Export(BaseModel):
     sources: list[SourceOut]
     """What its tools have answered, as far as it is on this machine."""
     calls: list[CallOut]
+    feedback: list[Feedback]
     events: list[dict[str, Any]]
     """Those that are kept, as `GET /v1/runs/{run_id}/events` gives them."""
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from monitoring.metrics import MEDIA_TYPE
-from service.http.about import in_time
+from service.health import in_time
 from service.http.caller import Parts, needs
 from service.http.openapi import problems
 from service.services import Services

@@ -42,7 +42,7 @@ _HEADERS: Final = {
     "Retry-After": _header("Seconds until the request may be sent again.", always=True),
     "WWW-Authenticate": _header("What is wrong with the key.", always=True),
 }
-_CREATES: Final = frozenset({"create_run", "run_workflow", "stream_workflow"})
+_CREATES: Final = frozenset({"create_run", "fork_run", "run_workflow", "stream_workflow"})
 
 
 def _parameter(name: str, description: str, **schema: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ THREAD: Final = r"^[^\x00]+$"
 APPROVAL: Final = r"^apr_[0-9a-f]{32}$"
 ACTION: Final = r"^act_[0-9a-f]{32}$"
 DELIVERY: Final = r"^whd_[0-9a-f]{32}$"
+CHECKPOINT: Final = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 SHA256: Final = r"^[0-9a-f]{64}$"
 SEQ: Final = r"^[0-9]{0,15}$"
 """The number of an event; empty for the beginning."""
@@ -84,6 +85,9 @@ ApprovalId = Annotated[str, Path(json_schema_extra=described_by(APPROVAL))]
 ActionId = Annotated[str, Path(json_schema_extra=described_by(ACTION))]
 DeliveryId = Annotated[str, Path(json_schema_extra=described_by(DELIVERY))]
 
+CheckpointCursor = Annotated[
+    str | None, Query(max_length=64, json_schema_extra=described_by(CHECKPOINT))
+]
 RunCursor = Annotated[str | None, Query(json_schema_extra=described_by(RUN))]
 ApprovalCursor = Annotated[
     str | None, Query(max_length=64, json_schema_extra=described_by(APPROVAL))

@@ -28,6 +28,7 @@ from service.http.openapi import problems
 from service.http.parameters import PLAIN, Filter, Moment, RunCursor, RunId, in_utc
 from service.http.schemas import CacheIn, CancelIn, RunCreate, RunPage, RunPatchIn, RunRetryIn
 from service.http.sse import STREAM, make_filter, stream_run
+from service.http.tracing import note_run, traceparent_of
 from service.http.uploads import read_uploads
 from service.new_run import NewRun
 from service.reuse import ReuseAsked
@@ -115,10 +116,13 @@ async def accept(
         reuse=_reuse_asked(body),
         webhook=_webhook(body, caller),
         own_hook=caller.may("admin"),
+        traceparent=traceparent_of(request),
         metadata=body.metadata,
         tags=list(dict.fromkeys(body.tags)),
     )
-    return await parts.runs.create(caller.tenant_id, new, idempotency=idempotency)
+    created = await parts.runs.create(caller.tenant_id, new, idempotency=idempotency)
+    note_run(request, created.run)
+    return created
 
 
 def _webhook(body: RunCreate, caller: CallerIdentity) -> Webhook | None:
@@ -291,6 +295,7 @@ async def retry_run(
     wish = RetryWish(
         limits=wanted.budget.limits() if wanted.budget else None,
         max_rounds=wanted.budget.max_rounds if wanted.budget else None,
+        by=caller.id,
     )
     done = await parts.retries.retry(
         caller.tenant_id, run_id, wish, idempotency=idempotency_of(request, wanted)

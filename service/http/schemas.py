@@ -14,6 +14,7 @@ from domain.run import ApprovalMode, MultitaskStrategy, Run
 from domain.sandbox import Backend
 from domain.validation import Validation
 from domain.webhook import Webhook, WebhookEvent
+from service.health import HealthStatus
 from service.http.fields import (
     AgentName,
     Base64,
@@ -278,13 +279,26 @@ class SandboxOut(BaseModel):
     libraries: list[str]
 
 
+class ComponentOut(BaseModel):
+    """How one thing is that the service depends on."""
+
+    status: HealthStatus
+    detail: str | None
+    seconds: float
+    """That it took to see that; some are looked at every few seconds only."""
+
+
 class Health(BaseModel):
     """Whether the service, or each part it needs, works."""
 
-    status: Literal["ok", "down"]
+    status: HealthStatus
+    """`degraded`: runs are accepted, and something of what they want does not work. `down`: none is."""
     checks: dict[str, str] = {}
+    """`ok`, or what is wrong."""
+    components: dict[str, ComponentOut] = {}
+    """The same in more detail."""
     sandbox: SandboxOut | None = None
-    """Not among the checks: without it programs are refused, and everything else works."""
+    """What runs programs; where nothing does, though it was wanted, that is among the checks."""
 
 
 class Info(BaseModel):
@@ -292,10 +306,14 @@ class Info(BaseModel):
 
     name: str
     version: str
+    revision: str | None
+    """Of the source, where the operator has set it."""
     engine: Literal["model", "offline"]
     graph_version: str
     environment: str
     models: dict[str, str]
+    protocols: dict[str, str]
+    """What is spoken here, in which version."""
     features: list[str]
 
 

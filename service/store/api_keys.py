@@ -9,11 +9,12 @@ from typing import Any, Final, cast
 from sqlalchemy import Connection, bindparam, insert, or_, select, update
 
 from domain.caller import ApiKey, CallerLimits, Scope
+from service.store.caller_tables import api_keys as rows
 from service.store.database import Database
-from service.store.tables import api_keys as rows
 
 _SHOWN: Final = [column for column in rows.c if column.name != "hash"]
 _BY_HASH: Final = select(*_SHOWN).where(rows.c.hash == bindparam("secret_hash"))
+_BY_ID: Final = select(*_SHOWN).where(rows.c.id == bindparam("key_id"))
 _ALL: Final = select(*_SHOWN).order_by(rows.c.created_at, rows.c.id)
 _ANY: Final = select(rows.c.id).limit(1)
 _REVOKE: Final = (
@@ -93,7 +94,12 @@ def _any(connection: Connection) -> bool:
 
 def _revoke(connection: Connection, key_id: str, now: datetime) -> ApiKey | None:
     connection.execute(_REVOKE, {"key_id": key_id, "at": now})
-    found = connection.execute(select(*_SHOWN).where(rows.c.id == key_id)).mappings().first()
+    return by_id(connection, key_id)
+
+
+def by_id(connection: Connection, key_id: str) -> ApiKey | None:
+    """Return a key, whether it is good or not."""
+    found = connection.execute(_BY_ID, {"key_id": key_id}).mappings().first()
     return None if found is None else _key(found)
 
 

@@ -38,6 +38,7 @@ from service.store.tables import run_tags, runs
 from service.store.threads import NOT_BLOCKED, UNDER_LIMIT, UNDER_OWN_LIMIT, Turns
 
 _OF_ATTEMPT: Final = runs.c.attempt == bindparam("of_attempt")
+_TRACE_URL: Final = bindparam("trace_url", type_=runs.c.trace_url.type)
 _ADVANCED: Final = runs.c.last_seq + bindparam("count", type_=Integer)
 
 _INSERT: Final = insert(runs).inline()
@@ -59,6 +60,7 @@ def _claim_where(*its_turn: ColumnElement[bool]) -> Update:
             status="running",
             attempt=runs.c.attempt + 1,
             leader_id=null(),
+            trace_url=func.coalesce(runs.c.trace_url, _TRACE_URL),
             # A later attempt has to add up what the one before it has used: see `claim`.
             claimed_at=case(
                 (runs.c.attempt == 0, bindparam("now", type_=runs.c.started_at.type)),
@@ -136,7 +138,7 @@ def create(
     run = run.model_copy(
         update={
             "last_seq": 1,
-            "links": links(run.id),
+            "links": links(run.id, run.forked_from.run_id if run.forked_from else None),
             "created_at": utc(run.created_at),
         }
     )
@@ -217,10 +219,12 @@ def _interrupt(connection: Connection, ref: RunRef, by: Run) -> tuple[Run, list[
 _CREATED_KEYS: Final = frozenset({EventDraft(type="run.created", data={}).key})
 
 
-def claim(connection: Connection, ref: RunRef, now: datetime, turns: Turns) -> Claim | None:
+def claim(
+    connection: Connection, ref: RunRef, now: datetime, turns: Turns, trace_url: str | None = None
+) -> Claim | None:
     """Make a run `running` under the next attempt, if it is its turn."""
     threads.hold_turn(connection, ref, turns)
-    values = {**named(ref), "now": now}
+    values = {**named(ref), "now": now, "trace_url": trace_url}
     if turns.max_per_caller is None:
         found = connection.execute(_CLAIM, values)
     else:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from sqlalchemy import Connection, Executable, Table, bindparam, literal_column
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.store.exact import exact_add
+from service.store.receipt_tables import configurations
 from service.store.tables import artifacts, cache, idempotency, spent, usage
 from service.store.webhook_tables import webhook_endpoints
 
@@ -100,6 +101,15 @@ _ADD_ENDPOINT: Final[dict[str, Executable]] = {
     dialect: _add_endpoint(insert) for dialect, insert in _INSERTS.items()
 }
 
+
+def _keep_configuration(insert: _Insert) -> Executable:
+    return insert(configurations).on_conflict_do_nothing()
+
+
+_KEEP_CONFIGURATION: Final[dict[str, Executable]] = {
+    dialect: _keep_configuration(insert) for dialect, insert in _INSERTS.items()
+}
+
 _SPENT_MONEY: Final = ("cost_usd", "saved_usd", "counted_usd")
 
 
@@ -150,6 +160,12 @@ def put_piece(connection: Connection, row: dict[str, Any]) -> None:
 def add_endpoint(connection: Connection, row: dict[str, Any]) -> None:
     """Insert a receiver of webhooks; one that is there stays as it is."""
     connection.execute(_ADD_ENDPOINT[connection.dialect.name], row)
+
+
+def keep_configuration(connection: Connection, digest: str, content: Mapping[str, Any]) -> None:
+    """Insert what a server is made of; the same one that is there stays."""
+    row = {"digest": digest, "content": content}
+    connection.execute(_KEEP_CONFIGURATION[connection.dialect.name], row)
 
 
 def take_key(connection: Connection, row: dict[str, Any]) -> bool:

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import Context
 from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
@@ -111,7 +112,8 @@ class SqliteDatabase:
 
     def _flush_soon(self) -> None:
         self._flush_timer = None
-        task = asyncio.create_task(self.settle(), name="store flush")
+        # In a context of its own: what waits is not of one run or request.
+        task = asyncio.create_task(self.settle(), name="store flush", context=Context())
         self._flushing.add(task)
         task.add_done_callback(self._flushing.discard)
 

@@ -15,7 +15,7 @@ from domain.events import EventDraft
 from domain.limits import Limits
 from domain.ports import IdempotencyKey, RunRef
 from domain.problems import Code
-from service.store import actions, allowances, keys, links, queries, repeats
+from service.store import actions, allowances, keys, links, queries, receipts, repeats
 from service.store.actions import Held, Row, hold
 from service.store.naming import THE_RUN, named
 from service.store.tables import actions as rows
@@ -131,7 +131,9 @@ def record(
         values["args_digest"] = edited.digest
         if row["type"] == "budget":
             raised = Limits.model_validate(edited.args)
-            allowances.change_limits(connection, RunRef(row["tenant_id"], row["run_id"]), raised)
+            ref = RunRef(row["tenant_id"], row["run_id"])
+            with receipts.noting_limits(connection, ref, by=by, how="decision", now=now):
+                allowances.change_limits(connection, ref, raised)
     stored = {**row, **values}
     found = (rows.c.id == row["id"], rows.c.tenant_id == row["tenant_id"])
     connection.execute(update(rows).where(*found).values(**values))

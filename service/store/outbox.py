@@ -21,6 +21,7 @@ from domain.ports import IdempotencyKey, RunRef
 from domain.run import Run
 from service.ids import UuidIds
 from service.store import actions, endpoints, keys, links
+from service.store.tables import runs
 from service.store.webhook_tables import deliveries as rows
 
 GIVE_UP: Final = timedelta(days=1)
@@ -44,6 +45,13 @@ _DUE: Final = (
     )
     .order_by(rows.c.next_at, rows.c.id)
     .limit(bindparam("most"))
+)
+_SINCE: Final = bindparam("since", type_=_TIME)
+_OVERDUE: Final = (
+    select(rows.c.id).where(rows.c.status == "pending", rows.c.next_at <= _SINCE).limit(1)
+)
+_SENT: Final = (
+    select(rows.c.id).where(rows.c.status == "pending", rows.c.claimed_until > _SINCE).limit(1)
 )
 _CLAIM: Final = (
     update(rows)
@@ -122,6 +130,9 @@ _OF_RUN: Final = (
     .limit(bindparam("most"))
 )
 _BEFORE: Final = _OF_RUN.where(rows.c.id < bindparam("before"))
+_TRACE_OF: Final = select(runs.c.traceparent, runs.c.retried_after).where(
+    runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant")
+)
 _ONE: Final = select(rows).where(*_THE_ROW, rows.c.run_id == bindparam("run"))
 
 WANTS_NOTHING: Final = (
@@ -182,6 +193,15 @@ def due(
     return [Due(*row) for row in connection.execute(_DUE, values)]
 
 
+def overdue(connection: Connection, before: datetime) -> bool:
+    """Return whether something was due before a time, and nobody has begun to send anything since."""
+    late, sent = (
+        connection.execute(each, {"since": before}).first() is not None
+        for each in (_OVERDUE, _SENT)
+    )
+    return late and not sent
+
+
 def claim(
     connection: Connection, one: Due, now: datetime, until: datetime, base_url: str | None
 ) -> Attempt | None:
@@ -196,6 +216,7 @@ def claim(
         fault = FORGOTTEN if endpoint is None else WANTS_NOTHING
         _disable(connection, row["tenant_id"], row["endpoint"], fault)
         return None
+    run = connection.execute(_TRACE_OF, {"run": row["run_id"], "tenant": row["tenant_id"]}).one()
     return Attempt(
         tenant_id=row["tenant_id"],
         id=row["id"],
@@ -206,6 +227,8 @@ def claim(
         number=row["attempts"],
         tries=row["tries"],
         give_up_at=row["give_up_at"],
+        traceparent=run.traceparent,
+        retried_after=run.retried_after,
     )
 
 

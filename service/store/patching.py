@@ -20,6 +20,7 @@ from service.store import (
     allowances,
     decisions,
     queries,
+    receipts,
     reopening,
     reuse,
     threads,
@@ -55,11 +56,10 @@ def patch(
     spends = change.limits is not None or change.max_rounds is not None
     if spends:
         _check_active(held)
-    if values:
-        connection.execute(update(runs).where(*THE_RUN).values(**values), named(ref))
+    with receipts.noting_limits(connection, ref, by=change.by, how="patch", now=now):
+        _write(connection, ref, values, change.limits)
     claimable: frozenset[RunRef] = frozenset()
     if change.limits is not None:
-        allowances.change_limits(connection, ref, change.limits)
         if tier:
             # Other models may work on it now than on what it shares an answer with.
             claimable = reuse.leave(connection, ref)
@@ -75,6 +75,15 @@ def patch(
             _, told = go_on(connection, held, drafts, now, turns)
     run = queries.get(connection, ref)
     return None if run is None else Patched(run, tuple(told), claimable)
+
+
+def _write(
+    connection: Connection, ref: RunRef, values: dict[str, Any], limits: Limits | None
+) -> None:
+    if values:
+        connection.execute(update(runs).where(*THE_RUN).values(**values), named(ref))
+    if limits is not None:
+        allowances.change_limits(connection, ref, limits)
 
 
 def wait_for(

@@ -11,9 +11,10 @@ from domain.ports import EarlierTurn, RunQuery, RunRef
 from domain.run import ACTIVE, Run
 from domain.usage import Usage
 from service.store import usage
+from service.store.caller_tables import api_keys
 from service.store.naming import THE_RUN, named
 from service.store.rows import run_from
-from service.store.tables import actions, api_keys, run_tags, runs
+from service.store.tables import actions, run_tags, runs
 from service.store.threads import NOT_BLOCKED, PLACES
 
 _GET: Final = select(runs).where(*THE_RUN)

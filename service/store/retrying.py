@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, null, select, update
+from sqlalchemy import Connection, RowMapping, false, null, select, update
 
 from domain.errors import CallerError
 from domain.limits import NO_LIMITS
 from domain.ports import IdempotencyKey, Retried, RetryWish, RunRef
 from domain.run import RETRYABLE, TERMINAL, Run
-from service.store import allowances, keys, reopening, reuse, threads, usage
+from service.store import allowances, keys, receipts, reopening, reuse, threads, usage
 from service.store.housekeeping import CLEARED, PRUNED
 from service.store.naming import THE_RUN, named
 from service.store.rows import run_from
@@ -38,6 +38,7 @@ _QUEUE: Final = (
         cache_key=null(),
         reusable=null(),
         as_of=null(),
+        notes_closed=false(),
         tidied=0,
     )
     .returning(*runs.c)
@@ -69,10 +70,11 @@ def retry(
     rounds = row["max_rounds"] if wish.max_rounds is None else wish.max_rounds
     most = rounds if wish.most_rounds is None else wish.most_rounds
     values: dict[str, Any] = {"max_rounds": min(rounds, most)}
-    limits = allowances.change_limits(connection, ref, wish.limits or NO_LIMITS)
-    allowances.change_limits(connection, ref, wish.rules.capped(limits))
-    reopening.prepare(connection, ref)
-    row = connection.execute(_QUEUE.values(**values), named(ref)).mappings().one()
+    with receipts.noting_limits(connection, ref, by=wish.by, how="retry", now=now):
+        limits = allowances.change_limits(connection, ref, wish.limits or NO_LIMITS)
+        allowances.change_limits(connection, ref, wish.rules.capped(limits))
+        reopening.prepare(connection, ref)
+        row = connection.execute(_QUEUE.values(**values), named(ref)).mappings().one()
     run = run_from(row, usage.of_run(connection, ref))
     error = _spent(run) or refusal
     if error:

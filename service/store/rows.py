@@ -40,9 +40,13 @@ _SAME: Final = (
     "cache_seconds",
     "cache_web",
     "leader_id",
+    "traceparent",
 )
 _JSON: Final = frozenset(
-    {"result", "required_action", "error", "degraded", "actions", "cache", "metadata", "tags"}
+    {
+        *("result", "required_action", "error", "degraded", "actions", "cache", "forked_from"),
+        *("metadata", "tags"),
+    }
 )
 
 _OF_CALL: Final = (
@@ -53,9 +57,10 @@ _OF_CALL: Final = (
 _OF_ARTIFACT: Final = ("name", "media_type", "size", "sha256", "agent")
 
 
-def links(run_id: str) -> dict[str, str]:
-    """Return where a run and its events are found."""
-    return {"self": f"/v1/runs/{run_id}", "events": f"/v1/runs/{run_id}/events"}
+def links(run_id: str, parent: str | None = None) -> dict[str, str]:
+    """Return where a run and its events are found, and the run that it was forked from."""
+    own = {"self": f"/v1/runs/{run_id}", "events": f"/v1/runs/{run_id}/events"}
+    return {**own, "forked_from": f"/v1/runs/{parent}"} if parent else own
 
 
 def run_row(run: Run) -> dict[str, Any]:
@@ -79,7 +84,7 @@ def run_from(row: RowMapping, usage: Usage) -> Run:
             **row,
             "budget": _budget(row, usage),
             "usage": usage,
-            "links": links(row["id"]),
+            "links": links(row["id"], (row["forked_from"] or {}).get("run_id")),
             "files": row["files"] or (),
         }
     )

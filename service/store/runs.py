@@ -7,10 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, false, update
+from sqlalchemy import Connection, bindparam, false, update
 
 from domain.errors import CallerError
 from domain.events import Event, EventDraft
+from domain.forking import MadeCall, Seed
 from domain.limits import DaySpent, Limits
 from domain.ports import (
     Claim,
@@ -33,21 +34,31 @@ from service.store import (
     changes,
     endpoints,
     events,
+    forking,
     keys,
     patching,
     queries,
+    receipts,
     retrying,
 )
 from service.store.approvals import SqlApprovalStore
 from service.store.artifacts import SqlArtifactStore
 from service.store.changes import Writer
 from service.store.database import Database
+from service.store.naming import THE_RUN, named
+from service.store.notes import SqlNoteStore
 from service.store.ownership import FileOwner
+from service.store.receipts import SqlReceipts
 from service.store.tables import runs
 from service.store.threads import Enqueue, Share, Turns
 
 # Writes nothing, but needs all that writing needs: the right to, and a server that takes writes.
 _PING = update(runs).where(false()).values(last_seq=0)
+
+
+_NOTE_TRACE = (
+    update(runs).where(*THE_RUN, runs.c.trace_url.is_(None)).values(trace_url=bindparam("url"))
+)
 
 
 class SqlRunStore:
@@ -74,6 +85,12 @@ class SqlRunStore:
         """What people are asked about these runs."""
         self.artifacts: Final = SqlArtifactStore(database)
         """What these runs have produced."""
+        self.notes: Final = SqlNoteStore(database, self._turns)
+        """What these runs were told while they were under way."""
+        self.receipts: Final = SqlReceipts(database)
+        """What their receipts say beside their rows."""
+        self.configuration: str | None = None
+        """With what this process executes runs: the digest of one that `receipts` keeps."""
 
     async def announce(self, url: str) -> None:
         """Leave word beside the file at which address this process serves, for a second one."""
@@ -93,8 +110,9 @@ class SqlRunStore:
         idempotency: IdempotencyKey | None = None,
         strategy: MultitaskStrategy = "enqueue",
         refusal: CallerError | None = None,
+        seed: Seed | None = None,
     ) -> Created:
-        """Commit the run, its first event, the idempotency record and the receiver together."""
+        """Commit the run, its first event, the idempotency record, the receiver and the seed together."""
 
         def write(connection: Connection) -> Created:
             created = changes.create(
@@ -103,9 +121,19 @@ class SqlRunStore:
             if run.webhook is not None and not created.replayed:
                 # Last, so that whoever waits for it (two runs name it at once) waits for a commit alone.
                 endpoints.ensure(connection, run.tenant_id, run.webhook.endpoint, run.created_at)
+            if seed is not None and not created.replayed:
+                forking.add(connection, RunRef(run.tenant_id, run.id), seed)
             return created
 
         return await self._database.write(write)
+
+    async def seed(self, ref: RunRef) -> Seed | None:
+        """Return what a fork begins with, `None` for any other run."""
+        return await self._database.read(forking.find, ref)
+
+    async def made(self, ref: RunRef) -> list[MadeCall]:
+        """Return the calls that a run has made, or may have."""
+        return await self._database.read(forking.made, ref)
 
     async def get(self, ref: RunRef) -> Run | None:
         """Return the run with its usage summed, or `None`."""
@@ -140,9 +168,24 @@ class SqlRunStore:
         """Return every run that is `running`, of every tenant."""
         return await self._database.read(queries.unfinished)
 
-    async def claim(self, ref: RunRef, *, now: datetime) -> Claim | None:
+    async def claim(
+        self, ref: RunRef, *, now: datetime, trace_url: str | None = None
+    ) -> Claim | None:
         """Make the run `running` under a new attempt, or return `None`."""
-        return await self._database.write(changes.claim, ref, now, self._turns)
+        return await self._database.write(self._claim, ref, now, trace_url)
+
+    def _claim(
+        self, connection: Connection, ref: RunRef, now: datetime, trace_url: str | None
+    ) -> Claim | None:
+        claimed = changes.claim(connection, ref, now, self._turns, trace_url)
+        if claimed is not None and self.configuration is not None:
+            attempt = claimed.run.attempt
+            receipts.note_attempt(connection, ref, attempt, self.configuration, now)
+        return claimed
+
+    async def note_trace(self, ref: RunRef, url: str) -> None:
+        """Keep where the run's trace is seen."""
+        await self._database.write(note_trace, ref, url)
 
     async def append(
         self,
@@ -237,3 +280,8 @@ class SqlRunStore:
 def ping(connection: Connection) -> None:
     """Raise unless the database answers and takes writes."""
     connection.execute(_PING)
+
+
+def note_trace(connection: Connection, ref: RunRef, url: str) -> None:
+    """Keep where a run's trace is seen, where the run has no such address."""
+    connection.execute(_NOTE_TRACE, {**named(ref), "url": url})

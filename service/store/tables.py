@@ -92,8 +92,15 @@ runs: Final = Table(
     Column("as_of", UtcDateTime),
     # Where it reports to: see `domain.webhook.Webhook`.
     Column("webhook", optional_json()),
+    # The span that it was created in: see `domain.tracing`.
+    Column("traceparent", String),
     # The attempt whose end the last retry goes on from; see `service.store.retrying`.
     Column("retried_after", Integer, nullable=False, server_default="0"),
+    # How many notes it has had, and whether it takes no more; see `service.store.notes`.
+    Column("notes", Integer, nullable=False, server_default="0"),
+    Column("notes_closed", Boolean, nullable=False, server_default=false()),
+    # See `domain.run.ForkedFrom`; that run may be gone.
+    Column("forked_from", optional_json()),
     # How far housekeeping has come with it; see `service.store.housekeeping`.
     Column("tidied", Integer, nullable=False, server_default="0"),
 )
@@ -122,6 +129,16 @@ run_tags: Final = Table(
     Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True, index=True),
 )
 """The runs of a tag. `runs.tags` keeps them as they were sent; only this one is searched."""
+
+seeds: Final = Table(
+    "seeds",
+    metadata,
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("tenant_id", String, nullable=False),
+    # See `domain.forking.Seed`.
+    Column("seed", JSON, nullable=False),
+)
+"""What a fork begins with: it needs nothing of the run that it was forked from."""
 
 events: Final = Table(
     "events",
@@ -188,6 +205,25 @@ artifacts: Final = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 """The files that a run has produced, each in its last version."""
+
+feedback: Final = Table(
+    "feedback",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("tenant_id", String, nullable=False),
+    Column("key", String, nullable=False),
+    # A number, or whether it is so.
+    Column("score", optional_json()),
+    Column("comment", Text),
+    Column("caller_id", String, nullable=False),
+    # The idempotency key it came with.
+    Column("sent_with", String),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+"""What callers think of runs."""
+
+Index(None, feedback.c.run_id, feedback.c.id)
 
 cache: Final = Table(
     "cache",
@@ -327,25 +363,17 @@ erased_keys: Final = Table(
 
 Index(None, erased_keys.c.created_at)
 
-api_keys: Final = Table(
-    "api_keys",
+notes: Final = Table(
+    "notes",
     metadata,
-    Column("id", String, primary_key=True),
+    Column("run_id", ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
     Column("tenant_id", String, nullable=False),
-    Column("name", String, nullable=False),
-    Column("scopes", JSON, nullable=False),
-    # SHA-256 of the secret, in hex; the secret itself is kept nowhere.
-    Column("hash", String, nullable=False, unique=True),
-    Column("prefix", String, nullable=False),
-    # What holds in place of the server's settings; NULL leaves them as they are.
-    Column("requests_per_minute", Integer),
-    Column("concurrent_runs", Integer),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("expires_at", UtcDateTime),
-    Column("revoked_at", UtcDateTime),
-    Column("last_used_at", UtcDateTime),
+    Column("id", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("by", String, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    # The digest of the idempotency key that it came with.
+    Column("request", String),
 )
-"""Who may call. A row stays when its key is revoked: runs name it, and a server that had keys stays closed."""
-
-# Whether any has places of its own, which whoever looks for runs asks.
-Index(None, api_keys.c.concurrent_runs)
+"""What callers have said to runs under way, in order."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, null, update
+from sqlalchemy import Connection, false, null, update
 
 from domain.approval import Approval
 from domain.deciding import Waiting
@@ -60,6 +60,8 @@ def wait_for(
         now,
         status="requires_action",
         required_action=required.model_dump(mode="json"),
+        # Whoever has asked is called again before the end, which then looks for notes once more.
+        notes_closed=false(),
     )
     forgetting.tidy_waiting(connection, ref, since)
     # The thread stays busy, but the caller's place is free for another run.

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import (
     ColumnClause,
     Connection,
+    Interval,
     bindparam,
     column,
     exists,
+    func,
     literal_column,
     or_,
     select,
     table,
 )
 
+from domain.dispatch import Workers
 from domain.ports import RunRef
 from domain.run import Engine
 from service.store.database import Database
@@ -24,7 +28,9 @@ from service.store.naming import THE_RUN, named
 from service.store.tables import runs
 from service.store.threads import NOT_BLOCKED, UNDER_LIMIT, UNDER_OWN_LIMIT
 
-_QUEUED: Final = table("procrastinate_jobs", column("lock"), column("status"))
+_QUEUED: Final = table(
+    "procrastinate_jobs", *map(column, ("lock", "status", "queue_name", "scheduled_at"))
+)
 """The queue's own table; a job's lock is the id of its run."""
 
 # Literal, because a parameter would not be of the queue's own type.
@@ -54,6 +60,27 @@ _EXECUTING: Final = select(_QUEUED.c.lock).where(
 _ORPHANS_WITHIN_OWN: Final = _ORPHANS.where(or_(runs.c.status == "running", UNDER_OWN_LIMIT))
 _ORPHANS_WITHIN_LIMIT: Final = _ORPHANS.where(or_(runs.c.status == "running", UNDER_LIMIT))
 
+
+_WORKERS: Final = table("procrastinate_workers", column("last_heartbeat"))
+_OF_QUEUE: Final = _QUEUED.c.queue_name == bindparam("queue")
+_WORK: Final = select(
+    exists()
+    .select_from(_WORKERS)
+    .where(_WORKERS.c.last_heartbeat > func.now() - bindparam("age", type_=Interval))
+    .label("alive"),
+    exists()
+    .select_from(_QUEUED)
+    .where(
+        _OF_QUEUE,
+        _QUEUED.c.status == literal_column("'todo'"),
+        or_(_QUEUED.c.scheduled_at.is_(None), _QUEUED.c.scheduled_at <= func.now()),
+    )
+    .label("waiting"),
+    exists()
+    .select_from(_QUEUED)
+    .where(_OF_QUEUE, _QUEUED.c.status == literal_column("'doing'"))
+    .label("busy"),
+)
 
 _ENGINE: Final = select(runs.c.engine).where(*THE_RUN)
 
@@ -85,6 +112,15 @@ class SqlRunWatch:
     async def executing(self, refs: Sequence[RunRef]) -> list[RunRef]:
         """Return those of the runs of which some process executes a segment, or has died with one."""
         return await self._database.read(_read_executing, refs) if refs else []
+
+    async def workers(self, *, queue: str, seconds: float) -> Workers:
+        """Return who works, by a sign of life so many seconds ago, and what there is to do."""
+        return await self._database.read(_read_workers, queue, seconds)
+
+
+def _read_workers(connection: Connection, queue: str, seconds: float) -> Workers:
+    values = {"queue": queue, "age": timedelta(seconds=seconds)}
+    return Workers(*connection.execute(_WORK, values).one())
 
 
 def _read_executing(connection: Connection, refs: Sequence[RunRef]) -> list[RunRef]:

@@ -59,6 +59,10 @@ class SqlWebhookStore:
         """Record what an attempt came to."""
         await self._database.write(outbox.settle, attempt, result, now)
 
+    async def overdue(self, *, before: datetime) -> bool:
+        """Return whether a delivery was due before that time, and nobody has begun to send any since."""
+        return await self._database.read(outbox.overdue, before)
+
     async def release(self, attempts: Sequence[Attempt] | None, *, now: datetime) -> None:
         """Give claims back that were cut off."""
         await self._database.write(outbox.release, attempts, now)

@@ -126,3 +126,17 @@ async def test_what_a_run_reported_goes_with_it(store: SqlRunStore) -> None:
     webhooks = SqlWebhookStore(store.database)
     assert await webhooks.find(ref, limit=5, before=None) == []
     assert await claimed(webhooks) == []
+
+
+async def test_what_nobody_sends_is_overdue(store: SqlRunStore) -> None:
+    """Not what is sent, nor what is not due yet, nor what waits while others are sent."""
+    webhooks = SqlWebhookStore(store.database)
+    assert not await webhooks.overdue(before=LATER)
+    await ended(store, 1)
+    assert await webhooks.overdue(before=LATER)
+    assert not await webhooks.overdue(before=LATER - timedelta(seconds=1))
+    [attempt] = await claimed(webhooks)
+    await ended(store, 2)
+    assert not await webhooks.overdue(before=LATER)
+    await webhooks.settle(attempt, DELIVERED, now=LATER)
+    assert await webhooks.overdue(before=LATER)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from domain.errors import ConfigurationError, DatabaseInUseError
 from service.commands import db
-from service.commands.doctor import _database
+from service.commands.doctor_database import database
 from service.settings import Settings
 from service.store import advisory, open_database, open_store
 from service.store.parts import QUEUE, read_parts
@@ -209,9 +209,11 @@ async def test_a_lost_lock_is_taken_again(
 
 async def test_the_doctor_shows_no_password(postgres_url: str) -> None:
     url = postgres_url.replace("postgres:@", "postgres:secret@")
-    finding = await _database(Settings(database_url=url))
-    assert (finding.level, "***@" in finding.text) == ("ok", True)
-    assert "secret" not in finding.text
+    stored = await database(Settings(database_url=url))
+    finding = stored.findings[0]
+    assert (finding.subject, finding.level, "***@" in finding.text) == ("database", "ok", True)
+    assert "PostgreSQL" in finding.text
+    assert "secret" not in "".join(each.line() for each in stored.findings)
 
 
 # What it survives

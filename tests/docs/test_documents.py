@@ -10,11 +10,13 @@ from typing import Final
 
 import click
 import pytest
+from fastapi.routing import APIRoute
 
 from service.cli import cli
 from service.commands.env_example import render_env_example
-from service.http.application import make_app
+from service.http.application import ROUTERS
 from service.settings import Settings
+from service.store.links import PATH
 from tests.conftest import ROOT
 from tests.docs.markdown import ALL, README, Document
 
@@ -40,9 +42,14 @@ documents = pytest.mark.parametrize("document", ALL, ids=lambda d: d.name)
 
 @cache
 def routes() -> set[str]:
-    """Return `METHOD /path/{}` of every route."""
-    paths = make_app("0").openapi()["paths"]
-    return {f"{m.upper()} {bare(path)}" for path, methods in paths.items() for m in methods}
+    """Return `METHOD /path/{}` of every route but the pages of links, whose addresses are sent."""
+    return {
+        f"{method} {bare(route.path_format)}"
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute) and not route.path.startswith(PATH)
+        for method in route.methods or ()
+    }
 
 
 def bare(path: str) -> str:

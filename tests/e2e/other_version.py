@@ -52,29 +52,29 @@ NEW_CHANNELS: Final[Change] = (
     Edit(
         "graph/state.py",
         "class State(TypedDict, total=False):",
-        "def merge_notes(old: list[str], new: list[str]) -> list[str]:\n"
+        "def merge_remarks(old: list[str], new: list[str]) -> list[str]:\n"
         "    return sorted({*old, *new})\n\n\n"
         "class State(TypedDict, total=False):",
     ),
     Edit(
         "graph/state.py",
         "    final: FinalAnswer | None\n",
-        "    final: FinalAnswer | None\n    notes: Annotated[list[str], merge_notes]\n    mood: str\n",
+        "    final: FinalAnswer | None\n    remarks: Annotated[list[str], merge_remarks]\n    mood: str\n",
     ),
     Edit(
         "graph/supervisor.py",
-        '"missing": decision.missing}',
-        '"missing": decision.missing, "notes": [f"round {round_}"], "mood": "calm"}',
+        '"missing": [*decision.missing, *not_followed(heard)],',
+        '"missing": decision.missing, "remarks": [f"round {round_}"], "mood": "calm",',
     ),
     Edit(
         "graph/nodes.py",
         'return {"outcomes": [outcome]}',
-        'return {"outcomes": [outcome], "notes": [outcome["path"]]}',
+        'return {"outcomes": [outcome], "remarks": [outcome["path"]]}',
     ),
     Edit(
         "graph/composer.py",
         "        text += _name_missing(",
-        "        text += f\" Notes: {state.get('notes', [])}, {state.get('mood')}.\"\n"
+        "        text += f\" Notes: {state.get('remarks', [])}, {state.get('mood')}.\"\n"
         "        text += _name_missing(",
     ),
 )

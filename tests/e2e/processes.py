@@ -81,6 +81,11 @@ class Process:
         with self._changed:
             return "".join(self._lines["stderr"])
 
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """Return the log lines so far: those on stderr that are JSON."""
+        return [orjson.loads(line) for line in self.stderr.splitlines() if line.startswith("{")]
+
     def says(self, pattern: str) -> re.Match[str]:
         """Wait for a line on stderr; fails with all that was said when the process ends before."""
 

@@ -228,14 +228,11 @@ class Team:
 
     def owner(self, run_id: str, attempt: int) -> Process:
         """Return the worker that has claimed a run, as soon as one has."""
-        claim = f"run_id={run_id}"
 
         def found() -> Process | None:
-            lines = [(w, line) for w in self.workers for line in w.stderr.splitlines()]
-            number = f"attempt={attempt}"
-            return next(
-                (w for w, s in lines if "Segment started" in s and claim in s and number in s), None
-            )
+            claim = {"action": "segment_started", "run_id": run_id, "attempt": attempt}
+            lines = [(worker, line) for worker in self.workers for line in worker.log]
+            return next((w for w, line in lines if claim.items() <= line.items()), None)
 
         worker: Process = until(found, f"attempt {attempt} of {run_id} is claimed")
         return worker

@@ -236,8 +236,9 @@ def test_doctor_finds_nothing_wrong_with_the_defaults(signalbox: StartProcess) -
     )
     assert process.ended() == 0, process.stdout + process.stderr
     subjects = re.findall(r"(?m)^\[ *(?:ok|warn)\] (\w+): \S", process.stdout)
-    assert set(subjects) >= {"version", "settings", "models", "agents", "data", "database"}
-    assert len(subjects) == len(process.stdout.splitlines())
+    assert set(subjects) >= {"version", "settings", "models", "agents", "data", "database", "keys"}
+    fixes = re.findall(r"(?m)^\[warn\] .*\n       fix: \S.*$", process.stdout)
+    assert len(subjects) + len(fixes) == len(process.stdout.splitlines())
     assert "offline planner" in process.stdout
     assert process.stderr == ""
 
@@ -256,7 +257,10 @@ def test_doctor_names_every_fault_with_its_remedy(signalbox: StartProcess, folde
         LANGSMITH_API_KEY=CANARY,
     )
     assert process.ended() == 1
-    lines = dict(re.findall(r"(?m)^\[ *((?:fail|warn)\] \w+): (.*)$", process.stdout))
+    lines: dict[str, str] = {}
+    fault = r"(?m)^\[ *((?:fail|warn)\] \w+): (.*)\n +fix: (.*)$"
+    for subject, text, fix in re.findall(fault, process.stdout):
+        lines[subject] = f"{lines.get(subject, '')}\n{text}\n{fix}"
     assert "SIGNALBOX_DATA_DIR" in lines["fail] data"]
     assert "memory://" in lines["fail] database"]
     assert "no_such_package" in lines["fail] agents"]

@@ -125,8 +125,8 @@ class Worker:
 
     def claims(self) -> set[tuple[str, int]]:
         """Return the runs that it has claimed, each with the attempt."""
-        found = re.findall(r"Segment started\..* run_id=(\S+) .*attempt=(\d+)", self.process.stderr)
-        return {(run_id, int(attempt)) for run_id, attempt in found}
+        lines = [line for line in self.process.log if line.get("action") == "segment_started"]
+        return {(line["run_id"], line["attempt"]) for line in lines}
 
     def had(self, run_id: str | None) -> bool:
         """Return whether it has ever claimed a run."""
@@ -134,7 +134,7 @@ class Worker:
 
     def claimed(self, run_id: str | None) -> None:
         """Wait until it claims a run."""
-        self.process.says(rf"Segment started\..* run_id={run_id} ")
+        self.process.says(rf'"segment_started".*"run_id":"{run_id}"')
 
 
 class Front:
@@ -279,7 +279,7 @@ class Fleet:
         for process in left:
             assert "Traceback" not in process.stderr, process.stderr
         for worker in self.workers:
-            assert " ERROR " not in worker.process.stderr, worker.process.stderr
+            assert '"level":"error"' not in worker.process.stderr, worker.process.stderr
 
     def close(self) -> None:
         """Leave the servers."""

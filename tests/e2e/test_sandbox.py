@@ -255,12 +255,14 @@ def test_a_service_has_its_programs_run_in_the_other_container(
 ) -> None:
     process, socket = remote
     service = serve(SIGNALBOX_SANDBOX="remote", SIGNALBOX_SANDBOX_SOCKET=str(socket))
-    state = service.client.get("/health/ready").json()["sandbox"]
-    assert state["backend"] == "remote"
+    info = service.client.get("/v1/tools").json()["data"]
+    assert [tool["off_reason"] for tool in info if tool["name"] == "run_python"] == [None]
     run = service.ended(service.create("What is 6 * 7?"))
     assert "42" in run["result"]["output"]
     process.send(signal.SIGKILL)
     process.ended()
+    hurt = service.client.get("/health/ready").json()
+    assert "does not answer" in hurt["checks"]["sandbox"]
     run = service.ended(service.create("Compute the mean of 120, 135, 150"))
     assert run["status"] == "completed"
     assert "The sandbox does not answer" in run["result"]["output"]

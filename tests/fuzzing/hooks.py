@@ -43,14 +43,16 @@ EXCUSED: Final = {
     ),
     ("update_run", "validation-error"): ("there is no agent",),
     ("retry_run", "validation-error"): ("there is no agent",),
+    ("add_note", "validation-error"): ("takes no more",),
+    ("fork_run", "validation-error"): ("there is no agent", "there is no checkpoint"),
     ("decide_approval", "validation-error"): ("Nothing was decided.",),
     ("decide_run", "validation-error"): ("Nothing was decided.", "an approval stands twice"),
     ("get_usage", "invalid-parameter"): ("is after to",),
     ("get_usage", "malformed-cursor"): ("is not one of this list",),
 }
 """By operation and code of a refusal of what its schema allows: what the detail says then. The agents are the
-server's, what may be decided depends on what is asked, each approval stands once in a list, of two days the
-first comes first, and a cursor is one that was given."""
+server's, what may be decided depends on what is asked, a run takes so many notes, each approval stands once in
+a list, of two days the first comes first, and a cursor is one that was given."""
 
 
 @schemathesis.hook

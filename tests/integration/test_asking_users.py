@@ -314,3 +314,20 @@ async def test_the_middleware_of_langchain_is_answered_in_its_own_words(
         assert "send: sent to Ann" in run["result"]["output"]
         assert "sent to Bob" not in run["result"]["output"]
         assert "not Bob" in run["result"]["output"]
+
+
+async def test_a_fork_asks_an_outside_graphs_question_anew(
+    outside_once: StartOutside, models: FakeModelServer
+) -> None:
+    """Each run is answered for itself; the graph begins its assignment again."""
+    async with outside_once(HEAD + PLAIN + TAIL) as product:
+        run_id = await start_run(product)
+        approval = await asked(product, run_id)
+        made = await product.client.post(f"/v1/runs/{run_id}/fork", json={})
+        assert made.status_code == 202, made.text
+        other = await asked(product, made.json()["id"])
+        assert other["id"] != approval["id"]
+        assert other["description"] == approval["description"]
+        for each in (other, approval):
+            await decided(product, each, type="respond", message="blue")
+            assert (await product.ended(each["run_id"]))["status"] == "completed"

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from service.settings import Settings
+from monitoring.masking import Mask
+from service.settings import Settings, read_settings, secrets_of
+from tests.fakes.langsmith_server import FakeLangSmith
+from tests.fakes.log_lines import LogLines, log_lines
 from tests.fakes.model_script import ModelRequest, Reply, Rule, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.search_server import FakeWeb
@@ -20,7 +23,7 @@ from tests.integration.team_script import composer, decisions, worker
 TASK_MARK = "canary-of-the-task-5d1e"
 HEADERS = {
     "Authorization": "Bearer canary-of-the-header-77a0",
-    "Cookie": "session=canary-of-the-header-77a0",
+    "Cookie": "signalbox_session=canary-of-the-header-77a0",
     "X-Api-Key": "canary-of-the-header-77a0",
 }
 
@@ -57,6 +60,23 @@ def test_the_secrets_are_those_of_the_settings() -> None:
     assert "canary" not in repr(SecretStr("canary"))
 
 
+def test_the_log_masks_them_by_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of settings, what libraries read from the environment, and the password of the database."""
+    planted = secrets()
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "canary-of-a-provider")
+    url = "postgresql://signalbox:canary%40password@db/runs"
+    settings = read_settings(database_url=url, _env_file=None, **planted)
+    said = f"{list(planted.values())} canary-of-a-provider canary@password canary%40password"
+    assert "canary" not in Mask(secrets_of(settings))(said)
+
+
+@pytest.fixture
+def lines() -> Iterator[LogLines]:
+    """Listen to the log as its reader gets it."""
+    with log_lines(logging.DEBUG) as listening:
+        yield listening
+
+
 @pytest.mark.may_block
 async def test_no_secret_is_kept_said_or_sent(
     start: Start,
@@ -64,8 +84,9 @@ async def test_no_secret_is_kept_said_or_sent(
     web: FakeWeb,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    lines: LogLines,
 ) -> None:
-    """Providers that repeat keys in their errors included: in no answer, event, row, file, log or prompt."""
+    """Providers that repeat keys in their errors included: in no answer, event, row, file, log, prompt or trace."""
     caplog.set_level(logging.INFO)
     planted = secrets()
     web.refuse(500, f'{{"detail": {{"error": "bad key {planted["TAVILY_API_KEY"]}"}}}}'.encode())
@@ -84,8 +105,11 @@ async def test_no_secret_is_kept_said_or_sent(
     )
     url = f"sqlite:///{tmp_path}/data/runs.db"
     said: list[Any] = []
-    settings = {"database_url": url, "tavily_base_url": web.base_url, **planted}
-    async with start(models=models, **settings) as product:
+    settings = {"database_url": url, "tavily_base_url": web.base_url}
+    async with (
+        FakeLangSmith() as langsmith,
+        start(models=models, **settings, **langsmith.settings(**planted)) as product,
+    ):
         run = await product.finished(f"Do three things ({TASK_MARK})")
         said += [run, await product.events(run["id"])]
         for path in ("/v1/models", "/v1/info", "/v1/tools", "/health/ready", "/openapi.json"):
@@ -96,6 +120,7 @@ async def test_no_secret_is_kept_said_or_sent(
             assert answer.status_code >= 400
             said.append(answer.text + str(answer.headers))
         kept = list(everything_in(tmp_path / "data"))
+        await langsmith.whole(run["id"])
     assert [part["agent"] for part in run["degraded"]] == ["coder"], run["degraded"]
     used = {r.headers["authorization"] for r in models.requests}
     assert used == {f"Bearer {planted['OPENAI_API_KEY']}"}, "the key was in use"
@@ -106,8 +131,12 @@ async def test_no_secret_is_kept_said_or_sent(
         assert mark not in str(said), mark
         assert [name for name, content in kept if mark.encode() in content] == [], mark
         assert mark not in caplog.text, mark
+        assert mark not in lines.text, mark
         assert not [r for r in models.requests if mark in str(r.body)], mark
+        assert not [r for r in langsmith.requests if mark in r.body + r.query + r.path], mark
         assert not [r for r in web.requests if mark in r.body + r.query + r.path], mark
+    assert {r.headers["x-api-key"] for r in langsmith.requests} == {planted["LANGSMITH_API_KEY"]}
     # Tasks are in runs and events, where they belong, and in no log.
     assert TASK_MARK in str(said)
-    assert TASK_MARK not in caplog.text
+    assert TASK_MARK not in caplog.text + lines.text
+    assert lines.of("agent.failed"), "the log was read"

@@ -27,6 +27,7 @@ from tests.integration.team_script import (
 RUN_FIELDS: Final = {
     *("id", "object", "thread_id", "status", "stop_reason", "task", "result", "required_action"),
     *("error", "degraded", "actions", "cache", "usage", "budget", "last_seq", "trace_url"),
+    *("trace_id", "forked_from"),
     *("graph_version", "rounds", "attempt", "engine", "created_at", "started_at", "ended_at"),
     *("metadata", "tags", "links"),
 }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from agents._kit.models import ModelGateway, ModelSettings
 from domain.agent import TIERS
-from service.commands.doctor import Finding, try_models
+from service.commands.doctor import try_models
+from service.commands.findings import Finding
 from tests.fakes.model_script import Reply, Rule, When
 from tests.fakes.model_server import FakeModelServer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,10 @@ async def test_all_that_is_kept_of_a_run_is_in_its_export(
     assert found["receipt"] == (await get(f"/v1/runs/{run['id']}/receipt")).json()
     assert found["receipt"]["approvals"][0]["decision"]["comment"] == f"I looked at {CANARY}."
     assert found["artifacts"] == (await get(f"/v1/runs/{run['id']}/artifacts")).json()["data"]
-    assert found["files"] == [{"name": "given.txt", "size": len(f"given {CANARY}")}]
+    given = f"given {CANARY}".encode()
+    sha256 = hashlib.sha256(given).hexdigest()
+    assert found["files"] == [{"name": "given.txt", "size": len(given), "sha256": sha256}]
+    assert found["receipt"]["files"] == found["files"]
     for each in (*found["artifacts"], *found["sources"]):
         content = await get(each["url"])
         assert (content.status_code, len(content.content)) == (200, each["size"])

@@ -39,6 +39,9 @@ class Posts:
             "/api/workflow/stream": self.stream_short,
             "/v1/runs/{run_id}/cancel": self.cancel,
             "/v1/runs/{run_id}/retry": self.retry,
+            "/v1/runs/{run_id}/notes": self.tell,
+            "/v1/runs/{run_id}/feedback": self.judge,
+            "/v1/runs/{run_id}/fork": self.fork,
             "/v1/runs/{run_id}/decisions": self.decide_several,
             "/v1/approvals/{approval_id}/decision": self.decide,
             "/v1/actions/{action_id}/resolution": self.resolve,
@@ -68,6 +71,23 @@ class Posts:
         self._models.add(*solo())
         budgets = ({"budget": {"max_tokens": most}} for most in (500_000, 600_000))
         return Request(f"/v1/runs/{run['id']}/retry", *budgets)
+
+    async def tell(self) -> Request:
+        self._models.add(*solo(gate="never"))
+        self._models.event("never")
+        path = f"/v1/runs/{await start_run(self._product)}/notes"
+        return Request(path, {"text": "Hurry up."}, {"text": "Take your time."})
+
+    async def judge(self) -> Request:
+        self._models.add(*solo())
+        run = await self._product.finished("Do it")
+        path = f"/v1/runs/{run['id']}/feedback"
+        return Request(path, {"key": "helpful", "score": 1}, {"key": "helpful", "score": 0})
+
+    async def fork(self) -> Request:
+        self._models.add(*solo())
+        run = await self._product.finished("Do it")
+        return Request(f"/v1/runs/{run['id']}/fork", {}, {"task": "Do that"})
 
     async def _approval(self) -> dict[str, Any]:
         self._target.drop("/orders")
@@ -112,6 +132,9 @@ ROUTES = (
     "/api/workflow/stream",
     "/v1/runs/{run_id}/cancel",
     "/v1/runs/{run_id}/retry",
+    "/v1/runs/{run_id}/notes",
+    "/v1/runs/{run_id}/feedback",
+    "/v1/runs/{run_id}/fork",
     "/v1/runs/{run_id}/decisions",
     "/v1/approvals/{approval_id}/decision",
     "/v1/actions/{action_id}/resolution",
@@ -348,7 +371,7 @@ async def test_every_post_can_be_repeated(
     """The second is answered as the first one was, says so, and changes nothing; another body is refused."""
     request = await Posts(acting, models, target).all()[route]()
     first = await acting.client.post(request.path, json=request.body, headers=KEY)
-    assert first.status_code in {200, 202}, first.text
+    assert first.status_code in {200, 201, 202}, first.text
     assert "idempotency-replayed" not in first.headers
     models_asked, sent = len(models.requests), len(target.requests)
     again = await acting.client.post(request.path, json=request.body, headers=KEY)

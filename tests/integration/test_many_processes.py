@@ -217,3 +217,28 @@ async def test_a_worker_without_a_model_leaves_a_models_runs_alone(
         async with running(tmp_path / "c", **modelled):
             run = await api.ended(waiting)
     assert (run["status"], run["engine"], run["attempt"]) == ("completed", "model", 1)
+
+
+async def test_a_note_reaches_a_run_that_another_process_executes(
+    pair: tuple[Product, Product], models: FakeModelServer
+) -> None:
+    """Both processes' readers see it at its place, and the worker's next decision reads it."""
+    api, worker_ = pair
+    working = Arriving(Reply(text="Done."))
+    models.add(*solo(working, gate="work"))
+    gate = models.event("work")
+    created = await api.client.post("/v1/runs", json={"task": "Work"})
+    run_id = created.json()["id"]
+    async with following(api, run_id) as here, following(worker_, run_id) as there:
+        await working.wait()
+        path = f"/v1/runs/{run_id}/notes"
+        note = (await api.client.post(path, json={"text": "Hurry up."})).json()
+        gate.set()
+        views = await asyncio.gather(here.end(), there.end())
+    for view in views:
+        last = view.of("run.completed")[0]["seq"]
+        assert view.seqs == list(range(1, last + 1))
+        assert [event["data"]["note"] for event in view.of("note.added")] == [note]
+        read = [event["data"].get("notes") for event in view.of("supervisor.decision")]
+        assert read == [None, [note["id"]]]
+    assert "Hurry up." in models.requests[-1].user

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import re
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -252,3 +254,27 @@ async def test_keys_may_be_named_by_their_address(start: Start, issuer: Issuer) 
         path = f"/v1/runs/{created.json()['id']}"
         assert (await product.client.get(path, headers=key)).status_code == 200
     assert issuer.count("/.well-known/openid-configuration") == 0
+
+
+async def test_a_browser_signs_in_with_a_token_for_as_long_as_it_is_good(
+    start: Start, issuer: Issuer, tmp_path: Path
+) -> None:
+    """And no longer than the server trusts its issuer."""
+    url = f"sqlite:///{tmp_path}/runs.db"
+    here = {"sec-fetch-site": "same-origin"}
+    async with start(oidc=rules(issuer), database_url=url) as product:
+        token = issuer.token()["authorization"].removeprefix("Bearer ")
+        made = await product.client.post("/session", json={"api_key": token}, headers=here)
+        assert made.status_code == 204, made.text
+        [cookie] = made.headers.get_list("set-cookie")
+        [seconds] = re.findall(r"Max-Age=(\d+)", cookie)
+        assert 0 < int(seconds) <= 300
+        told = (await product.client.get("/session")).json()
+        assert (told["caller"]["id"], told["caller"]["tenant_id"]) == (f"{issuer.name}|ada", "acme")
+        assert (await product.client.get("/v1/runs")).status_code == 200
+        kept = dict(product.client.cookies)
+        wrong = await product.client.post("/session", json={"api_key": f"{token}x"}, headers=here)
+        assert_problem(wrong, "unauthenticated")
+    async with start(env="production", database_url=url) as product:
+        product.client.cookies.update(kept)
+        assert_problem(await product.client.get("/v1/runs"), "unauthenticated")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from service.checkpoints import MemoryCheckpoints
-from service.housekeeper import Chore, Forgetting, Housekeeper, Retention
+from service.housekeeper import AGAIN_AND_AGAIN, Chore, Forgetting, Housekeeper, Retention
 from service.ids import SystemClock
 from service.store import open_store
 from service.store.housekeeping import SqlRunKeeper
@@ -155,3 +155,15 @@ async def test_every_chore_bears_an_empty_database_and_no_folder(tmp_path: Path)
         )
         dos: list[Callable[[], Awaitable[bool | None]]] = [c.do for c in forgetting.chores()]
         assert [await do() for do in dos] == [False] * 6
+
+
+async def test_a_chore_that_fails_again_and_again_is_named_until_it_is_done() -> None:
+    calls = Calls()
+    faults = [OSError() for _ in range(AGAIN_AND_AGAIN + 1)]
+    async with keeping(calls.chore("sweep", 0.001, *faults)) as housekeeper:
+        await calls.take(1)
+        assert housekeeper.failing() == []
+        await calls.take(AGAIN_AND_AGAIN)
+        assert housekeeper.failing() == ["sweep"]
+        await calls.take(2)
+        assert housekeeper.failing() == []

@@ -1,0 +1,49 @@
+"""`signalbox runs replay`: its options."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from service.commands.key_options import command_settings
+from service.recordings import read_recording, replay_settings
+from service.settings import without_telemetry
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Compare the events with those recorded; exit 1 where they differ.",
+)
+@click.option(
+    "--loose",
+    is_flag=True,
+    help="Give recorded answers also where they are asked for otherwise, as after a prompt was edited.",
+)
+@click.option("--quiet", is_flag=True, help="Do not show progress on stderr.")
+def replay(file: Path, *, check: bool, loose: bool, quiet: bool) -> None:
+    """Replay the recording FILE without a model: progress on stderr, the Run as JSON on stdout.
+
+    Nothing is asked of a model, sent anywhere or run as a program. Exit 0 only if it went as recorded.
+    """
+    recording = read_recording(file, loose=loose)
+    # A replay reaches nobody, and in traces it would pass for a run with a model.
+    without_telemetry()
+    with tempfile.TemporaryDirectory(prefix="signalbox-replay-") as folder:
+        settings = command_settings(**replay_settings(recording.header, Path(folder)))
+        from service.commands.replaying import replay_run  # noqa: PLC0415 - after the environment is prepared
+        from service.commands.run import INTERRUPTED  # noqa: PLC0415 - likewise
+
+        try:
+            code = asyncio.run(
+                replay_run(settings, recording, file, check=check, loose=loose, quiet=quiet)
+            )
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+    sys.exit(code)

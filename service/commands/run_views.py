@@ -1,0 +1,235 @@
+"""What `signalbox runs` does: it asks a server, and shows what that says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple
+from urllib.parse import quote
+
+import httpx
+
+from domain.errors import ConfigurationError
+from service.commands.client import client_of, fetched, follow, refused
+from service.commands.progress import Progress, plain_line
+from service.settings import Settings
+
+TASK_CHARS: Final = 60
+
+EXIT_CODES: Final = {"completed": 0, "incomplete": 3, "cancelled": 4}
+"""How `watch` ends; a run that failed is 1, and so is a server that cannot be reached."""
+
+
+class Server(NamedTuple):
+    """Which server is asked."""
+
+    settings: Settings
+    url: str | None
+
+
+async def list_runs(
+    server: Server, *, status: str | None, thread: str | None, limit: int, json_: bool
+) -> None:
+    """Print a table of runs, newest first."""
+    query = {"status": status, "thread_id": thread, "limit": limit}
+    async with client_of(*server) as client:
+        asked = {name: value for name, value in query.items() if value is not None}
+        page = await fetched(client.get("/v1/runs", params=asked))
+    if json_:
+        _print_json(page["data"])
+        return
+    rows = [
+        (
+            run["id"],
+            run["status"],
+            run["created_at"][:19].replace("T", " "),
+            str(run["rounds"]),
+            _cost(run),
+            _short(run["task"]),
+        )
+        for run in page["data"]
+    ]
+    _print_table(("ID", "STATUS", "CREATED (UTC)", "ROUNDS", "COST", "TASK"), rows)
+    if not rows:
+        _say("There are no such runs.")
+    elif page["has_more"]:
+        _say(f"There are more; --limit shows up to 100 of them, not {limit}.")
+
+
+async def show_run(server: Server, run_id: str, *, json_: bool) -> None:
+    """Print what there is to know of a run."""
+    async with client_of(*server) as client:
+        run = await fetched(client.get(_path(run_id)))
+        asked = {"run_id": run["id"], "status": "pending", "limit": 100}
+        pending = (
+            [] if json_ else (await fetched(client.get("/v1/approvals", params=asked)))["data"]
+        )
+    if json_:
+        _print_json(run)
+        return
+    for line in _lines(run, pending):
+        print(plain_line(line))  # noqa: T201 - the command's result
+
+
+def _lines(run: dict[str, Any], pending: Sequence[dict[str, Any]]) -> list[str]:
+    why = f" ({run['stop_reason']})" if run["stop_reason"] else ""
+    parent = run.get("forked_from")
+    lines = [
+        f"{run['id']}  {run['status']}{why}",
+        f"task       {_short(run['task'], 200)}",
+        f"thread     {run['thread_id']}",
+        f"created    {run['created_at']}   ended {run['ended_at'] or '-'}",
+        f"rounds     {run['rounds']} of {run['budget']['max_rounds']}, attempt {run['attempt']}",
+        f"cost       {_cost(run)}, {_tokens(run['usage'])} tokens, {run['usage']['calls']} calls",
+    ]
+    if parent:
+        lines.append(f"fork of    {parent['run_id']} at {parent['checkpoint_id']}")
+    shares = run["usage"]["by_agent"]
+    agents = (run["result"] or {}).get("agents", {})
+    for name in sorted({*shares, *agents}):
+        status = agents.get(name, {}).get("status", "-")
+        used = f"{_tokens(shares[name])} tokens" if name in shares else "nothing spent"
+        lines.append(f"agent      {name}: {status}, {used}")
+    lines += [f"missing    {part['agent']}: {part['reason']}" for part in run["degraded"]]
+    if run["error"]:
+        lines.append(f"error      {run['error']['code']}: {run['error']['detail']}")
+    for each in pending:
+        what = each["tool"] or each["type"]
+        lines.append(f"waits for  {each['id']} ({what}): {_short(each['description'], 120)}")
+    lines += [f"link       {name}: {where}" for name, where in run["links"].items()]
+    if run["result"]:
+        lines += ["", *run["result"]["output"].splitlines()]
+    return lines
+
+
+async def watch_run(server: Server, run_id: str, *, json_: bool, quiet: bool = False) -> int:
+    """Show a run's progress until it has ended; print its answer, or the Run. Return the exit code."""
+    async with client_of(*server) as client:
+        return await _watch(client, run_id, json_=json_, quiet=quiet)
+
+
+async def _watch(client: httpx.AsyncClient, run_id: str, *, json_: bool, quiet: bool) -> int:
+    await fetched(client.get(_path(run_id)))  # says that it is not there
+    progress = Progress(quiet=quiet)
+    run = await follow(client, run_id, progress.show)
+    progress.end(run)
+    if json_:
+        _print_json(run)
+    elif run["result"]:
+        for line in run["result"]["output"].splitlines():
+            print(plain_line(line))  # noqa: T201 - the command's result
+    return EXIT_CODES.get(run["status"], 1)
+
+
+async def fork_run(
+    server: Server, run_id: str, body: dict[str, Any], *, watch: bool, json_: bool
+) -> int:
+    """Fork a run; print the new one's id, or follow it. Return the exit code."""
+    async with client_of(*server) as client:
+        run = await fetched(client.post(f"{_path(run_id)}/fork", json=body))
+        parent = run["forked_from"]
+        _say(f"{run['id']} begins at {parent['checkpoint_id']} of {parent['run_id']}")
+        if watch:
+            return await _watch(client, run["id"], json_=json_, quiet=False)
+    if json_:
+        _print_json(run)
+    else:
+        print(run["id"])  # noqa: T201 - the command's result
+    return 0
+
+
+async def show_history(server: Server, run_id: str, *, limit: int, json_: bool) -> None:
+    """Print a run's checkpoints, newest first."""
+    async with client_of(*server) as client:
+        page = await fetched(client.get(f"{_path(run_id)}/history", params={"limit": limit}))
+    if json_:
+        _print_json(page["data"])
+        return
+    rows = [
+        (
+            each["checkpoint_id"],
+            str(each["step"]),
+            str(each["round"]),
+            ", ".join(each["next"]) or "end",
+            ", ".join(f"{f['path']} {f['status']}" for f in each["finished"]) or "-",
+            "yes" if each["forkable"] else f"no: {each['refusal']}",
+        )
+        for each in page["data"]
+    ]
+    _print_table(("CHECKPOINT", "STEP", "ROUND", "NEXT", "FINISHED", "FORKABLE"), rows)
+    if not rows:
+        _say("No checkpoint is kept, or the run has not begun.")
+    elif page["has_more"]:
+        _say(f"There are more; --limit shows up to 100 of them, not {limit}.")
+
+
+async def export_run(server: Server, run_id: str, file: Path | None) -> None:
+    """Write everything about a run to a file, whole or not at all, or to stdout."""
+    async with (
+        client_of(*server) as client,
+        client.stream("GET", f"{_path(run_id)}/export") as response,
+    ):
+        if not response.is_success:
+            await response.aread()
+            raise refused(response)
+        if file is None:
+            async for piece in response.aiter_bytes():
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+            return
+        part = file.with_name(f".{file.name}.part")
+        try:
+            with _opened(part) as out:
+                async for piece in response.aiter_bytes():
+                    out.write(piece)
+            part.replace(file)
+        except OSError as error:
+            raise ConfigurationError(
+                f"-o {file}: it cannot be written ({error.strerror})."
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+    _say(f"Written to {file}.")
+
+
+def _opened(part: Path) -> BinaryIO:
+    # What a run is about is for nobody else on this machine.
+    part.touch(mode=0o600)
+    return part.open("wb")
+
+
+def _path(run_id: str) -> str:
+    return f"/v1/runs/{quote(run_id, safe='')}"
+
+
+def _tokens(usage: dict[str, Any]) -> int:
+    return int(usage["input_tokens"]) + int(usage["output_tokens"])
+
+
+def _cost(run: dict[str, Any]) -> str:
+    usage = run["usage"]
+    return f"${usage['cost_usd']}" if usage["cost_known"] else "unknown"
+
+
+def _short(text: str, most: int = TASK_CHARS) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    if not rows:
+        return
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head) - 1)]
+    for row in (head, *rows):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        print(plain_line("  ".join([*cells, row[-1]])))  # noqa: T201 - the command's result
+
+
+def _print_json(document: Any) -> None:  # noqa: ANN401 - JSON
+    print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201 - the command's result
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the command's own output
