@@ -62,8 +62,13 @@ export async function send(path, { method = "GET", body, headers = {}, signal, q
     }
     if (response.ok) return response;
     const problem = await problemOf(response);
-    if (problem.status === 401 && !quiet) onUnauthenticated(problem);
+    if (!quiet) heed(problem);
     throw problem;
+}
+
+/** Have somebody sign in where a refusal asks for that. */
+export function heed(problem) {
+    if (problem.status === 401) onUnauthenticated(problem);
 }
 
 /** Send a request and read the JSON of its answer. */

@@ -43,6 +43,9 @@ export function ago(then, now) {
     return `${Math.floor(seconds / 86_400)} d`;
 }
 
+/** The same in a sentence: "just now", "5 min ago". */
+export const since = (then, now) => (now - then < 60_000 ? "just now" : `${ago(then, now)} ago`);
+
 /** How long until: "29 min", "3 days"; "" when it is over. */
 export function until(then, now) {
     const seconds = (then - now) / 1000;

@@ -40,6 +40,7 @@ export async function refresh() {
             all("/v1/approvals?status=pending&limit=100"),
             ask("/v1/runs?limit=12"),
         ]);
+        notify(pending);
         inbox.value = pending.reverse();
         recent.value = runs.data;
         reachable.value = true;
@@ -48,6 +49,16 @@ export async function refresh() {
         inbox.value ??= [];
         recent.value ??= [];
     }
+}
+
+/** Tell a person who looks elsewhere that there is something new to decide, where the browser may. */
+function notify(pending) {
+    const known = new Set((inbox.value ?? pending).map((each) => each.id));
+    const fresh = pending.filter((each) => !known.has(each.id));
+    if (!fresh.length || !document.hidden || !("Notification" in window) || Notification.permission !== "granted") return;
+    const [first] = fresh;
+    const notice = new Notification("Signalbox needs you", { body: first.description.slice(0, 160), tag: first.id });
+    notice.onclick = () => focus();
 }
 
 let soon = null;

@@ -1,7 +1,7 @@
 // A run's events as they come: fetch, because EventSource can neither be told what it has seen after a reload nor
 // say why it failed. It goes on after the last stored event until the run has ended.
 
-import { at, problemOf } from "./api.js";
+import { at, heed, problemOf } from "./api.js";
 
 const FIRST_WAIT = 400;
 const LONGEST_WAIT = 8000;
@@ -26,7 +26,10 @@ async function run(runId, after, on, signal) {
             if (ended) return on.state("ended");
         } catch (error) {
             if (signal.aborted) return;
-            if (error.status >= 400 && error.status < 500 && error.status !== 429) return on.problem(error);
+            if (error.status >= 400 && error.status < 500 && error.status !== 429) {
+                heed(error);
+                return on.problem(error);
+            }
         }
         if (signal.aborted) return;
         on.state("reconnecting");

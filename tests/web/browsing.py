@@ -67,10 +67,10 @@ class Visit:
         """Return the text of a part of the page."""
         return await self.page.inner_text(selector)
 
-    async def picture(self, name: str, *, whole: bool = False) -> None:
+    async def picture(self, name: str) -> None:
         """Leave a picture for people."""
         PICTURES.mkdir(parents=True, exist_ok=True)
-        await self.page.screenshot(path=PICTURES / f"{name}.png", full_page=whole)
+        await self.page.screenshot(path=PICTURES / f"{name}.png")
 
     async def overflow(self) -> int:
         """Return by how many pixels the page is wider than the window."""

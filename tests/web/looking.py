@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page
 
 from tests.web.browsing import Visit
 
@@ -22,13 +25,30 @@ _STILL: Final = """() => Promise.all(
 
 
 async def look(visit: Visit, name: str, *, whole: bool = False) -> None:
-    """Check a screen as it stands, and leave a picture of it."""
+    """Check a screen as it stands, and leave a picture of it, of what is below the window too where it is `whole`."""
     await visit.page.evaluate(_STILL)  # a colour on its way to another one is neither
-    await visit.picture(name, whole=whole)
-    assert await visit.overflow() == 0, f"{name} is wider than the window"
-    found = await Axe().run(visit.page, options=RULES)
+    if not whole:
+        await visit.picture(name)
+    async with unrolled(visit.page):
+        if whole:
+            await visit.picture(name)
+        assert await visit.overflow() == 0, f"{name} is wider than the window"
+        found = await Axe().run(visit.page, options=RULES)
     told = [f"{name}: {tell(each)}" for each in found.response["violations"]]
     assert not told, "\n".join(told)
+
+
+@asynccontextmanager
+async def unrolled(page: Page) -> AsyncIterator[None]:
+    """Make the window as high as the page: nothing that stays in sight while one scrolls lies over anything."""
+    size = page.viewport_size
+    assert size is not None
+    height = await page.evaluate("document.documentElement.scrollHeight")
+    await page.set_viewport_size({"width": size["width"], "height": max(height, size["height"])})
+    try:
+        yield
+    finally:
+        await page.set_viewport_size(size)
 
 
 def tell(violation: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import { Icon } from "../icons.js";
 import { link } from "../router.js";
 import { isOver, tokensOf } from "../selectors.js";
 import { html, useState } from "../vendor/preact.js";
+import { Fork } from "./fork.js";
 import { Failure } from "./states.js";
 import { Chip } from "./status.js";
 import { Thread } from "./thread.js";
@@ -21,6 +22,7 @@ export function RunHeader({ state, resource, following }) {
             <p class="crumb">
                 <span>Run <span class="mono" title=${resource.id}>${shortId(resource.id)}</span></span>
                 <${Thread} threadId=${resource.thread_id} runId=${resource.id} />
+                ${resource.forked_from && html`<span>forked from <a ...${link(`/runs/${resource.forked_from.run_id}`)}>run <span class="mono">${shortId(resource.forked_from.run_id)}</span></a></span>`}
                 ${resource.engine === "offline" && html`<span class="tag" title="No language model is configured">offline planner</span>`}
                 ${resource.tags.map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}
             </p>
@@ -34,6 +36,7 @@ export function RunHeader({ state, resource, following }) {
                 </dl>
                 <div class="row actions">
                     <a class="button" ...${link(`/runs/${resource.id}/trace`)}><${Icon} name="list" /> Trace</a>
+                    ${state.startedAt !== null && html`<${Fork} runId=${resource.id} task=${state.task || resource.task} />`}
                     ${!over && html`<${Stop} runId=${resource.id} />`}
                 </div>
             </div>

@@ -4,7 +4,7 @@ import { tint } from "../agents.js";
 import { duration, named } from "../format.js";
 import { now } from "../house.js";
 import { callsOf, isOver, lanesOf } from "../selectors.js";
-import { html, useMemo } from "../vendor/preact.js";
+import { html } from "../vendor/preact.js";
 import { STEP_WORDS } from "./status.js";
 
 const TICKS = 4;
@@ -52,19 +52,17 @@ function Bar({ bar, state, scale, chosen, choose }) {
         <button type="button" class=${`bar is-${status} kind-${bar.kind}`} style=${place} aria-pressed=${chosen ? "true" : "false"}
             aria-label=${`${named(bar.agent)}: ${words}, ${STEP_WORDS[status] ?? status}${took}`} title=${words}
             onClick=${() => bar.kind !== "thinking" && choose({ kind, key: bar.key, parts: bar.parts })}>
-            ${bar.kind === "step" && html`<${Marks} step=${bar} state=${state} />`}
+            ${bar.kind === "step" && html`<${Marks} step=${bar} state=${state} scale=${scale} />`}
         </button>`;
 }
 
 /** What happened within a step: a dot for each tool call, a square for one that failed, a band while a person was asked. */
-function Marks({ step, state }) {
-    const span = Math.max(1, step.end - step.startedAt);
-    const at = (moment) => Math.min(1, Math.max(0, (moment - step.startedAt) / span));
+function Marks({ step, state, scale }) {
+    const begin = scale.x(step.startedAt);
+    const span = Math.max(1e-6, scale.x(step.end) - begin);
+    const at = (moment) => Math.min(1, Math.max(0, (scale.x(moment) - begin) / span));
     const calls = callsOf(state, step);
-    const inner = useMemo(
-        () => calls.map((call) => html`<i key=${call.id} class=${`tick is-${call.status}`} style=${{ left: `${at(call.startedAt) * 100}%` }} />`),
-        [calls.length, calls.filter((call) => call.status === "running").length, Math.round(span / 200)],
-    );
+    const inner = calls.map((call) => html`<i key=${call.id} class=${`tick is-${call.status}`} style=${{ left: `${at(call.startedAt) * 100}%` }} />`);
     const pauses = step.pauses.map((pause) => {
         const left = at(pause.from);
         return html`<i key=${pause.id} class="asked" style=${{ left: `${left * 100}%`, width: `${(at(pause.to ?? step.end) - left) * 100}%` }} />`;

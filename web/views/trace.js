@@ -54,6 +54,7 @@ export function TraceView({ id }) {
                 <div class="row">
                     <${Copy} text=${curl} what="as curl" label="Copy as curl" />
                     ${run.trace_url && html`<a class="button small" href=${run.trace_url} target="_blank" rel="noopener noreferrer">Open the trace ↗</a>`}
+                    <a class="button small" href=${at(`/v1/runs/${id}/export`)} download=${`${id}.json`}>Export all of it</a>
                     <button type="button" class="button small" onClick=${() => setAgain(again + 1)}>Look again</button>
                 </div>
             </div>
