@@ -43,7 +43,7 @@ documents = pytest.mark.parametrize("document", ALL, ids=lambda d: d.name)
 
 @cache
 def routes() -> set[str]:
-    """Return `METHOD /path/{}` of every route but the pages: those of links, whose addresses are sent, and the control room."""
+    """Return `METHOD /path/{}` of every route but those of pages, which nobody looks up."""
     return {
         f"{method} {bare(route.path_format)}"
         for router in ROUTERS

@@ -4,7 +4,7 @@ import { post } from "../api.js";
 import { duration, money, named } from "../format.js";
 import { Icon } from "../icons.js";
 import { link } from "../router.js";
-import { degradedOf } from "../selectors.js";
+import { degradedOf, pendingOf } from "../selectors.js";
 import { html, useState } from "../vendor/preact.js";
 import { Failure } from "./states.js";
 import { STOPS } from "./status.js";
@@ -108,6 +108,7 @@ function Doubt({ action }) {
 function Budget({ state }) {
     const last = state.warnings[state.warnings.length - 1];
     if (!last || state.run) return null;
+    if (pendingOf(state).some((each) => each.type === "budget")) return null; // the card says it
     if (last.kind === "reached") return html`<p class="notice">${last.detail}</p>`;
     const limit = { max_cost_usd: "cost", max_tokens: "token" }[last.limit] ?? last.limit;
     return html`<p class="notice">Four fifths of the ${limit} limit ${last.scope === "run" ? "" : `of ${named(last.scope)} `}are used.</p>`;
