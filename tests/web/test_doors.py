@@ -144,7 +144,7 @@ async def test_a_budget_that_is_reached_is_raised(visit: Open, tmp_path: Path) -
             body = {"agents": ["coder"], "budget": {"max_tokens": 8000}}
             run_id = await started(product, **body)
             await v.go(f"/runs/{run_id}")
-            card = page.get_by_role("region", name="The budget is used up: may more be spent?")
+            card = page.get_by_role("article", name="The budget is used up: may more be spent?")
             await expect(card.get_by_label("Limit in tokens")).to_have_value("16000")
             await look(v, "light-budget")
             await card.get_by_label("Limit in tokens").fill("50000")
@@ -172,7 +172,7 @@ async def test_a_question_is_answered(visit: Open, tmp_path: Path) -> None:
         ):
             page = v.page
             await v.go(f"/runs/{await started(product)}")
-            card = page.get_by_role("region", name="Coder asks you")
+            card = page.get_by_role("article", name="Coder asks you")
             await expect(card).to_contain_text("Which year do you mean?")
             await look(v, "light-question")
             await card.get_by_label("Your answer").fill("2024")

@@ -92,7 +92,7 @@ async def begin(page: Page) -> None:
 
 async def decide(page: Page) -> None:
     """Edit what would run, and approve it, by keyboard."""
-    card = page.get_by_role("region", name=re.compile("Coder wants to run"))
+    card = page.get_by_role("article", name=re.compile("Coder wants to run"))
     await expect(card).to_be_focused()
     await page.keyboard.press("e")
     await expect(card.get_by_role("textbox", name="code")).to_be_focused()

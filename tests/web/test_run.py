@@ -68,7 +68,7 @@ async def test_by_keyboard_alone_from_the_task_to_the_file(story: Begin, visit: 
 
         await both_lanes_live(page)
         told.open("research", "prices", "program", "answer")
-        card = page.get_by_role("region", name=re.compile("Coder wants to run"))
+        card = page.get_by_role("article", name=re.compile("Coder wants to run"))
         await expect(card).to_be_focused()
         await expect(page).to_have_title(re.compile(r"^● \(1\) "))
         await keys.press("e")

@@ -55,7 +55,7 @@ function Question({ approval, decided, reload, headed, link }) {
     }, []);
     const Body = { action: ActionBody, budget: BudgetBody, input: InputBody }[approval.type] ?? ActionBody;
     return html`
-        <section class="approval" ref=${card} tabindex="-1" aria-labelledby=${titleId} style=${tint(approval.agent)} data-approval=${approval.id}>
+        <article class="approval" ref=${card} tabindex="-1" aria-labelledby=${titleId} style=${tint(approval.agent)} data-approval=${approval.id}>
             <header>
                 <span class="approval-mark" aria-hidden="true"><${Icon} name=${approval.type === "input" ? "bell" : "clock"} size=${18} /></span>
                 <div>
@@ -66,7 +66,7 @@ function Question({ approval, decided, reload, headed, link }) {
                 <${Expiry} approval=${approval} />
             </header>
             <${Body} approval=${approval} decided=${decided} reload=${reload} />
-        </section>`;
+        </article>`;
 }
 
 function titleOf(approval) {
