@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from monitoring.lines import OURS, make_formatter
+from monitoring.logs import FOR_TERMINALS
 from monitoring.masking import Mask
 
 Line = dict[str, Any]
@@ -46,14 +47,21 @@ class LogLines:
 
 @contextmanager
 def log_lines(level: int = logging.INFO) -> Iterator[LogLines]:
-    """Listen to all loggers for as long as the context lasts."""
+    """Listen to all loggers for as long as the context lasts.
+
+    Those too that a command in this process has silenced, for whoever sits at its terminal.
+    """
     lines = LogLines()
     root, ours = logging.getLogger(), logging.getLogger(OURS)
-    before = ours.level
+    silenced = [logging.getLogger(name) for name in FOR_TERMINALS]
+    before = [(each, each.level) for each in (ours, *silenced)]
     root.addHandler(lines.handler)
     ours.setLevel(level)
+    for each in silenced:
+        each.setLevel(logging.NOTSET)
     try:
         yield lines
     finally:
-        ours.setLevel(before)
+        for each, was in before:
+            each.setLevel(was)
         root.removeHandler(lines.handler)
