@@ -32,6 +32,7 @@ def cli() -> None:
 @click.option(
     "--worker/--no-worker",
     default=True,
+    show_default=True,
     help="Execute runs in this process too; --no-worker leaves them to `signalbox worker`.",
 )
 def serve(host: str | None, port: int | None, *, worker: bool) -> None:
@@ -69,12 +70,14 @@ def worker(metrics_port: int | None) -> None:
     "--approve",
     type=click.Choice(["ask", "auto", "deny"]),
     default="ask",
+    show_default=True,
     help="What to do where a person is asked: ask on the terminal, approve or reject everything.",
 )
 @click.option(
     "--approvals",
     type=click.Choice(["policy", "always", "never"]),
     default="policy",
+    show_default=True,
     help="When to ask: where the server's gates say so, before whatever changes something, never.",
 )
 @click.option(
@@ -241,7 +244,9 @@ def webhooks() -> None:
     """Work with those who receive webhooks; also beside a running server."""
 
 
-_of_tenant = click.option("--tenant", default="default", help="Whose runs name it.")
+_of_tenant = click.option(
+    "--tenant", default="default", show_default=True, help="Whose runs name it."
+)
 
 
 @webhooks.command(name="secret")

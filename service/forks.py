@@ -152,7 +152,13 @@ class ForkService:
     async def _seed(self, parent: Run, point: Point, run: Run, wish: ForkWish) -> Seed:
         ref = RunRef(parent.tenant_id, parent.id)
         try:
-            seed = make_seed(point, self._history.workflow, run_id=run.id, task=wish.task)
+            seed = make_seed(
+                point,
+                self._history.workflow,
+                run_id=run.id,
+                task=wish.task,
+                planned_by_rule=run.engine == "offline",
+            )
         except RunFailedError as error:
             raise CallerError("run-incompatible", error.detail, run_id=parent.id) from error
         before = await self._store.seed(ref) if parent.forked_from else None

@@ -33,12 +33,14 @@ DEFAULT_MODELS: Final[dict[Tier, str]] = {
 }
 """What the tiers mean when only an OpenAI key or base URL is set."""
 
+PREFIX: Final = "SIGNALBOX_"
+
 
 class Settings(LangSmithSettings):
     """Everything that can be set, each from the environment or from `.env`; an empty value means unset."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SIGNALBOX_",
+        env_prefix=PREFIX,
         env_file=".env",
         env_file_encoding="utf-8",
         env_ignore_empty=True,
@@ -340,7 +342,7 @@ def unknown_variables() -> list[str]:
     """Return the `SIGNALBOX_` variables that name no setting: most often a slip of the pen."""
     known = known_variables()
     given = environment()
-    return sorted(name for name in given if name.startswith("SIGNALBOX_") and name not in known)
+    return sorted(name for name in given if name.startswith(PREFIX) and name not in known)
 
 
 def environment() -> dict[str, str | None]:

@@ -89,9 +89,9 @@ def _lines(run: dict[str, Any], pending: Sequence[dict[str, Any]]) -> list[str]:
     shares = run["usage"]["by_agent"]
     agents = (run["result"] or {}).get("agents", {})
     for name in sorted({*shares, *agents}):
-        status = agents.get(name, {}).get("status", "-")
+        status = [agents[name]["status"]] if name in agents else []
         used = f"{_tokens(shares[name])} tokens" if name in shares else "nothing spent"
-        lines.append(f"agent      {name}: {status}, {used}")
+        lines.append(f"agent      {name}: {', '.join([*status, used])}")
     lines += [f"missing    {part['agent']}: {part['reason']}" for part in run["degraded"]]
     if run["error"]:
         lines.append(f"error      {run['error']['code']}: {run['error']['detail']}")
@@ -152,7 +152,7 @@ async def show_history(server: Server, run_id: str, *, limit: int, json_: bool) 
             each["checkpoint_id"],
             str(each["step"]),
             str(each["round"]),
-            ", ".join(each["next"]) or "end",
+            ", ".join(each["next"]) or ("end" if each["final"] else "-"),
             ", ".join(f"{f['path']} {f['status']}" for f in each["finished"]) or "-",
             "yes" if each["forkable"] else f"no: {each['refusal']}",
         )

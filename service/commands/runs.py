@@ -49,7 +49,9 @@ def _server(url: str | None, api_key: str | None) -> Any:  # noqa: ANN401 - impo
 
 
 @runs.command(name="list")
-@click.option("--status", type=click.Choice(get_args(RunStatus)), default=None)
+@click.option(
+    "--status", type=click.Choice(get_args(RunStatus)), default=None, help="Only those that are so."
+)
 @click.option("--thread", default=None, metavar="ID", help="Only those of one conversation.")
 @_limit
 @_as_json
