@@ -19,8 +19,10 @@ _WAITS: Final = re.compile(r"\[signalbox: (run_[0-9a-f]{32}) asks ((?:apr_[0-9a-
 
 _YES: Final = re.compile(r"\s*(approve|approved|yes|y|ok|okay)\s*[.!]?\s*", re.IGNORECASE)
 _NO: Final = re.compile(
-    r"\s*(reject|rejected|no|n|deny|finish)\b[\s:,.!-]*(.*)", re.IGNORECASE | re.DOTALL
+    r"\s*(?:(?:reject|rejected|deny)\b|(?:no|n|finish)\s*(?:\Z|[:,.!-]))[\s:,.!-]*(.*)",
+    re.IGNORECASE | re.DOTALL,
 )
+"""`no problem, go on` is no refusal."""
 
 LEFT_OUT: Final = "(earlier turns are left out)"
 
@@ -96,7 +98,7 @@ def decision_in(text: str, approval: Approval) -> Decision | None:
         return Decision(type="respond", message=text)
     no = _NO.fullmatch(text)
     if no:
-        return Decision(type="reject", message=no[2].strip() or None)
+        return Decision(type="reject", message=no[1].strip() or None)
     if approval.type == "action" and _YES.fullmatch(text):
         return Decision(type="approve")
     return None
