@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
+from pydantic import ValidationError
 
 from domain.approval import Approval, Decision
 from domain.errors import CallerError
@@ -93,7 +94,18 @@ def _latest(told: Sequence[MessageIn], room: int) -> str:
 
 
 def decision_in(text: str, approval: Approval) -> Decision | None:
-    """Return what a person's words decide; `None` where they do not say."""
+    """Return what a person's words decide; `None` where they do not say.
+
+    Raises `validation-error` for an answer that is empty, or longer than one may be.
+    """
+    try:
+        return _decision(text, approval)
+    except ValidationError as error:
+        msg = f"The last message cannot decide: {error.errors()[0]['msg']}."
+        raise CallerError("validation-error", msg) from error
+
+
+def _decision(text: str, approval: Approval) -> Decision | None:
     if approval.type == "input":
         return Decision(type="respond", message=text)
     no = _NO.fullmatch(text)
