@@ -108,6 +108,8 @@ class RunService:
         check_rounds(new.max_rounds, self._rules.max_rounds)
         limits = self._rules.budgets.limits_of(new.limits)
         check_limits(new.limits, self._rules.budgets, [s.name for s in self._team.specs])
+        # To check the largest takes as long as fifty requests.
+        schema = await asyncio.to_thread(read_schema, new.output_schema, self._rules.engine)
         webhook = self._endpoints.read(new.webhook, own=new.own_hook) if new.webhook else None
         refusal = await self._day.refuse(tenant_id, new.caller_id)
         if new.thread_id is not None:
@@ -134,7 +136,7 @@ class RunService:
             approval_mode=new.approval_mode,
             # Kept with the run: a restart under another setting changes nothing for it.
             validation=new.validation or self._rules.validation,
-            output_schema=read_schema(new.output_schema, self._rules.engine),
+            output_schema=schema,
             caller_id=new.caller_id,
             caller_places=new.caller_places,
             files=await asyncio.to_thread(list_files, new.files) if new.files else (),
