@@ -68,8 +68,8 @@ class RetryService:
             msg = f"The run {run_id!r} is not there any more."
             raise CallerError("not-found", msg)
         if not done.replayed:
-            fields = {"action": "run_retried", "run_id": run_id, "thread_id": run.thread_id}
-            _log.info("A run is to go on after its end.", extra=fields)
+            ids = {"run_id": run_id, "thread_id": run.thread_id, "trace_id": run.trace_id}
+            _log.info("A run is to go on after its end.", extra={"action": "run_retried", **ids})
             self._dispatcher.submit(ref, alone=False)
         return done
 

@@ -22,7 +22,7 @@ from service.commands.recording import RunRecord, recording
 from service.http.application import open_app
 from service.server import open_socket, serving
 from service.services import Services
-from service.settings import Settings, secrets_of
+from service.settings import Settings, known_secrets
 
 INTERRUPTED: Final = 130
 TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
@@ -131,7 +131,7 @@ async def _server(
     if url is not None:
         yield url, key
         return
-    keep_to_warnings(secrets_of(settings))
+    keep_to_warnings(known_secrets(settings))
     async with AsyncExitStack() as stack:
         if uses_queue(settings):
             # As a part of the cluster it would take others' runs, to drop them a moment later.
