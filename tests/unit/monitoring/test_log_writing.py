@@ -75,7 +75,8 @@ def test_a_reader_that_stands_still_holds_nobody_up(
         )  # many times what a pipe holds: it returns all the same
     found = pipe.read()
     numbers = [int(line["event"].split()[0]) for line in found if "action" not in line]
-    assert numbers == list(range(len(numbers)))
+    assert numbers[0] == 0
+    assert numbers == sorted(set(numbers)), "in order, each once; some may be lost before others"
     lost = [line for line in found if line.get("action") == "lines_lost"]
     assert sum(int(line["event"].split()[0]) for line in lost) == 1000 - len(numbers) > 0
 
