@@ -103,7 +103,6 @@ def make_runs(
         clock=opened.clock,
         team=parts.team,
         rules=rules,
-        day=asked.day,
     )
     history = RunHistory(executor.workflow)
     forks = ForkService(
@@ -117,7 +116,6 @@ def make_runs(
         toolbox=parts.toolbox,
         folders=RunFolders.below(settings.data_dir),
         rules=rules,
-        day=asked.day,
     )
     return RunServices(runs, retries, history, forks)
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import click
 
 from domain.errors import ConfigurationError, RunFailedError
-from service.commands.key_options import command_settings, keys
+from service.commands.key_options import command_settings, exit_with, keys
 from service.commands.replay import replay
 from service.commands.runs import runs
 
@@ -118,20 +118,14 @@ def run(  # noqa: PLR0913 - one for each option
         )
         raise ConfigurationError(msg)
     settings = command_settings(**({"api_key": api_key} if api_key else {}))
-    from service.commands.run import INTERRUPTED, read_files, read_schema, run_task  # noqa: PLC0415 - after the environment is prepared
+    from service.commands.run import read_files, read_schema, run_task  # noqa: PLC0415 - after the environment is prepared
 
     body: dict[str, Any] = {"task": task, "approvals": {"mode": approvals}}
     if files:
         body["files"] = read_files(files)
     if schema:
         body["output_schema"] = read_schema(schema)
-    try:
-        code = asyncio.run(
-            run_task(settings, body, url=url, quiet=quiet, approve=approve, record=record)
-        )
-    except KeyboardInterrupt:  # click would say "Aborted!" and exit 1, as if the run had failed
-        code = INTERRUPTED
-    sys.exit(code)
+    exit_with(run_task(settings, body, url=url, quiet=quiet, approve=approve, record=record))
 
 
 @cli.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -135,7 +136,7 @@ async def open_trees(
         workspace_id=settings.langsmith_workspace_id,
         hide_inputs=settings.langsmith_hide_inputs,
         hide_outputs=settings.langsmith_hide_outputs,
-        secrets=known_secrets(settings),
+        secrets=await asyncio.to_thread(known_secrets, settings),
     )
     try:
         langsmith = LangSmith(access)

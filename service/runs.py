@@ -167,6 +167,13 @@ class RunService:
             created = created._replace(webhook_secret=secret)
         return created
 
+    async def refusal(self, tenant_id: str, caller_id: str) -> CallerError | None:
+        """Return why nothing more is taken on of a caller, or `None`; then it counts as a run that waits."""
+        spent = await self._day.refuse(tenant_id, caller_id)
+        if spent:
+            return CallerError("budget-exhausted", spent.why)
+        return await self._rules.queue.refusal(tenant_id, caller_id)
+
     async def _with_key(self, run: Run, new: NewRun) -> Run:
         """Return a run with what it may share with others."""
         seconds = reuse_seconds(new.reuse, self._rules.cache_seconds)

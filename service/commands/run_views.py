@@ -52,10 +52,7 @@ async def list_runs(
         for run in page["data"]
     ]
     _print_table(("ID", "STATUS", "CREATED (UTC)", "ROUNDS", "COST", "TASK"), rows)
-    if not rows:
-        _say("There are no such runs.")
-    elif page["has_more"]:
-        _say(f"There are more; --limit shows up to 100 of them, not {limit}.")
+    _tell_rest(page, limit, nothing="There are no such runs.")
 
 
 async def show_run(server: Server, run_id: str, *, json_: bool) -> None:
@@ -159,10 +156,7 @@ async def show_history(server: Server, run_id: str, *, limit: int, json_: bool) 
         for each in page["data"]
     ]
     _print_table(("CHECKPOINT", "STEP", "ROUND", "NEXT", "FINISHED", "FORKABLE"), rows)
-    if not rows:
-        _say("No checkpoint is kept, or the run has not begun.")
-    elif page["has_more"]:
-        _say(f"There are more; --limit shows up to 100 of them, not {limit}.")
+    _tell_rest(page, limit, nothing="No checkpoint is kept, or the run has not begun.")
 
 
 async def export_run(server: Server, run_id: str, file: Path | None) -> None:
@@ -225,6 +219,14 @@ def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in (head, *rows):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         print(plain_line("  ".join([*cells, row[-1]])))  # noqa: T201 - the command's result
+
+
+def _tell_rest(page: dict[str, Any], limit: int, *, nothing: str) -> None:
+    """Say that a page is not all, or that there is nothing."""
+    if not page["data"]:
+        _say(nothing)
+    elif page["has_more"]:
+        _say(f"There are more; --limit shows up to 100 of them, not {limit}.")
 
 
 def _print_json(document: Any) -> None:  # noqa: ANN401 - JSON

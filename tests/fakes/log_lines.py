@@ -12,7 +12,7 @@ import orjson
 
 from monitoring.lines import OURS, make_formatter
 from monitoring.logs import FOR_TERMINALS
-from monitoring.masking import Mask
+from monitoring.masking import make_mask
 
 Line = dict[str, Any]
 
@@ -23,7 +23,7 @@ class LogLines:
     def __init__(self) -> None:
         self._written: Final = StringIO()
         self.handler: Final = logging.StreamHandler(self._written)
-        self.handler.setFormatter(make_formatter(Mask(), terminal=False))
+        self.handler.setFormatter(make_formatter(make_mask(), terminal=False))
 
     @property
     def text(self) -> str:
