@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 import orjson
 import uvicorn
@@ -249,13 +249,16 @@ class CountingTarget:
         await _disconnected(receive)
 
 
+Target = TypeVar("Target", bound=CountingTarget)
+
+
 @contextmanager
-def target_in_thread() -> Iterator[CountingTarget]:
+def target_in_thread(kind: type[Target] = CountingTarget) -> Iterator[Target]:  # type: ignore[assignment]  # the default is one
     """Run a target in a thread of its own, so that a plain test can script and ask it."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="http-target", daemon=True)
     thread.start()
-    target = CountingTarget()
+    target = kind()
     try:
         asyncio.run_coroutine_threadsafe(target.__aenter__(), loop).result(BOUND)
         try:
