@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import traceback
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
@@ -39,6 +40,9 @@ MAX_MESSAGE: Final = 500
 MAX_ITEMS: Final = 50
 """Members of a list."""
 
+MAX_CALLERS: Final = 10_000
+"""Runs of which it is remembered that they are in a trace of their caller's; the oldest is forgotten first."""
+
 _HEAD: Final = ("ts", "level", "event", "action", "logger", *IDS)
 
 _FOR_PROGRAMS: Final = ("logger", "thread_id", "trace_id", "seq", "cost_known", "metered")
@@ -72,6 +76,8 @@ class _Fields:
 
     def __init__(self, mask: Mask) -> None:
         self._mask = mask
+        self._callers: OrderedDict[str, str] = OrderedDict()
+        """The traces that runs were brought to by their callers, as far as lines have said so."""
 
     def __call__(self, _logger: WrappedLogger, _name: str, given: EventDict) -> EventDict:
         record: logging.LogRecord = given["_record"]
@@ -83,6 +89,7 @@ class _Fields:
             **_extra(record),
         }
         fields |= _ids(fields)
+        fields["trace_id"] = self._trace_of(fields.get("run_id"), fields.get("trace_id"))
         exception = given.get("exc_info")
         line = {
             name: self._clean(fields[name])
@@ -92,6 +99,19 @@ class _Fields:
         if exception and exception[0]:
             line["exception"] = self._trace(exception)
         return line
+
+    def _trace_of(self, run_id: str | None, told: str | None) -> str | None:
+        """Return the trace that a line is in: as it says, or as an earlier one of its run did, or the run's own."""
+        own = trace_id_of(run_id) if run_id else None
+        if run_id is None or own is None:
+            return told
+        if told is None:
+            return self._callers.get(run_id, own)
+        if told != own and run_id not in self._callers:
+            self._callers[run_id] = told
+            if len(self._callers) > MAX_CALLERS:
+                self._callers.popitem(last=False)
+        return told
 
     def _clean(self, value: object) -> object:
         """Return a value as JSON can have it, masked and bounded."""
@@ -148,11 +168,7 @@ def _ids(fields: Mapping[str, Any]) -> dict[str, Any]:
     if fields.get("run_id") not in {None, held.get("run_id")}:
         # It tells of another run than the one that is being worked on: a follower's end, say.
         held = {name: value for name, value in held.items() if name not in _OF_A_RUN}
-    found = {n: held[n] for n in IDS if fields.get(n) is None and held.get(n) is not None}
-    run_id = fields.get("run_id") or found.get("run_id")
-    if run_id and "trace_id" not in found and fields.get("trace_id") is None:
-        found["trace_id"] = trace_id_of(str(run_id))
-    return found
+    return {n: held[n] for n in IDS if fields.get(n) is None and held.get(n) is not None}
 
 
 def trace_id_of(run_id: str) -> str | None:

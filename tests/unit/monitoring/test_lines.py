@@ -84,6 +84,17 @@ def test_a_line_about_another_run_has_none_of_the_ids_of_the_one_that_is_worked_
     assert not {"thread_id", "attempt"} & found.keys()
 
 
+def test_a_line_that_knows_only_the_run_is_in_the_trace_that_its_caller_brought() -> None:
+    """A decision, say, is told of by a request that has not made the run."""
+    made = make_formatter(Mask(), terminal=False)
+    caller = {"run_id": RUN, "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"}
+    traces = []
+    for fields in (caller, {"run_id": RUN}, {"run_id": OTHER}):
+        record = logging.makeLogRecord({"name": "signalbox.x", "msg": "It is so.", **fields})
+        traces.append(orjson.loads(made.format(record))["trace_id"])
+    assert traces == [caller["trace_id"], caller["trace_id"], OTHER.removeprefix("run_")]
+
+
 def test_libraries_have_no_fields_of_their_own() -> None:
     """They may put anything into them: a task's arguments, a client with its key."""
     assert "args_of_task" not in line("Took it.", name="procrastinate.worker", args_of_task=SECRET)
