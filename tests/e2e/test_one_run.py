@@ -17,7 +17,7 @@ from tests.e2e.processes import Run, Service, completed
 from tests.e2e.test_metrics import total
 from tests.fakes.billing import PRICES
 from tests.fakes.collector import Collector, Seen, assert_whole, collector, tree
-from tests.fakes.http_target import CountingTarget, target_in_thread
+from tests.fakes.http_target import CountingTarget, in_thread, target_in_thread
 from tests.fakes.langsmith_server import FakeLangSmith, Part, Tree, uuid_of
 from tests.fakes.model_server import Reply, Rule, When
 
@@ -40,7 +40,7 @@ def seers() -> Iterator[Seers]:
     """Run them; they outlive the product's processes."""
     with (
         collector() as collected,
-        target_in_thread(FakeLangSmith) as langsmith,
+        in_thread(FakeLangSmith()) as langsmith,
         target_in_thread() as target,
     ):
         yield Seers(collected, langsmith, target)
@@ -181,7 +181,7 @@ def check_log(first: Service, second: Service, run: Run) -> None:
             line.get("thread_id") for line in lines if line["logger"] != "signalbox.requests"
         }
         assert threads == {run["thread_id"]}
-        told.append(Counter(line.get("action") for line in lines))
+        told.append(Counter(str(line.get("action")) for line in lines))
     before, after = told
     assert (before["agent.retrying"], before["model_failed"], before["agent.completed"]) == (
         1,

@@ -253,12 +253,18 @@ Target = TypeVar("Target", bound=CountingTarget)
 
 
 @contextmanager
-def target_in_thread(kind: type[Target] = CountingTarget) -> Iterator[Target]:  # type: ignore[assignment]  # the default is one
+def target_in_thread() -> Iterator[CountingTarget]:
     """Run a target in a thread of its own, so that a plain test can script and ask it."""
+    with in_thread(CountingTarget()) as target:
+        yield target
+
+
+@contextmanager
+def in_thread(target: Target) -> Iterator[Target]:
+    """Run one of a kind of its own likewise."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="http-target", daemon=True)
     thread.start()
-    target = kind()
     try:
         asyncio.run_coroutine_threadsafe(target.__aenter__(), loop).result(BOUND)
         try:
