@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from langchain_core.runnables import RunnableConfig
 from langsmith.utils import LangSmithUserError
 
+from domain.budget import Tried
 from domain.errors import ConfigurationError
 from domain.events import Event
 from domain.feedback import Feedback
@@ -87,6 +88,9 @@ class RunTrees:
 
     def called(self, calls: Sequence[ModelCall]) -> None:
         """Do nothing: the tracer tells of calls."""
+
+    def tried(self, tried: Tried) -> None:
+        """Do nothing, likewise."""
 
     def judged(self, run: Run, feedback: Feedback) -> None:
         """Tell what somebody thinks of a run, where that is traced."""
