@@ -28,6 +28,7 @@ COPY graph graph
 COPY monitoring monitoring
 COPY service service
 COPY tools tools
+COPY web web
 # Offline: the build backend is pinned in requirements.txt like everything else.
 RUN pip install --no-deps --no-build-isolation --editable .
 

@@ -37,7 +37,7 @@ TURNS := create_run threads cancel approvals approval_rounds asking_users doubt 
 	budgets budget_questions rounds short_form retention retry metrics
 OVER := tests/integration -m "not slow" $(ANYWHERE:%=--ignore tests/integration/test_%.py)
 
-.PHONY: help install dev run serve test test-slow test-all lint format lock audit env-example check bench chaos fuzz
+.PHONY: help install dev run serve test test-slow test-web test-all lint format lock audit env-example check bench chaos fuzz
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -56,9 +56,12 @@ test: dev ## all tests but the slow ones
 	@$(PYTEST) -m "not slow"
 
 test-slow: dev ## the slow tests: real processes, kills, restarts; then HTTP over Postgres
-	@$(PYTEST) -m slow
+	@$(PYTEST) -m "slow and not browser"
 	@$(PYTEST) $(TURNS:%=tests/integration/test_%.py) -m "not slow" --over postgres-local
 	@$(PYTEST) $(OVER) --over postgres-queue
+
+test-web: dev ## the page in a browser (Chromium, or what CHROMIUM names; skipped without one); pictures in build/pictures
+	@$(BIN)/pytest -n 2 -m browser
 
 test-all: dev ## every test
 	@$(PYTEST)

@@ -19,6 +19,7 @@ from service.http import (
     links,
     metrics,
     notes,
+    pages,
     runs,
     short,
     sign_in,
@@ -52,6 +53,7 @@ ROUTERS: Final = (
     links.router,
     openai_chat.router,
     sign_in.router,
+    pages.router,
 )
 
 DESCRIPTION: Final = "A team of AI agents behind one REST API."

@@ -21,6 +21,7 @@ from domain.errors import CallerError
 from service.callers import Callers, Credentials, unauthenticated
 from service.http.browsers import SAFE, SIGN_IN, read_cookie, require_same_origin
 from service.http.errors import answer_error
+from service.http.pages import is_page
 from service.http.sse import begins_stream
 from service.rates import WINDOW_SECONDS, Rate
 from service.services import Services
@@ -28,7 +29,6 @@ from service.store.links import PATH
 
 PUBLIC: Final = frozenset(
     {
-        "/",
         "/docs",
         "/docs/oauth2-redirect",
         "/redoc",
@@ -133,8 +133,9 @@ class _Watched:
 
 def is_public(path: str) -> bool:
     """Return whether anybody may ask for a path."""
-    # Whoever holds a link may come in: it is what says who may decide (docs/webhooks.md).
-    return path in PUBLIC or path.startswith(PATH)
+    # Whoever holds a link may come in: it is what says who may decide (docs/webhooks.md). The page shows nothing
+    # of anybody: what it shows it asks the API for, as whoever has signed in.
+    return path in PUBLIC or path.startswith(PATH) or is_page(path)
 
 
 def _is_by_cookie(given: Credentials, caller: CallerIdentity) -> bool:

@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from service.cli import cli
 from service.commands.env_example import render_env_example
 from service.http.application import ROUTERS
+from service.http.pages import is_page
 from service.settings import Settings
 from service.store.links import PATH
 from tests.conftest import ROOT
@@ -42,12 +43,14 @@ documents = pytest.mark.parametrize("document", ALL, ids=lambda d: d.name)
 
 @cache
 def routes() -> set[str]:
-    """Return `METHOD /path/{}` of every route but the pages of links, whose addresses are sent."""
+    """Return `METHOD /path/{}` of every route but those of pages, which nobody looks up."""
     return {
         f"{method} {bare(route.path_format)}"
         for router in ROUTERS
         for route in router.routes
-        if isinstance(route, APIRoute) and not route.path.startswith(PATH)
+        if isinstance(route, APIRoute)
+        and not route.path.startswith(PATH)
+        and not is_page(route.path)
         for method in route.methods or ()
     }
 

@@ -99,7 +99,12 @@ class FakeModelServer:
     """Answer chat completions by rules, first match first, and remember what was asked."""
 
     def __init__(
-        self, *rules: Rule, defaults: bool = True, record: bool = True, words: int = 0
+        self,
+        *rules: Rule,
+        defaults: bool = True,
+        record: bool = True,
+        words: int = 0,
+        patience: float = GATE_SECONDS,
     ) -> None:
         self.rules: list[Rule] = []
         self.requests: list[ModelRequest] = []
@@ -121,6 +126,7 @@ class FakeModelServer:
         self._defaults = defaults
         self._record = record
         self._words = words
+        self._patience = patience
         self._numbers = itertools.count(1)
         self._closing = asyncio.Event()
         self._socket: socket.socket | None = None
@@ -224,10 +230,10 @@ class FakeModelServer:
         """Wait for a gate while the client does."""
         opened = self.gates[gate]
         try:
-            async with asyncio.timeout(GATE_SECONDS):
+            async with asyncio.timeout(self._patience):
                 await self._while_connected(opened.wait(), receive)
         except TimeoutError as error:
-            self.complaints.append(f"gate {gate} was not opened in {GATE_SECONDS:g} s")
+            self.complaints.append(f"gate {gate} was not opened in {self._patience:g} s")
             raise _GateStuckError(self.complaints[-1]) from error
 
     async def hang(self, receive: Receive) -> None:

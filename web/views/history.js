@@ -1,0 +1,122 @@
+// The runs there were, newest first; what is looked for stands in the address.
+
+import { tint } from "../agents.js";
+import { ask, send } from "../api.js";
+import { ago, dayAndTime, duration, money, named } from "../format.js";
+import { now, refreshSoon } from "../house.js";
+import { Icon } from "../icons.js";
+import { go, link, place } from "../router.js";
+import { html, useEffect, useState } from "../vendor/preact.js";
+import { Page } from "./page.js";
+import { Empty, Failure, Skeleton } from "./states.js";
+import { Chip, WORDS } from "./status.js";
+
+const PAGE = 50;
+const DAYS = [["", "any time"], ["1", "the last day"], ["7", "the last 7 days"], ["30", "the last 30 days"]];
+
+export function HistoryView() {
+    const query = place.value.query;
+    const status = query.get("status") ?? "";
+    const tag = query.get("tag") ?? "";
+    const days = query.get("days") ?? "";
+    const words = query.get("q") ?? "";
+    const [runs, setRuns] = useState(null);
+    const [cursor, setCursor] = useState(null);
+    const [problem, setProblem] = useState(null);
+    const [again, setAgain] = useState(0);
+
+    const load = async (after, signal) => {
+        const asked = new URLSearchParams({ limit: String(PAGE) });
+        if (status) asked.set("status", status);
+        if (tag) asked.set("tag", tag);
+        if (days) asked.set("created_after", new Date(Date.now() - Number(days) * 86_400_000).toISOString());
+        if (after) asked.set("cursor", after);
+        try {
+            const page = await ask(`/v1/runs?${asked}`, { signal });
+            setRuns((before) => (after ? [...(before ?? []), ...page.data] : page.data));
+            setCursor(page.has_more ? page.next_cursor : null);
+            setProblem(null);
+        } catch (error) {
+            if (error.name !== "AbortError") setProblem(error);
+        }
+    };
+    useEffect(() => {
+        const control = new AbortController();
+        setRuns(null);
+        load(null, control.signal);
+        return () => control.abort();
+    }, [status, tag, days, again]);
+
+    const filter = (name, value) => {
+        const next = new URLSearchParams(query);
+        if (value) next.set(name, value);
+        else next.delete(name);
+        go(`/runs${next.size ? `?${next}` : ""}`, { replace: true });
+    };
+    const shown = (runs ?? []).filter((run) => !words || run.task.toLowerCase().includes(words.toLowerCase()));
+    return html`
+        <${Page} title="History" busy=${!runs}>
+            <header class="page-head"><h1>History</h1></header>
+            <div class="filters" role="search" aria-label="Filter the runs">
+                <label>Search <input type="search" placeholder="words of the task" value=${words} onInput=${(event) => filter("q", event.target.value)} /></label>
+                <label>Status <select value=${status} onChange=${(event) => filter("status", event.target.value)}>
+                    <option value="">all</option>${Object.entries(WORDS).map(([value, name]) => html`<option key=${value} value=${value}>${name}</option>`)}
+                </select></label>
+                <label>When <select value=${days} onChange=${(event) => filter("days", event.target.value)}>${DAYS.map(([value, name]) => html`<option key=${value} value=${value}>${name}</option>`)}</select></label>
+                <label>Tag <input class="short" value=${tag} onChange=${(event) => filter("tag", event.target.value.trim())} /></label>
+            </div>
+            ${problem && html`<${Failure} problem=${problem} again=${() => setAgain(again + 1)} />`}
+            ${!runs && !problem && html`<${Skeleton} lines=${8} label="Loading the runs" />`}
+            ${runs && !shown.length && html`<${Nothing} filtered=${query.size > 0} />`}
+            ${shown.length > 0 && html`<${Table} runs=${shown} removed=${(id) => (setRuns(runs.filter((run) => run.id !== id)), refreshSoon())} />`}
+            ${cursor && html`<p class="more"><button type="button" class="button" onClick=${() => load(cursor)}>Show older runs</button></p>`}
+        </${Page}>`;
+}
+
+const Nothing = ({ filtered }) =>
+    filtered
+        ? html`<${Empty} title="No run fits."><button type="button" class="button" onClick=${() => go("/runs", { replace: true })}>Show all runs</button></${Empty}>`
+        : html`<${Empty} title="There are no runs yet."><a class="button primary" ...${link("/")}>Start the first one</a></${Empty}>`;
+
+function Table({ runs, removed }) {
+    return html`
+        <div class="table-box">
+            <table class="runs-table">
+                <thead><tr><th scope="col">Task</th><th scope="col">Status</th><th scope="col">Agents</th><th scope="col" class="number">Time</th><th scope="col" class="number">Cost</th><th scope="col">When</th><th scope="col"><span class="sr">Delete</span></th></tr></thead>
+                <tbody>${runs.map((run) => html`<${Row} key=${run.id} run=${run} removed=${removed} />`)}</tbody>
+            </table>
+        </div>`;
+}
+
+function Row({ run, removed }) {
+    const created = Date.parse(run.created_at);
+    const took = run.started_at ? (run.ended_at ? Date.parse(run.ended_at) : now.value) - Date.parse(run.started_at) : null;
+    const agents = Object.keys(run.usage.by_agent).filter((name) => name !== "supervisor" && name !== "validator");
+    return html`
+        <tr>
+            <td class="task-cell"><a ...${link(`/runs/${run.id}`)} title=${run.task.slice(0, 300)}>${run.task.slice(0, 140)}</a>${run.tags.map((tag) => html` <span class="tag" key=${tag}>${tag}</span>`)}</td>
+            <td><${Chip} status=${run.status} /></td>
+            <td><span class="initials">${agents.map((name) => html`<span key=${name} class="initial small" style=${tint(name)} role="img" aria-label=${named(name)} title=${named(name)}>${named(name)[0]}</span>`)}</span></td>
+            <td class="number">${duration(took)}</td>
+            <td class="number">${money(run.usage.cost_usd, run.usage.cost_known)}</td>
+            <td><time datetime=${run.created_at} title=${dayAndTime(created)}>${ago(created, now.value)}</time></td>
+            <td>${run.ended_at && html`<${Delete} run=${run} removed=${removed} />`}</td>
+        </tr>`;
+}
+
+function Delete({ run, removed }) {
+    const [sure, setSure] = useState(false);
+    const [problem, setProblem] = useState(null);
+    const remove = async () => {
+        try {
+            await send(`/v1/runs/${run.id}`, { method: "DELETE" });
+            removed(run.id);
+        } catch (error) {
+            setProblem(error);
+            setSure(false);
+        }
+    };
+    if (problem) return html`<span class="error-text" role="alert">${problem.detail}</span>`;
+    if (!sure) return html`<button type="button" class="icon-button" aria-label=${`Delete: ${run.task.slice(0, 60)}`} title="Delete" onClick=${() => setSure(true)}><${Icon} name="close" /></button>`;
+    return html`<span class="row confirm"><button type="button" class="button danger solid small" ref=${(each) => each?.focus()} onClick=${remove}>Delete for good</button><button type="button" class="button small" onClick=${() => setSure(false)}>Keep</button></span>`;
+}

@@ -1,0 +1,70 @@
+// What a run may be given besides its task: limits, when it asks, who may work, whether an earlier answer will do.
+
+import { named } from "../format.js";
+import { team } from "../house.js";
+import { html } from "../vendor/preact.js";
+
+const MODES = [
+    ["policy", "Where the server's rules say so"],
+    ["always", "Before everything that changes something"],
+    ["never", "Never, but where the rules insist"],
+];
+
+/** The body that creates a run. */
+export function startBody(task, options, files) {
+    const body = { task };
+    const budget = {};
+    if (options.budget.trim()) budget.max_cost_usd = options.budget.trim().replace(",", ".");
+    if (options.rounds) budget.max_rounds = Number(options.rounds);
+    if (Object.keys(budget).length) body.budget = budget;
+    if (options.mode !== "policy") body.approvals = { mode: options.mode };
+    if (options.agents?.length) body.agents = options.agents;
+    if (options.fresh) body.cache = false;
+    if (files.length) body.files = files;
+    return body;
+}
+
+/** A file's bytes in base64, without the head of a data URL. */
+export function fileToBase64(file) {
+    return new Promise((resolve, reject) => {
+        const reader = new FileReader();
+        reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
+        reader.onerror = () => reject(reader.error);
+        reader.readAsDataURL(file);
+    });
+}
+
+export function Options({ options, setOptions }) {
+    const set = (change) => setOptions({ ...options, ...change });
+    const names = (team.value ?? []).filter((each) => each.routable).map((each) => each.name);
+    const chosen = options.agents ?? names;
+    const toggle = (name) => {
+        const next = chosen.includes(name) ? chosen.filter((each) => each !== name) : [...chosen, name];
+        set({ agents: next.length === names.length || !next.length ? null : next });
+    };
+    return html`
+        <details class="options">
+            <summary>Options</summary>
+            <div class="options-grid">
+                <label class="option">Limit in US dollars
+                    <input inputmode="decimal" placeholder="none" pattern="[0-9]+([.,][0-9]+)?" value=${options.budget} onInput=${(event) => set({ budget: event.target.value })} />
+                    <span class="hint">At the limit you are asked before more is spent.</span>
+                </label>
+                <label class="option">Rounds, at most
+                    <input type="number" min="1" max="50" placeholder="the server's" value=${options.rounds} onInput=${(event) => set({ rounds: event.target.value })} />
+                    <span class="hint">How often the supervisor may give out work.</span>
+                </label>
+                <label class="option">Ask me
+                    <select value=${options.mode} onChange=${(event) => set({ mode: event.target.value })}>
+                        ${MODES.map(([value, words]) => html`<option key=${value} value=${value}>${words}</option>`)}
+                    </select>
+                    <span class="hint">Before calls that change something.</span>
+                </label>
+                <fieldset class="option">
+                    <legend>Who may work</legend>
+                    <div class="checks">${names.map((name) => html`<label key=${name} class="check-label"><input type="checkbox" checked=${chosen.includes(name)} onChange=${() => toggle(name)} /> ${named(name)}</label>`)}</div>
+                </fieldset>
+                <label class="check-label option"><input type="checkbox" checked=${options.fresh} onChange=${(event) => set({ fresh: event.target.checked })} /> Work on it anew, even if the same was answered before</label>
+            </div>
+        </details>`;
+}

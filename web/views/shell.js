@@ -1,0 +1,98 @@
+// The rail: what can be begun, what needs somebody, what there was; and the keys that lead there.
+
+import { ago } from "../format.js";
+import { now, reachable, recent, said, waiting } from "../house.js";
+import { Icon, Mark } from "../icons.js";
+import { KeysHelp, useKeys } from "../keys.js";
+import { go, link, place } from "../router.js";
+import { choose, chosen, isDark } from "../theme.js";
+import { html, useState } from "../vendor/preact.js";
+import { Dot } from "./status.js";
+
+const NAV = [
+    { path: "/inbox", name: "Approvals", icon: "inbox" },
+    { path: "/runs", name: "History", icon: "history" },
+    { path: "/costs", name: "Costs", icon: "coin" },
+];
+
+/** The rail and the view beside it. */
+export function Shell({ children }) {
+    const [help, setHelp] = useState(false);
+    useKeys({
+        n: () => go("/"),
+        "g a": () => go("/inbox"),
+        "g h": () => go("/runs"),
+        "g c": () => go("/costs"),
+        "g s": () => go("/settings"),
+        "?": () => setHelp(true),
+    });
+    const { path } = place.value;
+    return html`
+        <a class="skip" href="#main">Skip to the content</a>
+        <div class="shell">
+            <header class="rail">
+                <a class="brand" ...${link("/")}><${Mark} /> Signalbox</a>
+                <a class="button primary new-run" aria-current=${path === "/" ? "page" : undefined} ...${link("/")}>
+                    <${Icon} name="plus" /> New run <kbd aria-hidden="true">N</kbd>
+                </a>
+                <nav aria-label="Main">
+                    ${NAV.map((each) => html`<${NavLink} key=${each.path} ...${each} here=${path === each.path} />`)}
+                </nav>
+                <${Recent} path=${path} />
+                <div class="rail-foot">
+                    <a class="nav-link" aria-current=${path === "/settings" ? "page" : undefined} ...${link("/settings")}>
+                        <${Icon} name="gear" /> <span>Settings</span>
+                    </a>
+                    <${ThemeButton} />
+                </div>
+            </header>
+            ${!reachable.value && html`<p class="offline" role="status">The server cannot be reached. Trying again…</p>`}
+            ${children}
+        </div>
+        <div class="sr" role="status" aria-live="polite">${said.value}</div>
+        ${help && html`<${KeysHelp} close=${() => setHelp(false)} />`}`;
+}
+
+function NavLink({ path, name, icon, here }) {
+    const count = path === "/inbox" ? waiting.value : 0;
+    return html`
+        <a class="nav-link" aria-current=${here ? "page" : undefined} ...${link(path)}>
+            <${Icon} name=${icon} /> <span>${name}</span>
+            ${count > 0 && html`<span class="badge"><span aria-hidden="true">${count}</span><span class="sr">, ${count} waiting</span></span>`}
+        </a>`;
+}
+
+function Recent({ path }) {
+    const runs = recent.value;
+    if (!runs) return html`<div class="recent" />`;
+    return html`
+        <nav class="recent" aria-label="Recent runs">
+            <h2>Recent</h2>
+            ${runs.length === 0 && html`<p class="quiet">Runs will be listed here.</p>`}
+            <ul>
+                ${runs.map((run) => {
+                    const target = `/runs/${run.id}`;
+                    return html`<li key=${run.id}>
+                        <a class="recent-link" title=${run.task.slice(0, 300)} aria-current=${path.startsWith(target) ? "page" : undefined} ...${link(target)}>
+                            <${Dot} status=${run.status} />
+                            <span class="clip">${run.task.slice(0, 80)}</span>
+                            <span class="when">${ago(Date.parse(run.created_at), now.value)}</span>
+                        </a>
+                    </li>`;
+                })}
+            </ul>
+        </nav>`;
+}
+
+function ThemeButton() {
+    const [, again] = useState(0);
+    const dark = isDark();
+    const change = () => {
+        choose(dark ? "light" : "dark");
+        again((each) => each + 1);
+    };
+    return html`<button type="button" class="icon-button" aria-label=${dark ? "Use the light theme" : "Use the dark theme"} title=${`Theme: ${chosen()}`} onClick=${change}>
+        <${Icon} name=${dark ? "sun" : "moon"} />
+    </button>`;
+}
+

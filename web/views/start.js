@@ -1,0 +1,141 @@
+// Where a run begins: what is to be done, and under which conditions.
+
+import { tint } from "../agents.js";
+import { post } from "../api.js";
+import { bytes, named } from "../format.js";
+import { info, refreshSoon, team } from "../house.js";
+import { Icon } from "../icons.js";
+import { go } from "../router.js";
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { fileToBase64, Options, startBody } from "./options.js";
+import { Page } from "./page.js";
+import { Failure } from "./states.js";
+
+const EXAMPLES = [
+    "Compute the mean, growth and trend of 120, 135, 150, 149, 171 and draw a chart; independently, look up what a context manager is in Python",
+    "Write a Python function that merges overlapping intervals, with tests, and run them",
+    "What is the difference between a process and a thread? Answer with sources",
+];
+const DRAFT = "signalbox-draft";
+const MOST_FILES = 20;
+const MOST_BYTES = 5 * 1024 * 1024;
+
+export function StartView() {
+    const [text, setText] = useState(() => sessionStorage.getItem(DRAFT) ?? "");
+    const [options, setOptions] = useState({ budget: "", rounds: "", mode: "policy", agents: null, fresh: false });
+    const [files, setFiles] = useState([]);
+    const [busy, setBusy] = useState(false);
+    const [problem, setProblem] = useState(null);
+    const area = useRef(null);
+    useEffect(() => area.current?.focus({ preventScroll: true }), []);
+    const write = (value) => {
+        setText(value);
+        sessionStorage.setItem(DRAFT, value);
+    };
+    const submit = async (event) => {
+        event?.preventDefault();
+        if (!text.trim() || busy) return;
+        setBusy(true);
+        setProblem(null);
+        try {
+            const sent = await Promise.all(files.map(async (file) => ({ name: file.name, content_base64: await fileToBase64(file) })));
+            const run = await post("/v1/runs", startBody(text, options, sent));
+            sessionStorage.removeItem(DRAFT);
+            refreshSoon();
+            go(`/runs/${run.id}`);
+        } catch (error) {
+            setProblem(error);
+            setBusy(false);
+        }
+    };
+    return html`
+        <${Page} title="New run">
+            <div class="start">
+                <h1>What shall be done?</h1>
+                <p class="lead">A supervisor sets agents to work on it, side by side. You see who does what, decide what needs you, and get the answer with its sources and files.</p>
+                <${Offline} />
+                <form class="start-form" onSubmit=${submit}>
+                    <div class="start-box">
+                        <textarea ref=${area} rows="5" maxlength="32000" aria-label="Task" placeholder="Describe the task. Say what the answer should have." value=${text}
+                            onInput=${(event) => write(event.target.value)}
+                            onKeyDown=${(event) => event.key === "Enter" && (event.metaKey || event.ctrlKey) && submit(event)} />
+                        <${Files} files=${files} setFiles=${setFiles} setProblem=${setProblem} />
+                        <div class="start-foot">
+                            <${Attach} files=${files} setFiles=${setFiles} setProblem=${setProblem} />
+                            <button class="button primary" disabled=${busy || !text.trim()}>${busy ? "Starting…" : "Start the run"} <kbd aria-hidden="true">⌘⏎</kbd></button>
+                        </div>
+                    </div>
+                    ${problem && html`<${Failure} problem=${problem} />`}
+                    <${Options} options=${options} setOptions=${setOptions} />
+                </form>
+                <section aria-labelledby="examples-title">
+                    <h2 id="examples-title">Examples</h2>
+                    <ul class="examples">
+                        ${EXAMPLES.map((each) => html`<li key=${each}><button type="button" class="example" onClick=${() => (write(each), area.current.focus())}>${each}</button></li>`)}
+                    </ul>
+                </section>
+                <${Team} />
+            </div>
+        </${Page}>`;
+}
+
+function Offline() {
+    if (info.value?.engine !== "offline") return null;
+    return html`
+        <div class="notice">
+            <p><strong>No language model is configured.</strong> A deterministic planner does the work: it computes, runs small programs and looks things up, at no cost, and cannot do more.</p>
+            <p>For real work set <code>OPENAI_API_KEY</code>, or <code>OPENAI_BASE_URL</code> to any OpenAI-compatible server, and start the server again.</p>
+        </div>`;
+}
+
+function Attach({ files, setFiles, setProblem }) {
+    const input = useRef(null);
+    const add = (event) => {
+        const chosen = [...event.target.files];
+        event.target.value = "";
+        const large = chosen.find((file) => file.size > MOST_BYTES);
+        if (large) return setProblem({ title: `${large.name} is too large`, detail: "A file may have up to 5 MiB. Send a part of it." });
+        const names = new Set(chosen.map((file) => file.name));
+        const all = [...files.filter((file) => !names.has(file.name)), ...chosen];
+        if (all.length > MOST_FILES) return setProblem({ title: "Too many files", detail: `A task may bring up to ${MOST_FILES} files.` });
+        setProblem(null);
+        return setFiles(all);
+    };
+    return html`
+        <input ref=${input} class="sr" type="file" multiple tabindex="-1" aria-label="Files for the task" onChange=${add} />
+        <button type="button" class="button" onClick=${() => input.current.click()}><${Icon} name="attach" /> Attach files</button>`;
+}
+
+function Files({ files, setFiles }) {
+    if (!files.length) return null;
+    return html`
+        <ul class="file-chips" aria-label="Attached files">
+            ${files.map(
+                (file) => html`
+                    <li key=${file.name} class="file-chip">
+                        <${Icon} name="file" size=${14} /> <span class="clip">${file.name}</span> <span class="quiet">${bytes(file.size)}</span>
+                        <button type="button" class="icon-button small" aria-label=${`Leave out ${file.name}`} onClick=${() => setFiles(files.filter((each) => each !== file))}><${Icon} name="close" size=${12} /></button>
+                    </li>`,
+            )}
+        </ul>`;
+}
+
+function Team() {
+    const agents = (team.value ?? []).filter((each) => each.routable);
+    if (!agents.length) return null;
+    return html`
+        <section aria-labelledby="team-title">
+            <h2 id="team-title">The team</h2>
+            <ul class="team">
+                ${agents.map((agent) => html`<${Member} key=${agent.name} agent=${agent} />`)}
+            </ul>
+        </section>`;
+}
+
+function Member({ agent }) {
+    return html`
+        <li style=${tint(agent.name)}>
+            <span class="initial" aria-hidden="true">${named(agent.name)[0]}</span>
+            <div><p class="plan-agent">${named(agent.name)}</p><p class="quiet">${agent.description}</p></div>
+        </li>`;
+}
