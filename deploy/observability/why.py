@@ -148,7 +148,10 @@ def read_log(run_id: str, lines: Iterable[str]) -> Run | None:
     for text in lines:
         if run_id not in text or not text.startswith("{"):
             continue
-        line = json.loads(text)
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue  # a process that was killed may have written half of its last line
         if line.get("run_id") == run_id:
             found = True
             run.trace_id = line.get("trace_id") or run.trace_id
