@@ -152,20 +152,27 @@ class RunService:
             error = error or endpoint.refusal
         error = error or await self._rules.queue.refusal(tenant_id, new.caller_id)
         created = await self._commit(run, new, idempotency, error)
-        for ended, events in created.interrupted:
-            self._tell_cancelled(ended, events)
-        if not (created.replayed or created.run.terminal):
-            # Others of its key may have all the places there are for it.
-            free = new.caller_places is None
-            alone = free and new.thread_id is None and created.run.leader_id is None
-            self._dispatcher.submit(RunRef(tenant_id, run_id), alone=alone)
-        if created.run.terminal and not created.replayed:
-            self._hub.end(created.run)  # it had its answer from another, and nobody told of that
+        self._begin(created, new)
         if webhook is not None and endpoint.untold:
             # Only now: an answer that refuses the run would not have shown it.
             secret = await self._endpoints.show(tenant_id, webhook)
             created = created._replace(webhook_secret=secret)
         return created
+
+    def _begin(self, created: Created, new: NewRun) -> None:
+        """Tell everybody whom a run that was just committed concerns."""
+        for ended, events in created.interrupted:
+            self._tell_cancelled(ended, events)
+        run = created.run
+        if created.replayed:
+            return
+        if run.terminal:
+            self._hub.end(run)  # it had its answer from another, and nobody told of that
+            return
+        # Others of its key may have all the places there are for it.
+        free = new.caller_places is None
+        alone = free and new.thread_id is None and run.leader_id is None
+        self._dispatcher.submit(RunRef(run.tenant_id, run.id), alone=alone)
 
     async def refusal(self, tenant_id: str, caller_id: str) -> CallerError | None:
         """Return why nothing more is taken on of a caller, or `None`; then it counts as a run that waits."""
