@@ -91,7 +91,7 @@ const HANDLERS = {
     "run.cancelled": (state, event, data) => end(state, event, data, "cancelled"),
     "run.incomplete": (state, event, data) => end(state, event, data, "incomplete"),
     "supervisor.decision": decide,
-    "note.added": (state, event, data) => ({ ...state, notes: [...state.notes, { ...data.note, readIn: null }] }),
+    "note.added": (state, event, data) => ({ ...state, notes: [...state.notes, { ...data.note, readInRound: null }] }),
     "agent.started": startStep,
     "agent.completed": (state, event, data) =>
         endStep(state, event, { status: "done", output: data.output, usage: data.usage }),
@@ -202,7 +202,7 @@ function decide(state, event, data) {
     const entry = { round: event.round, reason: data.reason, assignments, at: event.at };
     const barred = addBar(state, event, "supervisor", { kind: "decision", reason: data.reason, assignments });
     const read = new Set(data.notes ?? []);
-    const notes = state.notes.map((note) => (read.has(note.id) ? { ...note, readIn: event.round } : note));
+    const notes = state.notes.map((note) => (read.has(note.id) ? { ...note, readInRound: event.round } : note));
     return { ...barred, notes, rounds: [...barred.rounds, entry] };
 }
 

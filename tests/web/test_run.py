@@ -262,6 +262,40 @@ async def test_a_run_is_stopped(story: Begin, visit: Open) -> None:
     assert run["status"] == "cancelled"
 
 
+async def test_below_a_path_of_a_proxy(story: Begin, visit: Open) -> None:
+    """What the page asks for and where its links lead is below the path too."""
+    async with story(held=False) as (product, _), visit(product) as v:
+        page = v.page
+        run_id = await begin(product, approvals={"mode": "never"})
+        await product.ended(run_id)
+
+        async def strip(route: Route) -> None:
+            path = route.request.url.removeprefix(product.base_url)
+            assert path.startswith("/box/"), path
+            inner = await route.fetch(url=product.base_url + path.removeprefix("/box"))
+            await route.fulfill(response=inner)
+
+        await page.route("**/*", strip)
+        await v.go(f"/box/runs/{run_id}")
+        await expect(page.get_by_role("heading", name="Answer", exact=True)).to_be_visible()
+        await expect(page.locator(".artifact img")).to_have_js_property("complete", value=True)
+        await page.get_by_role("link", name="History").click()
+        await expect(page.get_by_role("cell", name="Done")).to_be_visible()
+        assert page.url == f"{product.base_url}/box/runs"
+        await page.unroute_all(behavior="wait")
+
+
+async def test_nothing_moves_for_whoever_wants_it_so(story: Begin, visit: Open) -> None:
+    moving = "document.getAnimations().length"
+    async with story() as (product, _):
+        run_id = await begin(product)
+        for motion in ("no-preference", "reduce"):
+            async with visit(product, reduced_motion=motion) as v:
+                await v.go(f"/runs/{run_id}")
+                await both_lanes_live(v.page)
+                assert bool(await v.page.evaluate(moving)) is (motion == "no-preference")
+
+
 async def test_only_what_differs_from_run_to_run_is_masked() -> None:
     assert shown("Run 80bb took 3.4 s, $0.0048") == "… took …, …"
     assert shown(ANSWER).count("…") == 0

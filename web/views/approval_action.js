@@ -9,19 +9,23 @@ import { Diff } from "./diff.js";
 import { Field, kindOf, shown, valueOf } from "./fields.js";
 import { Failure, Skeleton } from "./states.js";
 
-/** The schema of the arguments: of the edit that would be taken, or else of the tool. */
-async function schemaOf(approval) {
+/** The schema of the arguments of the edit that would be taken, where there is one. */
+function ownSchema(approval) {
     const edit = (approval.response_schema.oneOf ?? []).find((each) => each.properties?.type?.const === "edit");
     const own = edit?.properties?.edited_action?.properties?.args;
-    if (own?.properties) return own;
+    return own?.properties ? own : null;
+}
+
+/** Or else that of the tool. */
+async function toolSchema(approval) {
     const tools = await toolsByName().catch(() => new Map());
     return tools.get(approval.tool)?.args_schema ?? { properties: {} };
 }
 
 export function ActionBody({ approval, decided, reload }) {
-    const [schema, setSchema] = useState(null);
+    const [schema, setSchema] = useState(() => ownSchema(approval));
     useEffect(() => {
-        schemaOf(approval).then(setSchema);
+        if (!schema) toolSchema(approval).then(setSchema);
     }, [approval.id]);
     if (!schema) return html`<${Skeleton} lines=${3} label="Loading the arguments" />`;
     return html`<${ActionForm} approval=${approval} schema=${schema} decided=${decided} reload=${reload} />`;

@@ -17,7 +17,7 @@ function Notes({ notes }) {
     if (!notes.length) return null;
     return html`
         <ul class="notes" aria-label="Notes to the supervisor">
-            ${notes.map((note) => html`<li key=${note.id}><span>${note.text}</span> <span class="quiet">${note.readIn === null ? "not read yet" : `read in round ${note.readIn}`}</span></li>`)}
+            ${notes.map((note) => html`<li key=${note.id}><span>${note.text}</span> <span class="quiet">${note.readInRound === null ? "not read yet" : `read in round ${note.readInRound}`}</span></li>`)}
         </ul>`;
 }
 
