@@ -84,14 +84,19 @@ export function post(path, body = {}, options = {}) {
 }
 
 /** All rows of a list, page after page, up to `most`. */
-export async function all(path, { most = 500, signal } = {}) {
+export async function all(path, { most = 500, name = "cursor", signal } = {}) {
     const rows = [];
     let cursor = null;
     const glue = path.includes("?") ? "&" : "?";
     do {
-        const page = await ask(cursor ? `${path}${glue}cursor=${encodeURIComponent(cursor)}` : path, { signal });
+        const page = await ask(cursor ? `${path}${glue}${name}=${encodeURIComponent(cursor)}` : path, { signal });
         rows.push(...page.data);
         cursor = page.has_more ? page.next_cursor : null;
     } while (cursor && rows.length < most);
     return rows;
 }
+
+const EVENTS = "limit=1000";
+
+/** The stored events of a run, all of them: the number of the last one leads to the next page. */
+export const eventsOf = (runId, options) => all(`/v1/runs/${runId}/events?${EVENTS}`, { most: 1e6, name: "after", ...options });

@@ -1,7 +1,7 @@
 // One run, followed: its log is read page by page, folded, and then its stream is followed. Events are folded once a
 // frame, whatever comes in between.
 
-import { all, ask } from "./api.js";
+import { ask, eventsOf } from "./api.js";
 import { initial, reduce, replay, TERMINAL } from "./reducer.js";
 import { follow } from "./stream.js";
 import { signal } from "./vendor/preact.js";
@@ -37,7 +37,7 @@ export class Following {
                 const path = `/v1/runs/${this.runId}`;
                 const [resource, events] = await Promise.all([
                     ask(path, { signal: stop }),
-                    all(`${path}/events?limit=1000`, { most: 1e6, signal: stop }),
+                    eventsOf(this.runId, { signal: stop }),
                 ]);
                 this.resource.value = resource;
                 this.state.value = replay(events, this.state.value);

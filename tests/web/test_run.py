@@ -262,6 +262,29 @@ async def test_a_run_is_stopped(story: Begin, visit: Open) -> None:
     assert run["status"] == "cancelled"
 
 
+async def test_a_log_of_many_pages_is_read_to_its_end(story: Begin, visit: Open) -> None:
+    """Seven events a page here: the page of the run and its trace have all of them, each once."""
+    async with story(held=False) as (product, _), visit(product) as v:
+        page = v.page
+        run_id = await begin(product, approvals={"mode": "never"})
+        await product.ended(run_id)
+        events = await product.events(run_id)
+        asked = []
+
+        async def shorten(route: Route) -> None:
+            asked.append(route.request.url)
+            await route.continue_(url=route.request.url.replace("limit=1000", "limit=7"))
+
+        await page.route("**/events?*", shorten)
+        await v.go(f"/runs/{run_id}")
+        await expect(page.get_by_role("heading", name="Answer", exact=True)).to_be_visible()
+        await expect(page.get_by_text("3 finished steps")).to_be_visible()
+        assert len(asked) == -(-len(events) // 7)
+        await v.go(f"/runs/{run_id}/trace")
+        await expect(page.locator(".trace-table tbody tr")).to_have_count(len(events))
+        await page.unroute_all(behavior="wait")
+
+
 async def test_below_a_path_of_a_proxy(story: Begin, visit: Open) -> None:
     """What the page asks for and where its links lead is below the path too."""
     async with story(held=False) as (product, _), visit(product) as v:

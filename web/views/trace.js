@@ -1,6 +1,6 @@
 // The event log of a run as a table: everything that is stored, with its JSON.
 
-import { all, ask, at } from "../api.js";
+import { ask, at, eventsOf } from "../api.js";
 import { count, duration, named, shortId } from "../format.js";
 import { go, link, place } from "../router.js";
 import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
@@ -19,7 +19,7 @@ export function TraceView({ id }) {
     useEffect(() => {
         const control = new AbortController();
         const options = { signal: control.signal };
-        Promise.all([ask(`/v1/runs/${id}`, options), all(`/v1/runs/${id}/events?limit=1000`, { ...options, most: 50_000 })])
+        Promise.all([ask(`/v1/runs/${id}`, options), eventsOf(id, { ...options, most: 50_000 })])
             .then(([resource, log]) => (setRun(resource), setEvents(log), setProblem(null)))
             .catch((error) => error.name !== "AbortError" && setProblem(error));
         return () => control.abort();
