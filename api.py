@@ -10,9 +10,9 @@ from fastapi import FastAPI
 from domain.errors import ConfigurationError
 from service.settings import (
     Settings,
+    known_secrets,
     prepare_environment,
     read_settings,
-    secrets_of,
     wants_colour,
 )
 
@@ -48,7 +48,7 @@ def _served() -> FastAPI:
     from monitoring.logs import are_configured, configure_logs  # noqa: PLC0415 - only where it is served
 
     if not are_configured():
-        configure_logs(secrets_of(settings), colour=wants_colour())
+        configure_logs(known_secrets(settings), colour=wants_colour())
     return create_app(settings)
 
 

@@ -1,6 +1,7 @@
 """Takes secrets out of texts that leave the service: known ones by their value, others by their shape.
 
-Shapes are guesses: they know the marks of common keys, not every password.
+Shapes are guesses: they know the marks of common keys, not every password. It is a net below texts that are
+written with care, not a leave to write whatever there is.
 """
 
 from __future__ import annotations
@@ -21,32 +22,57 @@ LEAST_CHARS: Final = 6
 LEAST_PART: Final = 12
 """So much of the beginning or end of a longer value is taken for it, as where a text was cut."""
 
-_MARKED: Final = re.compile(
-    r"""
-    \bsk-[A-Za-z0-9_-]{8,}                                     # OpenAI, Anthropic and their like
-    | \b(?:sbx|gh[pousr]|github_pat|glpat|hf|npm|pypi|gsk|xai|r8)[_-][A-Za-z0-9_-]{16,}
-    | \b(?:whsec|tvly|lsv2|ls__|xox[abprs])[_-][A-Za-z0-9_+/=-]{8,}
-    | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b                            # AWS
-    | \bAIza[A-Za-z0-9_-]{30,}                                 # Google
-    | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*    # a JSON web token
-    | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----.*?(?:-----END\ [A-Z ]*PRIVATE\ KEY-----|\Z)
-    """,
-    re.VERBOSE | re.DOTALL,
+# A secret that is out already, in the midst of what is taken out with it: it counts as one character.
+_GONE: Final = r"\[secret\]"
+_PARAMETERS: Final = r"key|apikey|token|pwd|sig|signature|auth|code"
+_SURELY: Final = r"(?:sk-|tvly-|lsv2_|ls__|xox[abeprs]-)"
+_THEIRS: Final = (
+    r"[prs]k|tvly|gsk|xai|fw|pplx|hf|r8|lsv2|gh[oprsu]|github_pat|glpat|npm|pypi|xox[abeprs]|nvapi"
 )
+_PEM: Final = r"[A-Z ]*PRIVATE KEY"
+_NAMES: Final = (
+    r"api[-_ ]?key|(?:access|auth|private|secret)[-_]key|secret|password|passwd|passphrase|credentials?"
+    r"|authorization|\btoken|(?:access|auth|refresh|id|x)[-_]token"
+)
+# With a digit somewhere, or too long for a word.
+_SEVERAL: Final = r"(?:(?=[\w.-]*[0-9])[\w.-]{16,}|[\w.-]{32,})"
 
-_NAMED: Final = re.compile(
-    r"""
-    (?P<before>
-        \b(?:bearer|basic)\s+                                  # of a header
-        | [?&;](?:[a-z0-9_.-]*[_.-])?(?:key|apikey|token|secret|password|passwd|pwd|sig|signature|auth|code)=
-        | ://[^\s/?\#@:"'<>]*:(?=[^\s/?\#@"'<>]+@)             # of a URL, before its host
-        | ["']?\b(?:[a-z0-9]+[_-])*(?:api[_-]?key|access[_-]?token|auth[_-]?token|secret[_-]?key
-            |client[_-]?secret|password|passwd)["']?\s*[=:]\s*["']?
-    )
-    (?P<value>[^\s&;,"'<>@\[\](){}]{6,})
-    """,
-    re.VERBOSE | re.IGNORECASE,
+_SHAPES: Final = (
+    # Ours: API keys, cookies, secrets of webhooks, and pages on which whoever has the link may decide.
+    (("_",), r"()(?<![A-Za-z0-9])(?:sb[xc]_[A-Za-z0-9_+/=-]{16,}|whsec_[A-Za-z0-9_+/=-]{8,})"),
+    (("/approve/",), r"(/approve/)(?!\{)[^\s?#\"'\\]+"),
+    # How others begin theirs.
+    (
+        ("-", "_"),
+        rf"()(?<![A-Za-z0-9])(?:{_SURELY}(?=[\w-]*[0-9])[\w-]{{8,}}|(?:{_THEIRS})[_-]{_SEVERAL})",
+    ),
+    (("AIza", "ya29."), rf"()(?<![A-Za-z0-9])(?:AIza|ya29\.){_SEVERAL}"),
+    (("AKIA", "ASIA"), r"()(?<![A-Za-z0-9])A[KS]IA[A-Z0-9]{16}(?![A-Za-z0-9])"),
+    (("eyJ",), r"()(?<![A-Za-z0-9])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"),
+    (("-----BEGIN",), rf"()-----BEGIN {_PEM}-----[\s\S]*?(?:-----END {_PEM}-----|\Z)"),
+    # Where they are sent.
+    (("earer", "EARER"), r"(\b(?i:bearer)[\s:=]+)[A-Za-z0-9._~+/=-]{6,}"),
+    (
+        ("asic", "ASIC"),
+        r"(\b(?i:basic)\s+)(?=[A-Za-z0-9+/]*[0-9=])[A-Za-z0-9+/]{8,}={0,2}",
+    ),
+    (("@",), r"([a-z]://)[^\s/?#\"']+(?=@)"),
+    (
+        (":", "="),
+        rf"(\b(?i:(?:set-)?cookie)[\"']?\s*[:=]\s*[\"']?)(?>{_GONE}|[^\r\n\"']){{6,}}",
+    ),
+    (
+        (":", "="),
+        rf"((?i:{_NAMES})[\"']?\s*[:=]\s*[\"']?)(?!(?i:bearer|basic)\b)(?>{_GONE}|[^\s\"'&,;)}}\]]){{6,}}",
+    ),
+    (
+        ("=",),
+        rf"([?&;](?i:(?:[a-z0-9_.-]*[_.-])?(?:{_PARAMETERS}))=)(?>{_GONE}|[^\s&;,\"'<>@()\[\]{{}}]){{6,}}",
+    ),
 )
+"""What secrets look like: of what a text has that has one, and an expression, whose first group stays."""
+
+_FINDERS: Final = [(needs, re.compile(shape)) for needs, shape in _SHAPES]
 
 _SECRET_NAME: Final = re.compile(
     r"(?:^|[-_.])(?:authorization|cookie|password|passwd|secret|token|credentials?"
@@ -56,24 +82,48 @@ _SECRET_NAME: Final = re.compile(
 
 
 class Scrubber:
-    """Takes out secrets whose values are known, and what looks like one."""
+    """Takes out secrets whose values are known, and what looks like one. It holds the values in this process alone.
 
-    def __init__(self, values: Iterable[str] = ()) -> None:
-        wanted = {form for value in values if len(value) >= LEAST_CHARS for form in _forms(value)}
-        # The longest first: a value may be the beginning of another.
-        self._values: Final = tuple(sorted(wanted, key=lambda value: (-len(value), value)))
-        self._long: Final = tuple(each for each in self._values if len(each) >= LEAST_PART + 4)
+    `mark` is what stands in their place, `cut` whether a value is also found that was cut off: that takes long.
+    """
+
+    def __init__(self, values: Iterable[str] = (), *, mark: str = SECRET, cut: bool = True) -> None:
+        wanted = {value for value in values if len(value) >= LEAST_CHARS and value not in mark}
+        # The longest first: one may be the beginning of another.
+        ordered = sorted(
+            {form for value in wanted for form in forms_of(value)},
+            key=lambda form: (-len(form), form),
+        )
+        self._values: Final = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._long: Final = [each for each in ordered if cut and len(each) >= LEAST_PART + 4]
+        self._mark: Final = mark
 
     def scrub(self, text: str) -> str:
         """Return a text without secrets; what has none comes back as it is."""
-        for value in self._values:
-            text = text.replace(value, SECRET)
+        if len(text) < LEAST_CHARS:
+            return text
+        if self._values:
+            text = self._values.sub(lambda _: self._mark, text)
         # Then what was cut: the end of one form of a value may be in the midst of another.
         for value in self._long:
-            text = _without_part(text, value)
-            text = _without_part(text[::-1], value[::-1], put=SECRET[::-1])[::-1]
-        text = _MARKED.sub(SECRET, text)
-        return _NAMED.sub(lambda found: found["before"] + SECRET, text)
+            text = _without_part(text, value, self._mark)
+            text = _without_part(text[::-1], value[::-1], self._mark[::-1])[::-1]
+        # What is taken out may have stood between the parts of something else that is found then.
+        while (less := self._without_shapes(text)) != text:
+            text = less
+        return text
+
+    def _without_shapes(self, text: str) -> str:
+        for needs, shape in _FINDERS:
+            # Most texts have little of it, and lines are many.
+            for need in needs:
+                if need in text:
+                    text = shape.sub(self._hide, text)
+                    break
+        return text
+
+    def _hide(self, found: re.Match[str]) -> str:
+        return f"{found[1]}{self._mark}"
 
     def scrub_value(self, value: Any) -> Any:  # noqa: ANN401 - any JSON value
         """Return a JSON value without secrets: in its texts, in its names, and under names that say so."""
@@ -87,32 +137,32 @@ class Scrubber:
 
     def _member(self, name: object, value: Any) -> Any:  # noqa: ANN401 - any JSON value
         if isinstance(value, str) and value and _SECRET_NAME.search(str(name)):
-            return SECRET
+            return self._mark
         return self.scrub_value(value)
 
 
-def _forms(value: str) -> set[str]:
-    """Return a value as it is and as texts may carry it."""
-    encoded = base64.b64encode(value.encode("utf-8", "replace")).decode()
-    escaped = json.dumps(value)[1:-1]
-    safe = base64.urlsafe_b64encode(value.encode("utf-8", "replace")).decode()
-    # A server that is given it after something else encodes it with other bits at both ends.
+def forms_of(value: str) -> set[str]:
+    """Return a value as texts may carry it: as it is, in a URL, in JSON, in a `repr`, in Base64."""
+    data = value.encode("utf-8", "replace")
     return {
         value,
-        quote(value, safe=""),
-        quote_plus(value),
-        escaped,
-        encoded.rstrip("="),
-        safe.rstrip("="),
+        quote(data, safe=""),
+        quote_plus(data),
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        repr(value)[1:-1],
+        # Whoever encodes it behind something else has other bits at both ends.
+        base64.b64encode(data).decode().rstrip("="),
+        base64.urlsafe_b64encode(data).decode().rstrip("="),
     }
 
 
-def _without_part(text: str, value: str, *, put: str = SECRET) -> str:
-    start, pieces, at = value[:LEAST_PART], [], 0
+def _without_part(text: str, value: str, mark: str) -> str:
+    start, pieces, at = value[:LEAST_PART], list[str](), 0
     while (found := text.find(start, at)) >= 0:
         end = found + LEAST_PART
         while end < len(text) and end - found < len(value) and text[end] == value[end - found]:
             end += 1
-        pieces += [text[at:found], put]
+        pieces += [text[at:found], mark]
         at = end
     return "".join([*pieces, text[at:]]) if pieces else text

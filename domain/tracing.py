@@ -40,9 +40,14 @@ def read_traceparent(text: str | None) -> TraceParent | None:
 
 
 def trace_id_of(run_id: str, traceparent: str | None) -> str:
-    """Return the trace that a run belongs to: its caller's, else one with the digits of the run's own id."""
+    """Return the trace that a run belongs to: its caller's, else its own."""
     parent = read_traceparent(traceparent)
-    return parent.trace_id if parent else run_id.rpartition("_")[2]
+    return parent.trace_id if parent else own_trace_id(run_id)
+
+
+def own_trace_id(run_id: str) -> str:
+    """Return the trace of a run whose caller had none: it has the digits of the run's id, which is a UUID."""
+    return run_id.rpartition("_")[2]
 
 
 def span_id_of(run_id: str, *place: object) -> str:

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langgraph.runtime import Runtime
 
@@ -19,6 +17,7 @@ from domain.run import RunContext
 from graph.calls import Call, call_model
 from graph.composer import NO_MORE_CALLS
 from graph.context import run_context
+from graph.fitting import misfit
 from graph.state import Missing, State
 from graph.steering import asked
 
@@ -100,13 +99,8 @@ def _read(message: AIMessage, schema: Mapping[str, Any], *, wrapped: bool) -> tu
             if not isinstance(found, dict) or _VALUE not in found:
                 continue
             value = found[_VALUE]
-        try:
-            error = best_match(Draft202012Validator(schema).iter_errors(value))
-        except RecursionError:
-            fault = "it is nested too deeply."
-            continue
-        if error is None:
+        found_wrong = misfit(value, schema)
+        if found_wrong is None:
             return (value,)
-        where = "".join(f"/{step}" for step in error.absolute_path) or "the document"
-        fault = f"{where}: {error.message[:300]}."
+        fault = found_wrong
     return fault

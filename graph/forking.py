@@ -51,16 +51,19 @@ def refusal(snapshot: StateSnapshot) -> str | None:
     return "nothing comes after it"
 
 
-def make_seed(point: Point, workflow: Workflow, *, run_id: str, task: str | None) -> Seed:
+def make_seed(
+    point: Point, workflow: Workflow, *, run_id: str, task: str | None, planned_by_rule: bool
+) -> Seed:
     """Return what a fork begins with; `task` takes the place of the one before.
 
     Without another task it goes on as the run would have: what was sent out is sent out again, but for what has
-    ended. With one, or after an end, the supervisor decides anew, with all results that there are.
+    ended. With one, or after an end, the supervisor decides anew, with all results that there are; but rules
+    (`planned_by_rule`) cannot tell which results another task can use, so with another task they have none.
     Raises `RunFailedError` where the next step is none of this server.
     """
     state = cast("State", dict(point.snapshot.values))
-    if "task" not in state:
-        return Seed()  # the very first: nothing has begun
+    if "task" not in state or (task is not None and planned_by_rule):
+        return Seed()  # from the start, as at the very first checkpoint, where nothing has begun
     sends = _not_ended(point, state)
     final = state.get("final")
     composing = final is not None and FILL in point.snapshot.next

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from structlog.contextvars import get_contextvars
 
+from domain.budget import Tried
 from domain.events import TERMINAL_EVENTS, Event
 from domain.usage import ModelCall, add_known, cost_of, plain
 
@@ -106,10 +107,9 @@ class Journal:
         """Write down calls of models that are being booked, in the segment of their run."""
         run_id = str(get_contextvars().get("run_id", ""))
         for call in calls:
-            round_, path, *rest = call.key.split("|")
+            path, number = _path_and_try(call.key)
             if call.status != "cached":
-                self._work(run_id, round_, path).add(call)
-            tried = rest[-1].rpartition("~")[2] if rest and "~" in rest[-1] else "1"
+                self._work(run_id, call.key.partition("|")[0], path).add(call)
             fields: Fields = {
                 "action": "model_called",
                 "agent": call.agent,
@@ -118,7 +118,7 @@ class Journal:
                 "model": call.model,
                 "tier": call.tier,
                 "status": call.status,
-                "try": int(tried) if tried.isdecimal() else 1,
+                "try": number,
                 "input_tokens": call.input_tokens,
                 "output_tokens": call.output_tokens,
                 "cached_tokens": call.cached_tokens,
@@ -127,6 +127,28 @@ class Journal:
             }
             text = "A model call of %s: %s."
             _log.info(text, call.agent, call.status, extra=fields)
+
+    def tried(self, tried: Tried) -> None:
+        """Write down a try of a model call that has failed, billed or not; of the others `called` tells."""
+        if tried.status == "completed":
+            return
+        planned = tried.planned
+        path, number = _path_and_try(planned.key)
+        fields: Fields = {
+            "action": "model_failed",
+            "run_id": planned.run_id,
+            "attempt": planned.attempt,
+            "agent": planned.agent,
+            "path": path,
+            "round": planned.round,
+            "model": planned.model,
+            "tier": planned.tier,
+            "status": tried.status,
+            "try": number,
+            "cause": tried.cause,
+            "seconds": round(max((tried.ended - tried.began).total_seconds(), 0.0), 3),
+        }
+        _log.info("A model call of %s has failed: %s.", planned.agent, tried.cause, extra=fields)
 
     def _work(self, run_id: str, round_: object, path: str | None) -> _Work:
         key = (run_id, str(round_), path or "")
@@ -328,6 +350,13 @@ def _noted(event: Event) -> None:
     """That there is one, and whose; not what it says."""
     note = event.data["note"]
     _say(event, "Somebody has told the run something.", note_id=note["id"], by=note.get("by"))
+
+
+def _path_and_try(key: str) -> tuple[str, int]:
+    """Return which part of its run a call is of, and which try it is."""
+    _, path, *rest = key.split("|")
+    number = rest[-1].rpartition("~")[2] if rest and "~" in rest[-1] else "1"
+    return path, int(number) if number.isdecimal() else 1
 
 
 def _cost(cost: Decimal | None) -> Fields:

@@ -18,7 +18,6 @@ from typing import Any, Final, Literal, NamedTuple, cast
 from uuid import UUID
 
 import langsmith
-import orjson
 from langchain_core.callbacks import AsyncCallbackManager
 from langchain_core.env import get_runtime_environment
 from langchain_core.tracers.langchain import LangChainTracer
@@ -30,6 +29,7 @@ from langsmith.utils import (
     LangSmithWarning,
 )
 
+from domain.secrets import forms_of
 from monitoring.background import Background
 from monitoring.logs import Seldom
 
@@ -107,7 +107,7 @@ class Mask:
         known = {
             secret for secret in secrets if len(secret) >= SHORTEST_SECRET and secret.isprintable()
         }
-        forms = {form for secret in known for form in (secret.encode(), orjson.dumps(secret)[1:-1])}
+        forms = {form.encode() for secret in known for form in forms_of(secret)}
         # The longest first: one may be part of another.
         self._forms = sorted(forms, key=len, reverse=True)
 

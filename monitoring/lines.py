@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import traceback
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
@@ -16,7 +17,9 @@ from structlog.dev import ConsoleRenderer, plain_traceback
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, WrappedLogger
 
-from monitoring.masking import Mask, many_lines, one_line
+from domain.secrets import Scrubber
+from domain.tracing import own_trace_id
+from monitoring.masking import many_lines, one_line
 
 OURS: Final = "signalbox"
 """What the names of our loggers begin with. Only their lines have fields of their own: a library may put
@@ -39,6 +42,9 @@ MAX_MESSAGE: Final = 500
 MAX_ITEMS: Final = 50
 """Members of a list."""
 
+MAX_TRACES: Final = 10_000
+"""Runs in traces of their callers that are remembered; the oldest is forgotten first."""
+
 _HEAD: Final = ("ts", "level", "event", "action", "logger", *IDS)
 
 _FOR_PROGRAMS: Final = ("logger", "thread_id", "trace_id", "seq", "cost_known", "metered")
@@ -48,12 +54,12 @@ _PLAIN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctim
 
 _CUT: Final = "…"
 
-_RUN: Final = re.compile(r"run_([0-9a-f]{32})")
+_RUN: Final = re.compile(r"run_[0-9a-f]{32}")
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
-def make_formatter(mask: Mask, *, terminal: bool, colour: bool = False) -> ProcessorFormatter:
+def make_formatter(mask: Scrubber, *, terminal: bool, colour: bool = False) -> ProcessorFormatter:
     """Return what makes a line of a record: JSON, or for a terminal what is read by people."""
     if not terminal:
         return ProcessorFormatter(processors=[_Fields(mask), _as_json])
@@ -70,8 +76,9 @@ def make_formatter(mask: Mask, *, terminal: bool, colour: bool = False) -> Proce
 class _Fields:
     """Makes the fields of a line."""
 
-    def __init__(self, mask: Mask) -> None:
+    def __init__(self, mask: Scrubber) -> None:
         self._mask = mask
+        self._traces = _Traces()
 
     def __call__(self, _logger: WrappedLogger, _name: str, given: EventDict) -> EventDict:
         record: logging.LogRecord = given["_record"]
@@ -82,7 +89,7 @@ class _Fields:
             "logger": record.name,
             **_extra(record),
         }
-        fields |= _ids(fields)
+        fields |= self._ids(fields)
         exception = given.get("exc_info")
         line = {
             name: self._clean(fields[name])
@@ -93,6 +100,17 @@ class _Fields:
             line["exception"] = self._trace(exception)
         return line
 
+    def _ids(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a line is about that does not say so itself."""
+        held = structlog.contextvars.get_contextvars()
+        if fields.get("run_id") not in {None, held.get("run_id")}:
+            # It tells of another run than the one that is being worked on: a follower's end, say.
+            held = {name: value for name, value in held.items() if name not in _OF_A_RUN}
+        found = {n: held[n] for n in IDS if fields.get(n) is None and held.get(n) is not None}
+        about = {**fields, **found}
+        trace_id = self._traces.find(about.get("run_id"), about.get("trace_id"))
+        return {**found, "trace_id": trace_id} if trace_id else found
+
     def _clean(self, value: object) -> object:
         """Return a value as JSON can have it, masked and bounded."""
         if value is None or isinstance(value, (bool, float)):
@@ -102,7 +120,7 @@ class _Fields:
         if isinstance(value, (list, tuple)):
             return [self._clean(each) for each in value[:MAX_ITEMS]]
         # Cut twice: masking should not take long, and what is cut in two cannot be recognised.
-        text = self._mask(str(value)[: 4 * MAX_TEXT])
+        text = self._mask.scrub(str(value)[: 4 * MAX_TEXT])
         return one_line(text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + _CUT)
 
     def _trace(self, exception: ExcInfo) -> str:
@@ -112,7 +130,7 @@ class _Fields:
         for said in _said(exception[1]):
             if len(said) > MAX_MESSAGE:
                 text = text.replace(said, said[:MAX_MESSAGE] + _CUT)
-        text = self._mask(text[-4 * MAX_TRACE :].rstrip())
+        text = self._mask.scrub(text[-4 * MAX_TRACE :].rstrip())
         return many_lines(text if len(text) <= MAX_TRACE else _CUT + text[-MAX_TRACE:])
 
 
@@ -142,23 +160,23 @@ def _extra(record: logging.LogRecord) -> Mapping[str, Any]:
     return {name: value for name, value in vars(record).items() if name not in _PLAIN}
 
 
-def _ids(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a line is about that does not say so itself."""
-    held = structlog.contextvars.get_contextvars()
-    if fields.get("run_id") not in {None, held.get("run_id")}:
-        # It tells of another run than the one that is being worked on: a follower's end, say.
-        held = {name: value for name, value in held.items() if name not in _OF_A_RUN}
-    found = {n: held[n] for n in IDS if fields.get(n) is None and held.get(n) is not None}
-    run_id = fields.get("run_id") or found.get("run_id")
-    if run_id and "trace_id" not in found and fields.get("trace_id") is None:
-        found["trace_id"] = trace_id_of(str(run_id))
-    return found
+class _Traces:
+    """Remembers which runs are in the traces of their callers, as soon as a line tells it: later ones may not know."""
 
+    def __init__(self) -> None:
+        self._of: OrderedDict[str, str] = OrderedDict()
 
-def trace_id_of(run_id: str) -> str | None:
-    """Return the id of the trace in which a run is: its own, which is a UUID; `None` of what is no run's id."""
-    found = _RUN.fullmatch(run_id)
-    return found[1] if found else None
+    def find(self, run_id: object, told: object) -> str | None:
+        """Return the trace of a run: what is told with it, or was; its own where nothing was; `None` of no run."""
+        if not isinstance(run_id, str) or not _RUN.fullmatch(run_id):
+            return None
+        if not isinstance(told, str):
+            return self._of.get(run_id) or own_trace_id(run_id)
+        if told != own_trace_id(run_id):
+            self._of[run_id] = told
+            if len(self._of) > MAX_TRACES:
+                self._of.popitem(last=False)
+        return told
 
 
 def _time(seconds: float) -> str:

@@ -22,8 +22,9 @@ from typing import Any, Final, TextIO
 import orjson
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
+from domain.secrets import Scrubber
 from monitoring.lines import IDS, OURS, make_formatter
-from monitoring.masking import Mask
+from monitoring.masking import make_mask
 
 MAX_WAITING: Final = 10_000
 """Lines that may wait to be written, because whoever reads them is slow; more are lost, and counted."""
@@ -52,7 +53,7 @@ def configure_logs(
     """
     terminal = sys.stderr.isatty()
     handler = LineHandler(sys.stderr, terminal=terminal)
-    handler.setFormatter(make_formatter(Mask(secrets), terminal=terminal, colour=colour))
+    handler.setFormatter(make_formatter(make_mask(secrets), terminal=terminal, colour=colour))
     _take_over(handler)
     logging.getLogger(OURS).setLevel(level)
     logging.captureWarnings(capture=True)
@@ -62,7 +63,7 @@ def configure_logs(
 def keep_to_warnings(secrets: Iterable[str] = ()) -> None:
     """Have a command whose output is its own say only what went wrong, a plain sentence each."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Sentences(Mask(secrets)))
+    handler.setFormatter(_Sentences(make_mask(secrets)))
     _take_over(handler)
     for name in FOR_TERMINALS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -203,13 +204,13 @@ def _watch(stream: TextIO) -> select.poll | None:
 class _Sentences(logging.Formatter):
     """Writes what a record says, without secrets."""
 
-    def __init__(self, mask: Mask) -> None:
+    def __init__(self, mask: Scrubber) -> None:
         super().__init__("%(message)s")
         self._mask = mask
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the text."""
-        return self._mask(super().format(record))
+        return self._mask.scrub(super().format(record))
 
 
 def _catch_the_rest() -> None:
@@ -245,12 +246,12 @@ class _LinkMask(logging.Filter):
         """Mask the line; it is written in any case."""
         if isinstance(record.args, tuple):
             record.args = tuple(
-                _SHAPES(each) if isinstance(each, str) else each for each in record.args
+                _SHAPES.scrub(each) if isinstance(each, str) else each for each in record.args
             )
         return True
 
 
-_SHAPES: Final = Mask()
+_SHAPES: Final = make_mask()
 
 
 def mask_links() -> None:

@@ -312,6 +312,7 @@ def _moments_of(event: Event) -> list[Moment]:
         case "agent.retrying":
             delay = float(data["delay_seconds"])
             name, attributes = "retry", {"try": data["try"], "delay_seconds": delay}
+            attributes[genai.AGENT] = event.agent or ""
         case "budget.warning" | "budget.reached":
             name, attributes = event.type, {"scope": data["scope"], "limit": data["limit"]}
         case "cache.hit":

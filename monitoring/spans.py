@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
 from domain.budget import BUDGET, Tried
 from domain.events import SUPERVISOR
 from domain.run import Run
 from domain.tracing import TraceParent, read_traceparent, span_id_of, trace_id_of
+from domain.usage import cost_of
 from domain.validation import VALIDATOR
 from monitoring import genai
 
@@ -140,8 +142,9 @@ def call_span(run: Run, tried: Tried, place: Place) -> Span:
             genai.CACHED_TOKENS: call.cached_tokens,
             genai.REASONING_TOKENS: call.reasoning_tokens,
         }
-        if call.cost_usd is not None:
-            attributes[genai.COST] = float(call.cost_usd)
+    cost = cost_of(call) if call else Decimal(0)
+    if cost is not None:
+        attributes[genai.COST] = float(cost)
     return Span(
         name=f"{genai.CHAT} {model}",
         trace_id=parents.trace_id,

@@ -103,7 +103,6 @@ def make_runs(
         clock=opened.clock,
         team=parts.team,
         rules=rules,
-        day=asked.day,
     )
     history = RunHistory(executor.workflow)
     forks = ForkService(
@@ -117,7 +116,6 @@ def make_runs(
         toolbox=parts.toolbox,
         folders=RunFolders.below(settings.data_dir),
         rules=rules,
-        day=asked.day,
     )
     return RunServices(runs, retries, history, forks)
 
@@ -226,13 +224,14 @@ def open_guard(
     """Return what every model call passes, and what sends traces, where the environment names a collector."""
     guard, gateway = make_guard(opened, day), opened.parts.gateway
     gateway.guard, gateway.on_booked = guard, opened.checkpoints.book
+    gateway.on_tried = opened.hub.tried
     tools, about = opened.parts.toolbox.names, telemetry_variables()
     traces = open_traces(opened.store, about, product, guard.run_of, tools)
     if traces:
         traces.start()
         stack.push_async_callback(traces.aclose)
         opened.hub.show(traces)
-        opened.hub.on_ended, gateway.on_tried = traces.ended, traces.tried
+        opened.hub.on_ended = traces.ended
     return guard, traces
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import click
 
 from domain.errors import ConfigurationError, RunFailedError
-from service.commands.key_options import command_settings, keys
+from service.commands.key_options import command_settings, exit_with, keys
 from service.commands.replay import replay
 from service.commands.runs import runs
 
@@ -32,6 +32,7 @@ def cli() -> None:
 @click.option(
     "--worker/--no-worker",
     default=True,
+    show_default=True,
     help="Execute runs in this process too; --no-worker leaves them to `signalbox worker`.",
 )
 def serve(host: str | None, port: int | None, *, worker: bool) -> None:
@@ -69,12 +70,14 @@ def worker(metrics_port: int | None) -> None:
     "--approve",
     type=click.Choice(["ask", "auto", "deny"]),
     default="ask",
+    show_default=True,
     help="What to do where a person is asked: ask on the terminal, approve or reject everything.",
 )
 @click.option(
     "--approvals",
     type=click.Choice(["policy", "always", "never"]),
     default="policy",
+    show_default=True,
     help="When to ask: where the server's gates say so, before whatever changes something, never.",
 )
 @click.option(
@@ -115,20 +118,14 @@ def run(  # noqa: PLR0913 - one for each option
         )
         raise ConfigurationError(msg)
     settings = command_settings(**({"api_key": api_key} if api_key else {}))
-    from service.commands.run import INTERRUPTED, read_files, read_schema, run_task  # noqa: PLC0415 - after the environment is prepared
+    from service.commands.run import read_files, read_schema, run_task  # noqa: PLC0415 - after the environment is prepared
 
     body: dict[str, Any] = {"task": task, "approvals": {"mode": approvals}}
     if files:
         body["files"] = read_files(files)
     if schema:
         body["output_schema"] = read_schema(schema)
-    try:
-        code = asyncio.run(
-            run_task(settings, body, url=url, quiet=quiet, approve=approve, record=record)
-        )
-    except KeyboardInterrupt:  # click would say "Aborted!" and exit 1, as if the run had failed
-        code = INTERRUPTED
-    sys.exit(code)
+    exit_with(run_task(settings, body, url=url, quiet=quiet, approve=approve, record=record))
 
 
 @cli.command()
@@ -241,7 +238,9 @@ def webhooks() -> None:
     """Work with those who receive webhooks; also beside a running server."""
 
 
-_of_tenant = click.option("--tenant", default="default", help="Whose runs name it.")
+_of_tenant = click.option(
+    "--tenant", default="default", show_default=True, help="Whose runs name it."
+)
 
 
 @webhooks.command(name="secret")

@@ -130,8 +130,7 @@ class Executor:
             return "refused"
         self._hub.forget_messages(ref.run_id)
         run = claim.run
-        ids = {"run_id": run.id, "thread_id": run.thread_id, "trace_id": run.trace_id}
-        speak_of(**ids, attempt=run.attempt)
+        speak_of(**_ids(run), attempt=run.attempt)
         _log.info("Segment started.", extra=_log_fields(run, "segment_started"))
         try:
             async with self._checkpoints.segment(run) as saver:
@@ -380,4 +379,8 @@ def _config(run: Run) -> RunnableConfig:
 
 
 def _log_fields(run: Run, action: str) -> dict[str, Any]:
-    return {"action": action, "run_id": run.id, "thread_id": run.thread_id, "attempt": run.attempt}
+    return {"action": action, **_ids(run), "attempt": run.attempt}
+
+
+def _ids(run: Run) -> dict[str, Any]:
+    return {"run_id": run.id, "thread_id": run.thread_id, "trace_id": run.trace_id}

@@ -21,7 +21,6 @@ from domain.run import ForkedFrom, Run
 from graph.continuation import state_format
 from graph.forking import Point, make_seed
 from graph.state import STATE_FORMAT
-from service.days import DayBudget
 from service.earlier import tell_earlier
 from service.history import RunHistory
 from service.limits import check_limits, check_rounds
@@ -58,7 +57,6 @@ class ForkService:
         toolbox: Toolbox,
         folders: RunFolders,
         rules: RunRules,
-        day: DayBudget,
     ) -> None:
         self._store = store
         self._runs = runs
@@ -70,7 +68,6 @@ class ForkService:
         self._toolbox = toolbox
         self._folders = folders
         self._rules = rules
-        self._day = day
 
     async def fork(
         self,
@@ -152,7 +149,13 @@ class ForkService:
     async def _seed(self, parent: Run, point: Point, run: Run, wish: ForkWish) -> Seed:
         ref = RunRef(parent.tenant_id, parent.id)
         try:
-            seed = make_seed(point, self._history.workflow, run_id=run.id, task=wish.task)
+            seed = make_seed(
+                point,
+                self._history.workflow,
+                run_id=run.id,
+                task=wish.task,
+                planned_by_rule=run.engine == "offline",
+            )
         except RunFailedError as error:
             raise CallerError("run-incompatible", error.detail, run_id=parent.id) from error
         before = await self._store.seed(ref) if parent.forked_from else None
@@ -173,9 +176,7 @@ class ForkService:
     ) -> Created:
         """Store the run with its seed; its files are on the disk before its row is."""
         ref = RunRef(run.tenant_id, run.id)
-        spent = await self._day.refuse(run.tenant_id, run.caller_id)
-        refusal = CallerError("budget-exhausted", spent.why) if spent else None
-        refusal = refusal or await self._rules.queue.refusal(run.tenant_id, run.caller_id)
+        refusal = await self._runs.refusal(run.tenant_id, run.caller_id)
         if refusal:
             raise refusal
         data: dict[str, Any] = {"task": run.task, "thread_id": run.thread_id}

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from domain.budget import Tried
 from domain.events import Delta, Event
 from domain.ports import RunRef
 from domain.run import Run
@@ -56,6 +57,10 @@ class Observer(Protocol):
 
     def called(self, calls: Sequence[ModelCall]) -> None:
         """Take note of calls of models that are being booked."""
+        ...
+
+    def tried(self, tried: Tried) -> None:
+        """Take note of one try of a model call that was sent, as it ended."""
         ...
 
 
@@ -106,6 +111,11 @@ class EventHub:
         """Tell those who look on of calls of models that are being booked."""
         for observer in self._observers:
             observer.called(calls)
+
+    def tried(self, tried: Tried) -> None:
+        """Tell those who look on of one try of a model call, within its run."""
+        for observer in self._observers:
+            observer.tried(tried)
 
     def report(self, run: Run) -> None:
         """Say that there may be something in the outbox for the webhook of a run, which this process wrote."""

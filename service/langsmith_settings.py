@@ -1,16 +1,9 @@
-"""The settings about LangSmith, named as its own library names them, and what must never be sent there."""
+"""The settings about LangSmith, named as its own library names them."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Final
-from urllib.parse import unquote, urlsplit
-
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
-_SECRET_NAME: Final = re.compile(r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD)$")
 
 
 class LangSmithSettings(BaseSettings):
@@ -57,24 +50,3 @@ class LangSmithSettings(BaseSettings):
             msg = "LANGSMITH_TRACING needs LANGSMITH_API_KEY; set both or neither"
             raise ValueError(msg)
         return self
-
-
-def secrets_in(settings: BaseSettings, environment: Mapping[str, str]) -> frozenset[str]:
-    """Return the values that are known to be secret: keys, passwords in URLs, and what the environment has under
-    such a name, where providers look for their keys."""
-    found = {value for name, value in environment.items() if _SECRET_NAME.search(name.upper())}
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, SecretStr):
-            found.add(value.get_secret_value())
-        elif isinstance(value, str) and "://" in value:
-            found |= _passwords(value)
-    return frozenset(found - {""})
-
-
-def _passwords(url: str) -> set[str]:
-    try:
-        password = urlsplit(url).password or ""
-    except ValueError:
-        return set()
-    return {password, unquote(password)}

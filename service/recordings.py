@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
-from urllib.parse import unquote, urlsplit
 
-from pydantic import SecretStr, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from domain.errors import ConfigurationError
 from domain.recording import (
@@ -27,7 +24,7 @@ from domain.recording import (
     Recording,
     ToolLine,
 )
-from service.settings import Settings, environment
+from service.settings import Settings
 
 SETTINGS: Final = frozenset(
     {
@@ -46,35 +43,6 @@ SETTINGS: Final = frozenset(
 _READ: Final = ("gates", "budgets", "http_allow")
 
 _LINE: Final[TypeAdapter[Line]] = TypeAdapter(Line)
-
-_SECRET_VARIABLE: Final = re.compile(
-    r"(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|DSN)$", re.IGNORECASE
-)
-
-_LEAST_SECRET: Final = (
-    8  # characters: a shorter value of a variable of that kind is a switch or a number
-)
-
-
-def known_secrets(settings: Settings) -> list[str]:
-    """Return every value that must not leave this process: keys, passwords in URLs, and variables whose
-    names say that they are secret."""
-    values = [
-        value.get_secret_value()
-        for name in Settings.model_fields
-        if isinstance(value := getattr(settings, name), SecretStr)
-    ]
-    urls = [settings.database_url, settings.openai_base_url, settings.tavily_base_url]
-    for url in filter(None, urls):
-        with contextlib.suppress(ValueError):
-            password = urlsplit(url).password
-            values += [password, unquote(password)] if password else []
-    values += [
-        value
-        for name, value in environment().items()
-        if value and len(value) >= _LEAST_SECRET and _SECRET_VARIABLE.search(name)
-    ]
-    return sorted(set(values))
 
 
 class TooLargeError(Exception):

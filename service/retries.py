@@ -9,7 +9,6 @@ from agents._kit.registry import Team
 from domain.dispatch import Dispatcher
 from domain.errors import CallerError
 from domain.ports import Clock, IdempotencyKey, Retried, RetryWish, RunRef, RunStore
-from service.days import DayBudget
 from service.limits import check_limits, check_rounds
 from service.runs import RunRules, RunService
 
@@ -28,7 +27,6 @@ class RetryService:
         clock: Clock,
         team: Team,
         rules: RunRules,
-        day: DayBudget,
     ) -> None:
         self._store = store
         self._runs = runs
@@ -36,7 +34,6 @@ class RetryService:
         self._clock = clock
         self._team = team
         self._rules = rules
-        self._day = day
 
     async def retry(
         self,
@@ -61,21 +58,15 @@ class RetryService:
             replace(wish, rules=self._rules.budgets, most_rounds=self._rules.max_rounds),
             now=self._clock.now(),
             idempotency=idempotency,
-            refusal=await self._refusal(tenant_id, run.caller_id),
+            # On the account of whoever created it.
+            refusal=await self._runs.refusal(tenant_id, run.caller_id),
         )
         if done is None:
             await self._runs.get(tenant_id, run_id)  # says that it is not there
             msg = f"The run {run_id!r} is not there any more."
             raise CallerError("not-found", msg)
         if not done.replayed:
-            fields = {"action": "run_retried", "run_id": run_id, "thread_id": run.thread_id}
-            _log.info("A run is to go on after its end.", extra=fields)
+            ids = {"run_id": run_id, "thread_id": run.thread_id, "trace_id": run.trace_id}
+            _log.info("A run is to go on after its end.", extra={"action": "run_retried", **ids})
             self._dispatcher.submit(ref, alone=False)
         return done
-
-    async def _refusal(self, tenant_id: str, caller_id: str) -> CallerError | None:
-        """Return why nothing more is taken on now of whoever created the run."""
-        spent = await self._day.refuse(tenant_id, caller_id)
-        if spent:
-            return CallerError("budget-exhausted", spent.why)
-        return await self._rules.queue.refusal(tenant_id, caller_id)

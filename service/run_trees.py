@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -11,6 +12,7 @@ from typing import Any, Final, TypeVar
 from langchain_core.runnables import RunnableConfig
 from langsmith.utils import LangSmithUserError
 
+from domain.budget import Tried
 from domain.errors import ConfigurationError
 from domain.events import Event
 from domain.feedback import Feedback
@@ -87,6 +89,9 @@ class RunTrees:
     def called(self, calls: Sequence[ModelCall]) -> None:
         """Do nothing: the tracer tells of calls."""
 
+    def tried(self, tried: Tried) -> None:
+        """Do nothing, likewise."""
+
     def judged(self, run: Run, feedback: Feedback) -> None:
         """Tell what somebody thinks of a run, where that is traced."""
         langsmith = self._tracing(run.id)
@@ -135,7 +140,7 @@ async def open_trees(
         workspace_id=settings.langsmith_workspace_id,
         hide_inputs=settings.langsmith_hide_inputs,
         hide_outputs=settings.langsmith_hide_outputs,
-        secrets=known_secrets(settings),
+        secrets=await asyncio.to_thread(known_secrets, settings),
     )
     try:
         langsmith = LangSmith(access)

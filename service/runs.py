@@ -108,6 +108,8 @@ class RunService:
         check_rounds(new.max_rounds, self._rules.max_rounds)
         limits = self._rules.budgets.limits_of(new.limits)
         check_limits(new.limits, self._rules.budgets, [s.name for s in self._team.specs])
+        # To check the largest takes as long as fifty requests.
+        schema = await asyncio.to_thread(read_schema, new.output_schema, self._rules.engine)
         webhook = self._endpoints.read(new.webhook, own=new.own_hook) if new.webhook else None
         refusal = await self._day.refuse(tenant_id, new.caller_id)
         if new.thread_id is not None:
@@ -134,7 +136,7 @@ class RunService:
             approval_mode=new.approval_mode,
             # Kept with the run: a restart under another setting changes nothing for it.
             validation=new.validation or self._rules.validation,
-            output_schema=read_schema(new.output_schema, self._rules.engine),
+            output_schema=schema,
             caller_id=new.caller_id,
             caller_places=new.caller_places,
             files=await asyncio.to_thread(list_files, new.files) if new.files else (),
@@ -150,20 +152,34 @@ class RunService:
             error = error or endpoint.refusal
         error = error or await self._rules.queue.refusal(tenant_id, new.caller_id)
         created = await self._commit(run, new, idempotency, error)
-        for ended, events in created.interrupted:
-            self._tell_cancelled(ended, events)
-        if not (created.replayed or created.run.terminal):
-            # Others of its key may have all the places there are for it.
-            free = new.caller_places is None
-            alone = free and new.thread_id is None and created.run.leader_id is None
-            self._dispatcher.submit(RunRef(tenant_id, run_id), alone=alone)
-        if created.run.terminal and not created.replayed:
-            self._hub.end(created.run)  # it had its answer from another, and nobody told of that
+        self._begin(created, new)
         if webhook is not None and endpoint.untold:
             # Only now: an answer that refuses the run would not have shown it.
             secret = await self._endpoints.show(tenant_id, webhook)
             created = created._replace(webhook_secret=secret)
         return created
+
+    def _begin(self, created: Created, new: NewRun) -> None:
+        """Tell everybody whom a run that was just committed concerns."""
+        for ended, events in created.interrupted:
+            self._tell_cancelled(ended, events)
+        run = created.run
+        if created.replayed:
+            return
+        if run.terminal:
+            self._hub.end(run)  # it had its answer from another, and nobody told of that
+            return
+        # Others of its key may have all the places there are for it.
+        free = new.caller_places is None
+        alone = free and new.thread_id is None and run.leader_id is None
+        self._dispatcher.submit(RunRef(run.tenant_id, run.id), alone=alone)
+
+    async def refusal(self, tenant_id: str, caller_id: str) -> CallerError | None:
+        """Return why nothing more is taken on of a caller, or `None`; then it counts as a run that waits."""
+        spent = await self._day.refuse(tenant_id, caller_id)
+        if spent:
+            return CallerError("budget-exhausted", spent.why)
+        return await self._rules.queue.refusal(tenant_id, caller_id)
 
     async def _with_key(self, run: Run, new: NewRun) -> Run:
         """Return a run with what it may share with others."""

@@ -20,7 +20,7 @@ from domain.gates import GateRule, OnExpiry
 from domain.limits import BudgetRules
 from domain.oidc import OidcRules
 from domain.validation import Validation
-from service.langsmith_settings import LangSmithSettings, secrets_in
+from service.langsmith_settings import LangSmithSettings
 from service.policies import read_budgets, read_gates
 from service.setting_faults import one_line, variable
 from tools.net.targets import parse_allow
@@ -33,12 +33,20 @@ DEFAULT_MODELS: Final[dict[Tier, str]] = {
 }
 """What the tiers mean when only an OpenAI key or base URL is set."""
 
+PREFIX: Final = "SIGNALBOX_"
+
+_SECRET_VARIABLE: Final = re.compile(
+    r"(?:^|_)(?:(?:API)?KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|DSN)$", re.IGNORECASE
+)
+
+_LEAST_SECRET: Final = 8  # characters: under such a name a shorter value is a switch or a number
+
 
 class Settings(LangSmithSettings):
     """Everything that can be set, each from the environment or from `.env`; an empty value means unset."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SIGNALBOX_",
+        env_prefix=PREFIX,
         env_file=".env",
         env_file_encoding="utf-8",
         env_ignore_empty=True,
@@ -305,8 +313,27 @@ def prepare_environment() -> None:
 
 
 def known_secrets(settings: Settings) -> frozenset[str]:
-    """Return what must not leave this process in anything that it tells of runs."""
-    return secrets_in(settings, os.environ)
+    """Return every value that must not leave this process in logs, traces or recordings: keys, passwords in URLs, and
+    what the environment or `.env` has under a name that says so, where libraries look for theirs. Blocks."""
+    found = {
+        value
+        for name, value in environment().items()
+        if value and len(value) >= _LEAST_SECRET and _SECRET_VARIABLE.search(name)
+    }
+    for _, value in settings:
+        if isinstance(value, SecretStr):
+            found.add(value.get_secret_value())
+        elif isinstance(value, str) and "://" in value:
+            found |= _passwords(value)
+    return frozenset(found - {""})
+
+
+def _passwords(url: str) -> set[str]:
+    try:
+        password = urlsplit(url).password or ""
+    except ValueError:
+        return set()
+    return {password, unquote(password)}
 
 
 def telemetry_variables() -> dict[str, str]:
@@ -317,13 +344,6 @@ def telemetry_variables() -> dict[str, str]:
 def without_telemetry() -> None:
     """Have this process send no traces, whatever its environment says."""
     os.environ["OTEL_SDK_DISABLED"] = "true"
-
-
-def secrets_of(settings: Settings) -> list[str]:
-    """Return what no log may show: secrets of settings, and of libraries that read the environment themselves."""
-    found = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
-    found += [v for k, v in os.environ.items() if re.search("(KEY|TOKEN|SECRET|PASSWORD)$", k)]
-    return [*found, unquote(urlsplit(settings.database_url).password or "")]
 
 
 def wants_colour() -> bool:
@@ -340,7 +360,7 @@ def unknown_variables() -> list[str]:
     """Return the `SIGNALBOX_` variables that name no setting: most often a slip of the pen."""
     known = known_variables()
     given = environment()
-    return sorted(name for name in given if name.startswith("SIGNALBOX_") and name not in known)
+    return sorted(name for name in given if name.startswith(PREFIX) and name not in known)
 
 
 def environment() -> dict[str, str | None]:

@@ -35,7 +35,7 @@ async def client_of(settings: Settings, url: str | None) -> AsyncIterator[httpx.
     """
     base_url = (url or _own_url(settings)).rstrip("/")
     key = settings.api_key.get_secret_value() if settings.api_key else None
-    headers = {"authorization": f"Bearer {key}"} if key else {}
+    headers = authorised(key)
     try:
         # No proxies from the environment: the server is on this machine or named by the user.
         async with httpx.AsyncClient(
@@ -45,9 +45,6 @@ async def client_of(settings: Settings, url: str | None) -> AsyncIterator[httpx.
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         msg = f"--url {base_url!r} is no address of a server; one looks like http://127.0.0.1:8080"
         raise ConfigurationError(msg) from error
-    except UnicodeEncodeError as error:
-        msg = "SIGNALBOX_API_KEY: a key has visible ASCII characters only."
-        raise ConfigurationError(msg) from error
     except httpx.HTTPError as error:
         why = str(error) or type(error).__name__
         msg = (
@@ -55,6 +52,15 @@ async def client_of(settings: Settings, url: str | None) -> AsyncIterator[httpx.
             "--url where it is."
         )
         raise RunFailedError(msg) from error
+
+
+def authorised(key: str | None) -> dict[str, str]:
+    """Return the headers that show a key; raises `ConfigurationError` for what can be none."""
+    if not key:
+        return {}
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigurationError("SIGNALBOX_API_KEY: a key has visible ASCII characters only.")
+    return {"authorization": f"Bearer {key}"}
 
 
 def _own_url(settings: Settings) -> str:
@@ -87,7 +93,7 @@ async def follow(client: httpx.AsyncClient, run_id: str, show: Show) -> dict[str
     while True:
         before = last
         try:
-            async for event in _stream(client, run_id, last):
+            async for event in events_of(client, run_id, after=last):
                 last = event.get("seq") or last
                 show(event)
         except httpx.TransportError:
@@ -114,9 +120,10 @@ async def _look(client: httpx.AsyncClient, run_id: str) -> dict[str, Any] | None
     return run
 
 
-async def _stream(
-    client: httpx.AsyncClient, run_id: str, after: int
+async def events_of(
+    client: httpx.AsyncClient, run_id: str, *, after: int = 0
 ) -> AsyncIterator[dict[str, Any]]:
+    """Yield a run's events as they come until the stream ends; raises `RunFailedError` where there is none."""
     headers = {"accept": "text/event-stream", "last-event-id": str(after)}
     async with client.stream("GET", f"/v1/runs/{run_id}/events", headers=headers) as response:
         if not response.is_success:

@@ -90,7 +90,7 @@ async def _beyond(settings: Settings, stored: Stored, *, offline: bool) -> list[
         "webhooks": partial(webhooks, settings, stored.receivers),
     }
     if offline:
-        return [ok(subject, NOT_TRIED) for subject in ("probe", *looks)]
+        return [ok(subject, NOT_TRIED) for subject in ("model", *looks)]
     found = await asyncio.gather(*(bounded(subject, look()) for subject, look in looks.items()))
     return list(chain.from_iterable(found))
 

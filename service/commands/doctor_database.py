@@ -80,4 +80,6 @@ def _keys(keys: list[ApiKey], settings: Settings) -> Finding:
     if settings.oidc is None and not is_loopback(settings.host):
         text = f"none: only this machine is served, though the server listens on {settings.host}"
         return warn("keys", text, fix)
-    return ok("keys", "none: only this machine is served, or who has a token")
+    if settings.oidc is not None:
+        return ok("keys", "none: who has a token is served")
+    return ok("keys", "none: only this machine is served")

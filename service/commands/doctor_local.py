@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from service.bootstrap import product_version, uses_queue
 from service.commands.findings import Finding, fail, masked, ok, warn
 from service.health_checks import disk_trouble
-from service.settings import Settings, known_variables, unknown_variables
+from service.settings import PREFIX, Settings, known_variables, unknown_variables
 
 
 def versions(settings: Settings) -> list[Finding]:
@@ -31,8 +31,14 @@ def variables(settings: Settings) -> list[Finding]:
     """Look for variables that name no setting, and for settings that contradict each other."""
     found = []
     for name in unknown_variables():
-        near = difflib.get_close_matches(name, known_variables(), n=1, cutoff=0.8)
-        fix = f"Rename it to {near[0]}." if near else "Remove it; .env.example has every setting."
+        # Without what all have in common, which would make any name look like any other.
+        meant = {each.removeprefix(PREFIX): each for each in known_variables()}
+        near = difflib.get_close_matches(name.removeprefix(PREFIX), meant, n=1, cutoff=0.7)
+        fix = (
+            f"Rename it to {meant[near[0]]}."
+            if near
+            else "Remove it; .env.example has every setting."
+        )
         found.append(warn("settings", f"{name}: no such setting", fix))
     found += [warn("settings", text, fix) for text, fix in _contradictions(settings)]
     uses_queue(settings)  # says where that cannot be

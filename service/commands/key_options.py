@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, Final
+import sys
+from collections.abc import Coroutine
+from typing import Any, Final, NoReturn
 
 import click
 
 from domain.caller import LOCAL_TENANT, SCOPES, TENANT, CallerLimits, Scope
 from service.settings import Settings, prepare_environment, read_settings
+
+INTERRUPTED: Final = 130
 
 
 def command_settings(**overrides: Any) -> Settings:
@@ -17,6 +21,16 @@ def command_settings(**overrides: Any) -> Settings:
     settings = read_settings(**overrides)
     prepare_environment()
     return settings
+
+
+def exit_with(work: Coroutine[Any, Any, int]) -> NoReturn:
+    """Exit with what a piece of work comes to. After Ctrl-C click would say "Aborted!" and exit 1, as if it had
+    failed."""
+    try:
+        code = asyncio.run(work)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    sys.exit(code)
 
 
 def _tenant(_context: click.Context, _option: click.Parameter, value: str) -> str:

@@ -18,8 +18,8 @@ from domain.secrets import Scrubber
 from service.bootstrap import product_version
 from service.commands.progress import Progress, say
 from service.parts import Parts
-from service.recordings import Target, TooLargeError, end_line, known_secrets
-from service.settings import Settings
+from service.recordings import Target, TooLargeError, end_line
+from service.settings import Settings, known_secrets
 from service.taping import make_header, open_recorded_parts, windows_of
 
 _PAGE: Final = 1_000

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 import tempfile
 from pathlib import Path
 
 import click
 
-from service.commands.key_options import command_settings
+from service.commands.key_options import command_settings, exit_with
 from service.recordings import read_recording, replay_settings
 from service.settings import without_telemetry
 
@@ -38,12 +36,5 @@ def replay(file: Path, *, check: bool, loose: bool, quiet: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="signalbox-replay-") as folder:
         settings = command_settings(**replay_settings(recording.header, Path(folder)))
         from service.commands.replaying import replay_run  # noqa: PLC0415 - after the environment is prepared
-        from service.commands.run import INTERRUPTED  # noqa: PLC0415 - likewise
 
-        try:
-            code = asyncio.run(
-                replay_run(settings, recording, file, check=check, loose=loose, quiet=quiet)
-            )
-        except KeyboardInterrupt:
-            code = INTERRUPTED
-    sys.exit(code)
+        exit_with(replay_run(settings, recording, file, check=check, loose=loose, quiet=quiet))

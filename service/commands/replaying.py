@@ -18,9 +18,10 @@ from domain.errors import ConfigurationError
 from domain.recording import Recording
 from domain.secrets import Scrubber
 from service.bootstrap import open_services
+from service.commands.client import TIMEOUT
 from service.commands.progress import Progress, say
 from service.commands.recording import read_events
-from service.commands.run import TIMEOUT, follow, serving_alone
+from service.commands.run import follow, serving_alone
 from service.comparing import MARK, differences
 from service.settings import Settings
 from service.taping import open_replayed_parts, team_digests

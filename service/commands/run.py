@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import httpx
 
@@ -16,17 +16,14 @@ from domain.artifact import MAX_INPUT_BYTES
 from domain.errors import ConfigurationError, DatabaseInUseError
 from monitoring.logs import keep_to_warnings
 from service.bootstrap import open_services, uses_queue
+from service.commands.client import TIMEOUT, authorised, events_of, refused
 from service.commands.deciding import Approve, Person
 from service.commands.progress import Progress, say
 from service.commands.recording import RunRecord, recording
 from service.http.application import open_app
 from service.server import open_socket, serving
 from service.services import Services
-from service.settings import Settings, secrets_of
-
-INTERRUPTED: Final = 130
-TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
-"""The server pings every ten seconds, so a silent minute means that it is gone."""
+from service.settings import Settings, known_secrets
 
 
 def read_files(paths: Sequence[Path]) -> list[dict[str, str]]:
@@ -83,7 +80,7 @@ async def run_task(
         _server(settings, url, kept) as (base_url, key),
         # No proxies from the environment: the server is on this machine or named by the user.
         httpx.AsyncClient(
-            base_url=base_url, headers=_headers(key), timeout=TIMEOUT, trust_env=False
+            base_url=base_url, headers=authorised(key), timeout=TIMEOUT, trust_env=False
         ) as client,
     ):
         try:
@@ -113,14 +110,6 @@ async def _print_run(
     return 0 if run["status"] == "completed" and not (kept and kept.failed) else 1
 
 
-def _headers(key: str | None) -> dict[str, str]:
-    if key is None:
-        return {}
-    if not (key.isascii() and key.isprintable()):
-        raise ConfigurationError("SIGNALBOX_API_KEY: a key has visible ASCII characters only.")
-    return {"authorization": f"Bearer {key}"}
-
-
 @asynccontextmanager
 async def _server(
     settings: Settings, url: str | None, kept: RunRecord | None
@@ -131,7 +120,7 @@ async def _server(
     if url is not None:
         yield url, key
         return
-    keep_to_warnings(secrets_of(settings))
+    keep_to_warnings(known_secrets(settings))
     async with AsyncExitStack() as stack:
         if uses_queue(settings):
             # As a part of the cluster it would take others' runs, to drop them a moment later.
@@ -190,7 +179,7 @@ async def follow(
     """Create a run and show its progress to its end; return it, or `None` where it was not accepted."""
     response = await client.post("/v1/runs", json=body)
     if response.status_code != 202:  # noqa: PLR2004 - accepted
-        say(_problem(response))
+        say(str(refused(response)))
         return None
     run: dict[str, Any] = response.json()
     progress.begin(run)
@@ -198,7 +187,9 @@ async def follow(
         kept.begin(run["id"])
     deciding = asyncio.create_task(person.decide_forever(), name="person")
     try:
-        await _stream(client, run["id"], progress, person)
+        async for event in events_of(client, run["id"]):
+            progress.show(event)
+            person.note(event)
     except asyncio.CancelledError:
         await client.post(f"/v1/runs/{run['id']}/cancel", json={"reason": "interrupted"})
         say("Cancelled.")
@@ -211,24 +202,3 @@ async def follow(
     run = (await client.get(f"/v1/runs/{run['id']}")).json()
     progress.end(run)
     return run
-
-
-async def _stream(
-    client: httpx.AsyncClient, run_id: str, progress: Progress, person: Decides
-) -> None:
-    headers = {"accept": "text/event-stream"}
-    async with client.stream("GET", f"/v1/runs/{run_id}/events", headers=headers) as response:
-        async for line in response.aiter_lines():
-            if line.startswith("data: "):
-                event = json.loads(line.removeprefix("data: "))
-                progress.show(event)
-                person.note(event)
-
-
-def _problem(response: httpx.Response) -> str:
-    try:
-        problem: dict[str, Any] = response.json()
-        remedy = " SIGNALBOX_API_KEY names yours." if problem["code"] == "unauthenticated" else ""
-        return f"{problem['title']}: {problem['detail']}{remedy}"
-    except (ValueError, KeyError, TypeError):
-        return f"The server answered HTTP {response.status_code}."

@@ -52,10 +52,7 @@ async def list_runs(
         for run in page["data"]
     ]
     _print_table(("ID", "STATUS", "CREATED (UTC)", "ROUNDS", "COST", "TASK"), rows)
-    if not rows:
-        _say("There are no such runs.")
-    elif page["has_more"]:
-        _say(f"There are more; --limit shows up to 100 of them, not {limit}.")
+    _tell_rest(page, limit, nothing="There are no such runs.")
 
 
 async def show_run(server: Server, run_id: str, *, json_: bool) -> None:
@@ -89,9 +86,9 @@ def _lines(run: dict[str, Any], pending: Sequence[dict[str, Any]]) -> list[str]:
     shares = run["usage"]["by_agent"]
     agents = (run["result"] or {}).get("agents", {})
     for name in sorted({*shares, *agents}):
-        status = agents.get(name, {}).get("status", "-")
+        status = [agents[name]["status"]] if name in agents else []
         used = f"{_tokens(shares[name])} tokens" if name in shares else "nothing spent"
-        lines.append(f"agent      {name}: {status}, {used}")
+        lines.append(f"agent      {name}: {', '.join([*status, used])}")
     lines += [f"missing    {part['agent']}: {part['reason']}" for part in run["degraded"]]
     if run["error"]:
         lines.append(f"error      {run['error']['code']}: {run['error']['detail']}")
@@ -152,17 +149,14 @@ async def show_history(server: Server, run_id: str, *, limit: int, json_: bool) 
             each["checkpoint_id"],
             str(each["step"]),
             str(each["round"]),
-            ", ".join(each["next"]) or "end",
+            ", ".join(each["next"]) or ("end" if each["final"] else "-"),
             ", ".join(f"{f['path']} {f['status']}" for f in each["finished"]) or "-",
             "yes" if each["forkable"] else f"no: {each['refusal']}",
         )
         for each in page["data"]
     ]
     _print_table(("CHECKPOINT", "STEP", "ROUND", "NEXT", "FINISHED", "FORKABLE"), rows)
-    if not rows:
-        _say("No checkpoint is kept, or the run has not begun.")
-    elif page["has_more"]:
-        _say(f"There are more; --limit shows up to 100 of them, not {limit}.")
+    _tell_rest(page, limit, nothing="No checkpoint is kept, or the run has not begun.")
 
 
 async def export_run(server: Server, run_id: str, file: Path | None) -> None:
@@ -225,6 +219,14 @@ def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in (head, *rows):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         print(plain_line("  ".join([*cells, row[-1]])))  # noqa: T201 - the command's result
+
+
+def _tell_rest(page: dict[str, Any], limit: int, *, nothing: str) -> None:
+    """Say that a page is not all, or that there is nothing."""
+    if not page["data"]:
+        _say(nothing)
+    elif page["has_more"]:
+        _say(f"There are more; --limit shows up to 100 of them, not {limit}.")
 
 
 def _print_json(document: Any) -> None:  # noqa: ANN401 - JSON

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
@@ -11,11 +10,9 @@ from typing import Any, Final, TypeVar, get_args
 import click
 
 from domain.run import RunStatus
-from service.commands.key_options import command_settings
+from service.commands.key_options import command_settings, exit_with
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-INTERRUPTED: Final = 130
 
 
 @click.group()
@@ -49,7 +46,9 @@ def _server(url: str | None, api_key: str | None) -> Any:  # noqa: ANN401 - impo
 
 
 @runs.command(name="list")
-@click.option("--status", type=click.Choice(get_args(RunStatus)), default=None)
+@click.option(
+    "--status", type=click.Choice(get_args(RunStatus)), default=None, help="Only those that are so."
+)
 @click.option("--thread", default=None, metavar="ID", help="Only those of one conversation.")
 @_limit
 @_as_json
@@ -96,7 +95,7 @@ def watch(run_id: str, url: str | None, api_key: str | None, *, quiet: bool, jso
     server = _server(url, api_key)
     from service.commands import run_views  # noqa: PLC0415 - after the environment is prepared
 
-    _exit_with(run_views.watch_run(server, run_id, json_=json_, quiet=quiet))
+    exit_with(run_views.watch_run(server, run_id, json_=json_, quiet=quiet))
 
 
 @runs.command()
@@ -125,7 +124,7 @@ def fork(
 
     given = {"checkpoint_id": checkpoint, "task": task}
     body = {name: value for name, value in given.items() if value is not None}
-    _exit_with(run_views.fork_run(server, run_id, body, watch=watch_, json_=json_))
+    exit_with(run_views.fork_run(server, run_id, body, watch=watch_, json_=json_))
 
 
 @runs.command()
@@ -158,12 +157,3 @@ def export(run_id: str, file: Path | None, url: str | None, api_key: str | None)
     from service.commands import run_views  # noqa: PLC0415 - after the environment is prepared
 
     asyncio.run(run_views.export_run(server, run_id, file))
-
-
-def _exit_with(work: Any) -> None:  # noqa: ANN401 - a coroutine
-    """Exit with what a piece of work comes to; Ctrl-C is no failure of the run."""
-    try:
-        code = asyncio.run(work)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    sys.exit(code)

@@ -23,7 +23,7 @@ from starlette.routing import Route
 from domain.errors import ConfigurationError, ToolFailedError
 from domain.sandbox import MOST_LIMITS, CodeResult, Sandbox
 from monitoring.logs import configure_logs
-from service.settings import Settings, secrets_of, wants_colour
+from service.settings import Settings, known_secrets, wants_colour
 from tools.sandbox.choice import SandboxWishes, open_sandbox
 from tools.sandbox.hardening import refuse_inspection
 from tools.sandbox.wire import RUN, STATE, RunOrder, write_result, write_state
@@ -40,7 +40,7 @@ async def run_sandbox(settings: Settings) -> None:
     if path is None:
         msg = "Say where to listen: --socket PATH, or SIGNALBOX_SANDBOX_SOCKET."
         raise ConfigurationError(msg)
-    configure_logs(secrets_of(settings), colour=wants_colour())
+    configure_logs(known_secrets(settings), colour=wants_colour())
     refuse_inspection()
     _warn_of_secrets(settings)
     data = settings.data_dir.resolve()

@@ -11,7 +11,7 @@ from service.http.application import open_app
 from service.http.door import is_loopback
 from service.server import listen_for_signals, open_socket, serving
 from service.services import Services
-from service.settings import Settings, secrets_of, wants_colour
+from service.settings import Settings, known_secrets, wants_colour
 
 OFFLINE = (
     "No language model is configured: the offline planner does the work. "
@@ -23,7 +23,7 @@ _log = logging.getLogger("signalbox.serve")
 
 async def run_server(settings: Settings, *, executes: bool = True) -> None:
     """Serve until told to stop; `executes`: this process executes runs too."""
-    configure_logs(secrets_of(settings), colour=wants_colour())
+    configure_logs(known_secrets(settings), colour=wants_colour())
     sock = open_socket(settings.host, settings.port)
     async with open_services(settings, executes=executes, warm=True) as services:
         await _require_keys(settings, services)

@@ -13,7 +13,7 @@ from monitoring.logs import configure_logs
 from service.bootstrap import open_services, uses_queue
 from service.http.metrics import introduce
 from service.services import Services
-from service.settings import Settings, secrets_of, wants_colour
+from service.settings import Settings, known_secrets, wants_colour
 
 NO_QUEUE = (
     "A worker takes runs out of a queue, and there is none: set SIGNALBOX_DATABASE_URL to a "
@@ -25,7 +25,7 @@ _log = logging.getLogger("signalbox.worker")
 
 async def run_worker(settings: Settings, *, metrics_port: int | None = None) -> None:
     """Execute runs until told to stop. `metrics_port`: where, on `settings.host`, what it counts can be read."""
-    configure_logs(secrets_of(settings), colour=wants_colour())
+    configure_logs(known_secrets(settings), colour=wants_colour())
     if not uses_queue(settings):
         raise ConfigurationError(NO_QUEUE)
     stopped = asyncio.Event()

@@ -77,7 +77,11 @@ def _fits_in_json(value: object) -> object:
 
 
 def _is_short_schema(value: dict[str, Any]) -> dict[str, Any]:
-    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        msg = "is nested too deeply"
+        raise ValueError(msg) from None
     if len(text) > SCHEMA_CHARS:
         msg = f"must have at most {SCHEMA_CHARS} characters"
         raise ValueError(msg)

@@ -21,7 +21,7 @@ from service.http.json_body import JsonRoute
 from service.http.negotiation import idempotency_of
 from service.http.openapi import problems
 from service.http.parameters import CHECKPOINT, PLAIN, CheckpointCursor, RunId
-from service.http.runs import json_response, page, run_response
+from service.http.runs import accepted, json_response, page, run_response
 from service.http.schemas import BudgetIn
 
 router: Final = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=JsonRoute)
@@ -179,7 +179,4 @@ async def fork_run(
     created = await parts.forks.fork(
         caller, run_id, wish, idempotency=idempotency_of(request, wanted)
     )
-    headers = {"Location": f"/v1/runs/{created.run.id}"}
-    if created.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return run_response(created.run, 202, headers)
+    return run_response(created.run, 202, accepted(created))

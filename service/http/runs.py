@@ -12,7 +12,7 @@ from starlette.responses import Response
 from domain.caller import CallerIdentity
 from domain.errors import CallerError
 from domain.limits import NO_LIMITS
-from domain.ports import Created, RetryWish, RunPatch, RunQuery, RunRef
+from domain.ports import Created, Retried, RetryWish, RunPatch, RunQuery, RunRef
 from domain.problems import make_problem
 from domain.run import ApprovalMode, Run, RunStatus
 from domain.webhook import Webhook
@@ -76,9 +76,7 @@ async def create_run(
     seconds = wait_seconds(request, wait, parts.settings.max_wait)
     created = await accept(body, request, parts, caller)
     run, replayed = created.run, created.replayed
-    headers = {"Location": f"/v1/runs/{run.id}"}
-    if replayed:
-        headers["Idempotency-Replayed"] = "true"
+    headers = accepted(created)
     if created.webhook_secret:
         headers["Signalbox-Webhook-Secret"] = created.webhook_secret
     if sse:
@@ -300,10 +298,13 @@ async def retry_run(
     done = await parts.retries.retry(
         caller.tenant_id, run_id, wish, idempotency=idempotency_of(request, wanted)
     )
-    headers = {"Location": f"/v1/runs/{run_id}"}
-    if done.replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return run_response(done.run, 202, headers)
+    return run_response(done.run, 202, accepted(done))
+
+
+def accepted(done: Created | Retried) -> dict[str, str]:
+    """Return the headers of an answer that a run is taken on: where it is, and whether an earlier request did it."""
+    headers = {"Location": f"/v1/runs/{done.run.id}"}
+    return {**headers, "Idempotency-Replayed": "true"} if done.replayed else headers
 
 
 def ended_response(request: Request, run: Run, headers: dict[str, str]) -> Response:

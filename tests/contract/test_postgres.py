@@ -232,13 +232,13 @@ async def test_a_reader_cannot_write(postgres_url: str) -> None:
 async def test_work_can_use_the_drivers_connection_in_its_transaction(postgres_url: str) -> None:
     def work(connection: Connection, *, fail: bool) -> None:
         adapted: Any = connection.connection.dbapi_connection
-        connection.execute(text("CREATE TABLE IF NOT EXISTS notes (n INT)"))
-        adapted.run_async(lambda raw: raw.execute("INSERT INTO notes VALUES (1)"))
+        connection.execute(text("CREATE TABLE IF NOT EXISTS scratch (n INT)"))
+        adapted.run_async(lambda raw: raw.execute("INSERT INTO scratch VALUES (1)"))
         if fail:
             raise LookupError
 
     def count(connection: Connection) -> Any:
-        return connection.execute(text("SELECT count(*) FROM notes")).scalar_one()
+        return connection.execute(text("SELECT count(*) FROM scratch")).scalar_one()
 
     async with open_store(postgres_url) as store:
         await store.database.write(work, fail=False)

@@ -8,7 +8,9 @@ with collector() as found:
 
 from __future__ import annotations
 
+import json
 import threading
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
+from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
@@ -23,6 +26,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 BOUND: Final = 15.0
 """A span that never comes fails its test."""
+
+
+_IDS: Final = frozenset({"traceId", "spanId", "parentSpanId"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +84,12 @@ class Collector:
             assert arrived, sorted(span.name for span in self.seen)
             return list(self.seen)
 
+    def lines(self) -> str:
+        """Return all that has arrived as the `file` exporter of OpenTelemetry's Collector writes it."""
+        with self.changed:
+            requests = map(ExportTraceServiceRequest.FromString, self.bodies)
+            return "".join(f"{json.dumps(_with_digits(MessageToDict(r)))}\n" for r in requests)
+
     def of_run(self, run: dict[str, Any]) -> list[Seen]:
         """Return the spans of a run's trace when the run's own is among them; those before it came earlier."""
         spans = self.wait(
@@ -88,6 +100,18 @@ class Collector:
             )
         )
         return [span for span in spans if span.trace_id == run["trace_id"]]
+
+
+def _with_digits(part: Any) -> Any:
+    """Return it with its ids as OTLP has them in JSON: as digits, unlike other bytes."""
+    if isinstance(part, list):
+        return [_with_digits(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        name: b64decode(value).hex() if name in _IDS else _with_digits(value)
+        for name, value in part.items()
+    }
 
 
 def read(body: bytes) -> list[Seen]:

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 import orjson
 import uvicorn
@@ -249,13 +249,22 @@ class CountingTarget:
         await _disconnected(receive)
 
 
+Target = TypeVar("Target", bound=CountingTarget)
+
+
 @contextmanager
 def target_in_thread() -> Iterator[CountingTarget]:
     """Run a target in a thread of its own, so that a plain test can script and ask it."""
+    with in_thread(CountingTarget()) as target:
+        yield target
+
+
+@contextmanager
+def in_thread(target: Target) -> Iterator[Target]:
+    """Run one of a kind of its own likewise."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="http-target", daemon=True)
     thread.start()
-    target = CountingTarget()
     try:
         asyncio.run_coroutine_threadsafe(target.__aenter__(), loop).result(BOUND)
         try:

@@ -112,14 +112,14 @@ class FakeLangSmith(CountingTarget):
         """Return the feedback so far."""
         return [json.loads(r.body) for r in self.requests if r.path == FEEDBACK]
 
+    def wait_until(self, reached: Callable[[], bool]) -> None:
+        """Wait until what has arrived satisfies a test; for a test without an event loop."""
+        with self._arrival:
+            assert self._arrival.wait_for(reached, BOUND), f"not in {BOUND:g} s"
+
     async def until(self, reached: Callable[[], bool]) -> None:
         """Wait until what has arrived satisfies a test."""
-
-        def wait() -> None:
-            with self._arrival:
-                assert self._arrival.wait_for(reached, BOUND), f"not in {BOUND:g} s"
-
-        await asyncio.to_thread(wait)
+        await asyncio.to_thread(self.wait_until, reached)
 
     async def whole(self, *run_ids: str) -> list[Tree]:
         """Return the traces of runs as soon as they are whole."""

@@ -11,7 +11,8 @@ from typing import Any, Final
 import orjson
 
 from monitoring.lines import OURS, make_formatter
-from monitoring.masking import Mask
+from monitoring.logs import FOR_TERMINALS
+from monitoring.masking import make_mask
 
 Line = dict[str, Any]
 
@@ -22,7 +23,7 @@ class LogLines:
     def __init__(self) -> None:
         self._written: Final = StringIO()
         self.handler: Final = logging.StreamHandler(self._written)
-        self.handler.setFormatter(make_formatter(Mask(), terminal=False))
+        self.handler.setFormatter(make_formatter(make_mask(), terminal=False))
 
     @property
     def text(self) -> str:
@@ -46,14 +47,21 @@ class LogLines:
 
 @contextmanager
 def log_lines(level: int = logging.INFO) -> Iterator[LogLines]:
-    """Listen to all loggers for as long as the context lasts."""
+    """Listen to all loggers for as long as the context lasts.
+
+    Those too that a command in this process has silenced, for whoever sits at its terminal.
+    """
     lines = LogLines()
     root, ours = logging.getLogger(), logging.getLogger(OURS)
-    before = ours.level
+    silenced = [logging.getLogger(name) for name in FOR_TERMINALS]
+    before = [(each, each.level) for each in (ours, *silenced)]
     root.addHandler(lines.handler)
     ours.setLevel(level)
+    for each in silenced:
+        each.setLevel(logging.NOTSET)
     try:
         yield lines
     finally:
-        ours.setLevel(before)
+        for each, was in before:
+            each.setLevel(was)
         root.removeHandler(lines.handler)

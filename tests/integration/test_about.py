@@ -167,7 +167,9 @@ async def test_the_service_says_what_it_is(standing: Product) -> None:
     )
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", info["version"])
     assert info["models"].keys() == {"fast", "standard", "deep"}
-    assert {"runs", "events", "sse", "idempotency", "receipts"} <= set(info["features"])
+    assert {"runs", "events", "sse", "forks", "openai", "structured-output"} <= set(
+        info["features"]
+    )
     assert (info["protocols"]["api"], info["revision"]) == ("v1", None)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from monitoring.masking import Mask
-from service.settings import Settings, read_settings, secrets_of
+from monitoring.masking import make_mask
+from service.settings import Settings, known_secrets, read_settings
 from tests.fakes.langsmith_server import FakeLangSmith
 from tests.fakes.log_lines import LogLines, log_lines
 from tests.fakes.model_script import ModelRequest, Reply, Rule, When
@@ -67,7 +67,7 @@ def test_the_log_masks_them_by_value(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "postgresql://signalbox:canary%40password@db/runs"
     settings = read_settings(database_url=url, _env_file=None, **planted)
     said = f"{list(planted.values())} canary-of-a-provider canary@password canary%40password"
-    assert "canary" not in Mask(secrets_of(settings))(said)
+    assert "canary" not in make_mask(known_secrets(settings)).scrub(said)
 
 
 @pytest.fixture

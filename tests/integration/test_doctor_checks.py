@@ -62,6 +62,16 @@ def test_a_variable_that_is_nearly_one_is_to_be_renamed(monkeypatch: pytest.Monk
     assert fault.fix == "Rename it to SIGNALBOX_PORT."
 
 
+@pytest.mark.may_block
+def test_a_variable_like_no_other_is_not_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That all settings begin alike makes none of them the one that was meant."""
+    monkeypatch.setenv("SIGNALBOX_FOO", "1")
+    assert one_fault(variables(set_to())).fix == "Remove it; .env.example has every setting."
+    monkeypatch.delenv("SIGNALBOX_FOO")
+    monkeypatch.setenv("SIGNALBOX_OPENAI_API_KEY", "sk-x")
+    assert one_fault(variables(set_to())).fix == "Rename it to OPENAI_API_KEY."
+
+
 class Contradiction(NamedTuple):
     values: dict[str, Any]
     text: str
@@ -234,6 +244,6 @@ async def test_offline_nothing_beyond_this_machine_is_asked(tmp_path: Path) -> N
     rules = {"issuer": "https://issuer.invalid", "audience": "signalbox"}
     findings = await examine(set_to(oidc=json.dumps(rules), **given), offline=True)
     skipped = {each.subject for each in findings if each.text == NOT_TRIED}
-    assert skipped == {"probe", "public_url", "oidc", "langsmith", "webhooks"}
+    assert skipped == {"model", "public_url", "oidc", "langsmith", "webhooks"}
     assert {each.subject for each in findings} > {"version", "settings", "database", "agents"}
     assert not [each for each in findings if each.level == "fail"]

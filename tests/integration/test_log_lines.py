@@ -24,6 +24,7 @@ from tests.integration.people import asked, decided, post, start_run, turns
 from tests.integration.team_script import SECONDS, composer, decisions, solo, worker
 
 TASK: Final = "canary-of-the-task: compare sundials"
+TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
 WORDS: Final = "canary-of-an-answer"
 
 
@@ -121,10 +122,12 @@ async def test_every_decision_agent_tool_and_call_of_a_run_has_a_line(
 async def test_what_people_are_asked_and_decide_has_a_line(
     acting_once: Product, models: FakeModelServer, target: CountingTarget, lines: LogLines
 ) -> None:
-    """Who decided what, about which call; not what the call says, nor why."""
+    """Who decided what, about which call, in whose trace; not what the call says, nor why."""
     models.add(*decisions(("coder", "Do it")))
     models.add(turns("Do it", Reply.calls(post(target, "/orders")), Reply(text="Done.")))
-    run_id = await start_run(acting_once)
+    headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+    created = await acting_once.client.post("/v1/runs", json={"task": "Do it"}, headers=headers)
+    run_id = created.json()["id"]
     question = await asked(acting_once, run_id)
     await decided(acting_once, question, type="approve", comment="canary-of-a-comment")
     await acting_once.ended(run_id)
@@ -136,6 +139,7 @@ async def test_what_people_are_asked_and_decide_has_a_line(
     assert resolved["request_id"], "the request that has decided it"
     assert lines.one("run.requires_action")["approval_ids"] == [approval]
     assert {line["run_id"] for line in (requested, resolved)} == {run_id}
+    assert {line["trace_id"] for line in lines.all if line.get("run_id") == run_id} == {TRACE}
     assert "canary-of-a-comment" not in lines.text
     assert "/orders" not in lines.text
 

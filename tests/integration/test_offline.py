@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.fakes.running import Product
+from tests.integration.forking import forked
 
 
 async def test_numbers_are_executed_and_a_source_is_cited(product: Product) -> None:
@@ -38,3 +39,13 @@ async def test_the_figures_of_an_answer_come_from_a_tool(product: Product) -> No
     printed = next(e["data"]["summary"] for e in events if e["type"] == "tool.completed")
     assert "7006652" in printed
     assert "7006652" in run["result"]["output"]
+
+
+async def test_a_fork_with_another_task_gets_no_answer_to_the_first(product: Product) -> None:
+    """Rules cannot tell which results another task can use, so it is worked on from its start."""
+    run = await product.finished("What is 18% of 80?")
+    assert "14.4" in run["result"]["output"]
+    done = await product.ended(await forked(product, run["id"], task="What is 25% of 80?"))
+    assert (done["status"], done["rounds"]) == ("completed", 1)
+    assert "= 20" in done["result"]["output"]
+    assert "14.4" not in done["result"]["output"]

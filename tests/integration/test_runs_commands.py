@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,8 @@ async def test_runs_are_listed_and_shown(
     await run_views.show_run(server, run["id"], json_=False)
     shown = capsys.readouterr().out
     assert shown.startswith(f"{run['id']}  completed (done)\n")
-    assert "agent      coder: completed" in shown
+    assert "agent      coder: completed, " in shown
+    assert re.search(r"^agent      supervisor: \d+ tokens$", shown, re.MULTILINE)
     assert "Done it.\nAll \\x1b[31mof it.\n" in shown, "what could hide something is written out"
     await run_views.show_run(server, run["id"], json_=True)
     assert json.loads(capsys.readouterr().out) == run
@@ -104,6 +106,7 @@ async def test_a_run_is_forked_at_a_checkpoint_of_its_history(
     await run_views.show_history(server, run["id"], limit=50, json_=False)
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split() == ["CHECKPOINT", "STEP", "ROUND", "NEXT", "FINISHED", "FORKABLE"]
+    assert [rows[0].split()[3], rows[-1].split()[3]] == ["end", "-"]
     [before] = [row.split()[0] for row in rows if "coder completed" in row]
     mend(models, *decisions(), composer(Reply(text="Otherwise.")))
     body = {"checkpoint_id": before, "task": "Say it otherwise"}

@@ -158,6 +158,32 @@ WIDE: Final[dict[str, Any]] = {
 }
 
 
+REPEATED: Final[dict[str, Any]] = {
+    "$defs": {"a": {"enum": list(range(1_000, 3_500))}},
+    "anyOf": [{"$ref": "#/$defs/a"}] * 300,
+}
+"""Small as it comes, and five megabytes once written out."""
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """Return a schema with lists in lists."""
+    inner: list[Any] = []
+    for _ in range(levels):
+        inner = [inner]
+    return {"allOf": inner}
+
+
+async def test_a_document_too_large_to_be_checked_is_named_as_missing(
+    product: Product, models: FakeModelServer
+) -> None:
+    """Each of its items by each of many values: no thread works on that for minutes."""
+    schema = {"type": "object", "properties": {"a": {"items": {"enum": list(range(1, 2_001))}}}}
+    fills(models, {"a": [0] * 200})
+    run = await product.finished("How warm?", output_schema=schema)
+    assert run["result"]["structured"] is None
+    assert "too large to be checked" in run["degraded"][0]["reason"]
+
+
 @pytest.mark.parametrize(
     ("schema", "pointer"),
     [
@@ -168,6 +194,11 @@ WIDE: Final[dict[str, Any]] = {
         ({"$id": "x"}, "/output_schema/$id"),
         (DEEP, "/output_schema"),
         (WIDE, "/output_schema"),
+        (nested(900), "/output_schema"),
+        ({"anyOf": [{"const": nested(40)}]}, "/output_schema"),
+        (REPEATED, "/output_schema"),
+        ({"items": {"unevaluatedItems": False}}, "/output_schema/items/unevaluatedItems"),
+        ({"items": {"$recursiveRef": "#"}}, "/output_schema/items/$recursiveRef"),
         ({"description": "x" * 20_001}, "/output_schema"),
         ({"description": "\ud800"}, "/output_schema"),
         ([], "/output_schema"),

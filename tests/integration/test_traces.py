@@ -143,7 +143,8 @@ async def test_a_run_is_one_trace(start: Start, models: FakeModelServer, sent: C
     assert top.attributes["signalbox.run.status"] == "completed"
     assert top.resource["service.name"] == "signalbox"
     [agent] = named(spans, "invoke_agent analyst")
-    assert agent.moments == [("retry", {"try": 2, "delay_seconds": 0.0})]
+    again = {"gen_ai.agent.name": "analyst", "try": 2, "delay_seconds": 0.0}
+    assert agent.moments == [("retry", again)]
     assert (agent.attributes["gen_ai.agent.name"], agent.attributes["signalbox.retries"]) == (
         "analyst",
         1,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
+from pydantic import ValidationError
 
 from domain.approval import Approval, Decision
 from domain.errors import CallerError
@@ -19,8 +20,10 @@ _WAITS: Final = re.compile(r"\[signalbox: (run_[0-9a-f]{32}) asks ((?:apr_[0-9a-
 
 _YES: Final = re.compile(r"\s*(approve|approved|yes|y|ok|okay)\s*[.!]?\s*", re.IGNORECASE)
 _NO: Final = re.compile(
-    r"\s*(reject|rejected|no|n|deny|finish)\b[\s:,.!-]*(.*)", re.IGNORECASE | re.DOTALL
+    r"\s*(?:(?:reject|rejected|deny)\b|(?:no|n|finish)\s*(?:\Z|[:,.!-]))[\s:,.!-]*(.*)",
+    re.IGNORECASE | re.DOTALL,
 )
+"""`no problem, go on` is no refusal."""
 
 LEFT_OUT: Final = "(earlier turns are left out)"
 
@@ -91,12 +94,23 @@ def _latest(told: Sequence[MessageIn], room: int) -> str:
 
 
 def decision_in(text: str, approval: Approval) -> Decision | None:
-    """Return what a person's words decide; `None` where they do not say."""
+    """Return what a person's words decide; `None` where they do not say.
+
+    Raises `validation-error` for an answer that is empty, or longer than one may be.
+    """
+    try:
+        return _decision(text, approval)
+    except ValidationError as error:
+        msg = f"The last message cannot decide: {error.errors()[0]['msg']}."
+        raise CallerError("validation-error", msg) from error
+
+
+def _decision(text: str, approval: Approval) -> Decision | None:
     if approval.type == "input":
         return Decision(type="respond", message=text)
     no = _NO.fullmatch(text)
     if no:
-        return Decision(type="reject", message=no[2].strip() or None)
+        return Decision(type="reject", message=no[1].strip() or None)
     if approval.type == "action" and _YES.fullmatch(text):
         return Decision(type="approve")
     return None

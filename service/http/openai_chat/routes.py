@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import orjson
 from fastapi import APIRouter, Header, Request
+from pydantic import ValidationError
 from starlette.responses import Response
 
 from domain.approval import Approval
@@ -188,7 +189,13 @@ async def _begin(
         wish["thread_id"] = thread
     if form and form.json_schema:
         wish["output_schema"] = form.json_schema.own
-    created = await accept(RunCreate(**wish), request, parts, caller)
+    try:
+        new = RunCreate(**wish)
+    except ValidationError as error:
+        first = error.errors()[0]
+        detail = f"{'/'.join(map(str, first['loc']))}: {first['msg']}."
+        raise CallerError("validation-error", detail) from error
+    created = await accept(new, request, parts, caller)
     turn = _Turn(parts, body, created.run, after=0)
     turn.replayed = created.replayed
     return turn

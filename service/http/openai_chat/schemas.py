@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
-from service.http.fields import JsonSchemaIn, Metadata
+from service.http.fields import JsonSchemaIn, Metadata, can_be_kept
 
 MAX_MESSAGES: Final = 1_000
 MAX_TEXT: Final = 200_000
@@ -32,7 +32,7 @@ IGNORED: Final = frozenset(
 )
 """What is told to a single model and has no meaning for a team; the answer's header names those that came."""
 
-Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT), AfterValidator(can_be_kept)]
 
 
 class TextPart(BaseModel):

@@ -124,8 +124,11 @@ class _Answer:
         return [*said, Said(disarm("\n\n" + "\n".join(lacks)))] if lacks else said
 
     def _send(self) -> list[Said]:
-        fresh, self._sent = self._now[len(self._sent) :], self._now
-        return [Said(disarm(fresh))] if fresh else []
+        # A mark that comes in two pieces is one to who puts them together.
+        before = len(disarm(self._sent))
+        self._sent = self._now
+        fresh = disarm(self._now)[before:]
+        return [Said(fresh)] if fresh else []
 
     def _anew(self) -> list[Said]:
         self._sent = self._now

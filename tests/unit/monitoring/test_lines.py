@@ -15,11 +15,11 @@ from structlog.contextvars import bound_contextvars
 
 from monitoring.lines import MAX_ITEMS, MAX_MESSAGE, MAX_TEXT, MAX_TRACE, make_formatter
 from monitoring.logs import about, speak_of
-from monitoring.masking import Mask
+from monitoring.masking import make_mask
 
 SECRET = "canary-of-the-lines"
 RUN, OTHER = "run_01a227ded6db70b99c9e852c97817069", "run_01a227ded6db70b99c9e852c97817070"
-FORMATTER = make_formatter(Mask([SECRET]), terminal=False)
+FORMATTER = make_formatter(make_mask([SECRET]), terminal=False)
 
 
 def record(
@@ -84,6 +84,27 @@ def test_a_line_about_another_run_has_none_of_the_ids_of_the_one_that_is_worked_
     assert not {"thread_id", "attempt"} & found.keys()
 
 
+def test_what_a_line_has_told_of_a_runs_trace_holds_for_those_that_know_less() -> None:
+    """As where a person decides, or a follower ends: its event says which run, and no more."""
+    formatter, trace = (
+        make_formatter(make_mask(), terminal=False),
+        "0af7651916cd43dd8448eb211c80319c",
+    )
+    assert orjson.loads(formatter.format(record(run_id=RUN)))["trace_id"] == RUN[4:]
+    formatter.format(record(run_id=RUN, trace_id=trace))
+    with about(run_id=OTHER, trace_id=OTHER[4:]):
+        assert orjson.loads(formatter.format(record(run_id=RUN)))["trace_id"] == trace
+        assert orjson.loads(formatter.format(record()))["trace_id"] == OTHER[4:]
+    with about(run_id=OTHER, trace_id=trace):
+        formatter.format(record())
+    assert orjson.loads(formatter.format(record(run_id=OTHER)))["trace_id"] == trace
+
+
+def test_what_is_no_runs_id_has_no_trace() -> None:
+    """A path may have anything where the id of a run is to be."""
+    assert "trace_id" not in line(run_id="run_of_nobody")
+
+
 def test_libraries_have_no_fields_of_their_own() -> None:
     """They may put anything into them: a task's arguments, a client with its key."""
     assert "args_of_task" not in line("Took it.", name="procrastinate.worker", args_of_task=SECRET)
@@ -146,11 +167,11 @@ class Odd:
 
 
 def test_people_read_what_happened_and_not_what_only_programs_need() -> None:
-    plain = make_formatter(Mask([SECRET]), terminal=True)
+    plain = make_formatter(make_mask([SECRET]), terminal=True)
     text = plain.format(record("It is so.", action="said", run_id=RUN, path="a\nb\x1b[2J"))
     assert text.endswith(f"It is so. action=said run_id={RUN} path=a\\nb\\x1b[2J")
     assert "\x1b" not in text
-    assert "\x1b" in make_formatter(Mask(), terminal=True, colour=True).format(record())
+    assert "\x1b" in make_formatter(make_mask(), terminal=True, colour=True).format(record())
     broken = plain.format(record("It broke.", exc_info=raised(ValueError(SECRET))))
     assert "Traceback" in broken
     assert SECRET not in broken

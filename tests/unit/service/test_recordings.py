@@ -10,8 +10,7 @@ import pytest
 from domain.errors import ConfigurationError
 from domain.recording import Header, Line
 from service.comparing import differences
-from service.recordings import Target, end_line, known_secrets, read_recording, replay_settings
-from service.settings import read_settings
+from service.recordings import Target, end_line, read_recording, replay_settings
 
 
 def header(**more: Any) -> Header:
@@ -105,23 +104,6 @@ def test_a_recording_that_is_not_written_leaves_what_was_there(tmp_path: Path) -
     Target(path).close()
     assert path.read_text() == "before"
     assert [each.name for each in tmp_path.iterdir()] == ["r.jsonl"]
-
-
-def test_the_secrets_are_those_of_settings_and_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "of-the-environment")
-    monkeypatch.setenv("MONKEY", "no-secret-at-all")
-    (tmp_path / ".env").write_text("OTHER_PASSWORD=of-the-file\n")
-    settings = read_settings(
-        OPENAI_API_KEY="of-the-settings",
-        database_url="postgresql://me:of%20the%20url@db/x",
-        _env_file=None,
-    )
-    found = set(known_secrets(settings))
-    assert {"of-the-environment", "of-the-file", "of-the-settings", "of the url"} <= found
-    assert "no-secret-at-all" not in found
 
 
 def event(type_: str, **data: Any) -> dict[str, Any]:
