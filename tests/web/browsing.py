@@ -30,6 +30,15 @@ def find_chromium() -> str | None:
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
 
 
+_WIDE: Final = """() => {
+    const width = document.documentElement.clientWidth;
+    if (document.documentElement.scrollWidth <= width) return [];
+    return [...document.querySelectorAll("body *")]
+        .filter((each) => each.getBoundingClientRect().right > width + 0.5)
+        .map((each) => each.outerHTML.slice(0, 160)).slice(0, 12);
+}"""
+
+
 @dataclass
 class Visit:
     """A page that is open, and what it has done wrong so far."""
@@ -72,10 +81,10 @@ class Visit:
         PICTURES.mkdir(parents=True, exist_ok=True)
         await self.page.screenshot(path=PICTURES / f"{name}.png")
 
-    async def overflow(self) -> int:
-        """Return by how many pixels the page is wider than the window."""
-        width: int = await self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        return width
+    async def overflow(self) -> list[str]:
+        """Return what sticks out of the window to the right."""
+        found: list[str] = await self.page.evaluate(_WIDE)
+        return found
 
 
 @asynccontextmanager

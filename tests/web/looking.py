@@ -32,7 +32,7 @@ async def look(visit: Visit, name: str, *, whole: bool = False) -> None:
     async with unrolled(visit.page):
         if whole:
             await visit.picture(name)
-        assert await visit.overflow() == 0, f"{name} is wider than the window"
+        assert await visit.overflow() == [], f"{name} is wider than the window"
         found = await Axe().run(visit.page, options=RULES)
     told = [f"{name}: {tell(each)}" for each in found.response["violations"]]
     assert not told, "\n".join(told)

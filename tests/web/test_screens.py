@@ -25,6 +25,8 @@ LOOKS: Final[dict[str, dict[str, Any]]] = {
     },
 }
 
+NARROW: Final = {"width": 320, "height": 640}
+
 BODY: Final = {"task": TASK, "approvals": {"mode": "always"}, "budget": {"max_cost_usd": "0.50"}}
 
 
@@ -108,12 +110,30 @@ async def others(v: Visit, run_id: str, name: str) -> None:
     await v.go("/inbox")
     await expect(page.get_by_text("Nothing needs you.")).to_be_visible()
     await look(v, f"{name}-inbox-empty")
-    v.may = ("/session",)
     await v.go("/settings")
     await expect(page.get_by_role("row", name="run_python").first).to_be_visible()
     await look(v, f"{name}-settings", whole=True)
     await page.keyboard.press("?")
     await look(v, f"{name}-keys")
+
+
+async def test_it_fits_320_pixels(story: Begin, visit: Open) -> None:
+    """What 200 % of zoom come to on a small screen: nothing has to be scrolled to the side."""
+    async with story(held=False) as (product, _), visit(product, viewport=NARROW) as v:
+        body = {**BODY, "tags": ["a-tag-that-is-long-" * 3], "task": f"{TASK} {'unbroken' * 30}"}
+        run_id = (await product.client.post("/v1/runs", json=body)).json()["id"]
+        await v.go(f"/runs/{run_id}")
+        await v.page.get_by_role("button", name="Edit").click()
+        assert await v.overflow() == [], "the approval"
+        await v.page.get_by_role("button", name="Approve").click()
+        await ended(v.page, "Done")
+        await v.page.get_by_role("button", name="Source 1").first.click()
+        assert await v.overflow() == [], "the run"
+        for path in ("/", "/runs", "/inbox", "/costs", "/settings", f"/runs/{run_id}/trace"):
+            await v.go(path)
+            await expect(v.page.locator("main h1")).to_be_visible()
+            await expect(v.page.locator(".skeleton")).to_have_count(0)
+            assert await v.overflow() == [], path
 
 
 @pytest.mark.parametrize("name", LOOKS)

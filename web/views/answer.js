@@ -46,7 +46,7 @@ function Sources({ citations, choose }) {
                             <button type="button" class="source-row" onClick=${() => choose({ kind: "source", key: `source:${each.number}`, number: each.number })}>
                                 <span class="cite" aria-hidden="true">${each.number}</span>
                                 <span class="clip">${each.title || each.source}</span>
-                                <span class="when clip">${hostOf(each.source)}</span>
+                                <span class="quiet clip">${hostOf(each.source)}</span>
                             </button>
                         </li>`,
                 )}

@@ -117,6 +117,6 @@ function Delete({ run, removed }) {
         }
     };
     if (problem) return html`<span class="error-text" role="alert">${problem.detail}</span>`;
-    if (!sure) return html`<button type="button" class="icon-button" aria-label=${`Delete: ${run.task.slice(0, 60)}`} title="Delete" onClick=${() => setSure(true)}><${Icon} name="close" /></button>`;
+    if (!sure) return html`<button type="button" class="icon-button" aria-label=${`Delete: ${run.task.slice(0, 60)}`} title="Delete" onClick=${() => setSure(true)}><${Icon} name="trash" /></button>`;
     return html`<span class="row confirm"><button type="button" class="button danger solid small" ref=${(each) => each?.focus()} onClick=${remove}>Delete for good</button><button type="button" class="button small" onClick=${() => setSure(false)}>Keep</button></span>`;
 }

@@ -33,7 +33,7 @@ export function Shell({ children }) {
             <header class="rail">
                 <a class="brand" ...${link("/")}><${Mark} /> Signalbox</a>
                 <a class="button primary new-run" aria-current=${path === "/" ? "page" : undefined} ...${link("/")}>
-                    <${Icon} name="plus" /> New run <kbd aria-hidden="true">N</kbd>
+                    <${Icon} name="plus" /> <span class="new-run-words">New run</span> <kbd aria-hidden="true">N</kbd>
                 </a>
                 <nav aria-label="Main">
                     ${NAV.map((each) => html`<${NavLink} key=${each.path} ...${each} here=${path === each.path} />`)}
