@@ -481,10 +481,10 @@ async def test_a_wrong_method_is_told_all_the_right_ones(
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/run", "/v1/runs/", "/V1/runs", "/api", "/health", "/%00", "/a" * 999]
+    "path", ["/v1", "/v1/run", "/v1/runs/", "/V1/runs", "/api", "/health", "/%00", "/a" * 999]
 )
 async def test_an_unknown_path_is_not_found(empty: Product, path: str) -> None:
-    """No path leads to a page, a redirect or a bare text."""
+    """No slip leads to a page, a redirect or a bare text."""
     for method in ("GET", "POST", "DELETE"):
         assert_problem(await empty.client.request(method, path), "not-found")
 
