@@ -36,8 +36,9 @@ SAFE_INTEGER: Final = 2**53
 KEPT: Final = r"^[^\x00]*$"
 """A text that every database takes."""
 
-SAYING: Final = r"^\s*[^\s\x00][^\x00]*$"
-"""One that is not blank either; written so that no text takes long to match."""
+SAYING: Final = r"^[\s\x1c-\x1f\x85]*[^\s\x00\x1c-\x1f\x85][^\x00]*$"
+"""One that is not blank either, as Python means it: JavaScript counts fewer characters as white space. Written so
+that no text takes long to match."""
 
 NAME: Final = r"^[^\x00-\x1f]+$"
 

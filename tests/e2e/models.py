@@ -20,7 +20,8 @@ class Models:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.server = FakeModelServer()
+        # Processes start while an answer is held back.
+        self.server = FakeModelServer(patience=BOUND)
         self._await(self.server.__aenter__())
 
     def _await(self, work: Coroutine[Any, Any, Answer]) -> Answer:

@@ -452,7 +452,8 @@ class Record:
     def _check_repetitions(self) -> None:
         """Check that no call was made again but those that were under way at a kill."""
         if not self.killed:
-            assert not self.again, (self.client.label, self.again)
+            reasons = [event["data"] for event in self.of_type("agent.retrying")]
+            assert not self.again, (self.client.label, self.again, reasons)
             return
         resumed = min(
             e["seq"] for e in self.of_type("run.resumed") if e["attempt"] - 1 in self.killed
