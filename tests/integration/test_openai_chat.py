@@ -124,6 +124,19 @@ async def test_a_stream_has_progress_and_the_answer_apart(
     assert run_of(last)["status"] == "completed"
 
 
+async def test_progress_names_the_tools(product: Product, models: FakeModelServer) -> None:
+    models.add(
+        *decisions(("coder", "Look")),
+        turns("Look", Reply.calls(("list_files", {})), Reply(text="Nothing is there.")),
+    )
+    progress = ""
+    async with client(product) as openai:
+        async for chunk in await stream(openai, said("Please look")):
+            for choice in chunk.choices:
+                progress += (choice.delta.model_extra or {}).get("reasoning_content", "")
+    assert "coder calls list_files.\n" in progress
+
+
 async def test_langchain_speaks_to_it(product: Product, models: FakeModelServer) -> None:
     """To one agent alone."""
     models.add(*solo())

@@ -144,7 +144,7 @@ def _line(event: Event) -> str:
             return f"supervisor: {names}. {data['reason']}\n"
         case "agent.started":
             return f"{event.agent} works.\n"
-        case "tool.called":
+        case "tool.started":
             return f"{event.agent} calls {data['tool']}.\n"
         case "agent.completed":
             return f"{event.agent} is done.\n"
