@@ -24,7 +24,7 @@ def one_line(error: ValidationError, known: Fields) -> str:
     what = str(fault["msg"]).removeprefix("Value error, ") + _bounds(name, known)
     if not named:
         return f"{what}."
-    secret = "key" in name.lower()
+    secret = "key" in name.lower() or "secret" in name.lower()
     # A URL may carry a password before its host.
     shown = re.sub(r"//[^/]*@", "//***@", str(fault["input"]))
     was = "" if secret else f"={shown[:100]!r}"

@@ -257,9 +257,10 @@ class AgentLoop:
         )
         chosen = toolbox.select(tools)
         forms = {tool.name: convert_to_openai_tool(tool.tool) for tool in chosen}
+        self._remote: Final = gateway.remotes.get(spec.name)
         self._graph: Final[Any] = spec.graph or create_agent(
             gateway.talking(spec.tier),
-            [tool.tool for tool in chosen],
+            self._remote.tools(chosen) if self._remote else [tool.tool for tool in chosen],
             system_prompt=spec.prompt,
             middleware=[_Steps(spec, gateway, toolbox, acting, forms)],
             context_schema=AssignmentContext,
@@ -282,6 +283,8 @@ class AgentLoop:
 
         Returns its outcome, or with what it waits now. Raises where the agent fails for good.
         """
+        if self._remote:
+            await self._remote.prepare()
         if paused:
             asked, work = self._go_on(paused, decisions or {}, context, write)
         else:
