@@ -34,6 +34,7 @@ from agents._kit.models import ModelGateway
 from agents._kit.offering import possible_tools
 from agents._kit.outcomes import AssignmentContext
 from agents._kit.recorder import fault_of
+from agents._kit.remote_graph import run_graph
 from agents._kit.remote_wire import (
     AGENT,
     ALIVE_SECONDS,
@@ -225,7 +226,17 @@ class AgentHost:
         return _result(cast("ToolMessage", answer), texts, links)
 
     async def _graph(self, order: Order, say: Callable[[Line], None]) -> Last:
-        raise NotImplementedError
+        limit = 2 * self.spec.max_turns + 5
+        async with asyncio.timeout(self.spec.timeout_seconds):
+            paused: Last = await self._listened(
+                order,
+                say,
+                lambda config: run_graph(
+                    self.spec.graph, order, {**config, "recursion_limit": limit}
+                ),
+                own=True,
+            )
+        return paused
 
     def explain(self, error: Exception) -> Failed:
         """Return how work has failed, without what the service keeps to itself."""

@@ -48,6 +48,7 @@ from agents._kit.outcomes import (
 )
 from agents._kit.placing import locate, made_before
 from agents._kit.prompts import write_prompt
+from agents._kit.remote_graph import remote_graph
 from agents._kit.stream import StreamOwner, count_turns, owned
 from agents._kit.tape import Used
 from domain.agent import (
@@ -258,7 +259,8 @@ class AgentLoop:
         chosen = toolbox.select(tools)
         forms = {tool.name: convert_to_openai_tool(tool.tool) for tool in chosen}
         self._remote: Final = gateway.remotes.get(spec.name)
-        self._graph: Final[Any] = spec.graph or create_agent(
+        theirs = remote_graph(self._remote) if self._remote and spec.graph else spec.graph
+        self._graph: Final[Any] = theirs or create_agent(
             gateway.talking(spec.tier),
             self._remote.tools(chosen) if self._remote else [tool.tool for tool in chosen],
             system_prompt=spec.prompt,

@@ -190,7 +190,7 @@ def forms_of(tools: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 _KEPT: Final = ("finish_reason", "stop_reason", "done_reason", "model_name", "model_provider")
-_OWN: Final = frozenset({"held", "in_doubt", "kept", "args", "duration_ms"})
+OUR_OWN: Final = frozenset({"held", "in_doubt", "kept", "args", "duration_ms"})
 """What our own messages keep beside their text: from elsewhere it would be taken for ours."""
 
 
@@ -206,7 +206,7 @@ def read_answer(message: Mapping[str, Any]) -> AIMessage:
     return AIMessage.model_validate(
         {
             **{name: told[name] for name in names if told.get(name) is not None},
-            "additional_kwargs": {k: v for k, v in extra.items() if k not in _OWN},
+            "additional_kwargs": {k: v for k, v in extra.items() if k not in OUR_OWN},
             "response_metadata": {name: about[name] for name in _KEPT if name in about},
         }
     )

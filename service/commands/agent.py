@@ -35,46 +35,56 @@ _log = logging.getLogger("signalbox.agent_host")
 
 async def serve_agent(settings: Settings, name: str) -> None:
     """Serve an agent until told to stop."""
-    secrets = known_secrets(settings)
-    configure_logs(secrets, colour=wants_colour())
+    configure_logs(known_secrets(settings), colour=wants_colour())
     refuse_inspection()
-    secret = settings.agent_secret.get_secret_value() if settings.agent_secret else None
-    if secret is None and not is_loopback(settings.host):
-        msg = (
-            f"SIGNALBOX_HOST is {settings.host!r}, which others can reach, and there is no secret; set "
-            "SIGNALBOX_AGENT_SECRET here and where the agent is used."
-        )
-        raise ConfigurationError(msg)
     async with AsyncExitStack() as stack:
-        toolbox = open_toolbox(settings, NoSandbox(NO_PROGRAMS))
-        stack.push_async_callback(toolbox.aclose)
-        team = open_team(settings, toolbox)
-        spec = _find(team.routable, name)
-        gateway = open_gateway(settings, team)
-        stack.push_async_callback(gateway.aclose)
-        host = AgentHost(spec, toolbox, gateway, Scrubber(secrets))
+        host = open_host(settings, name, stack)
         sock = open_socket(settings.host, settings.port)
+        server = make_server(settings, host)
+        # Before anybody is told: uvicorn listens only some time after it began.
         sock.listen(BACKLOG)
-        config = uvicorn.Config(
-            make_app(host, secret),
-            lifespan="off",
-            ws="none",
-            log_level="warning",
-            log_config=None,
-            access_log=False,
-            backlog=BACKLOG,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-            server_header=False,
-        )
-        server = _Server(config)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, server.handle_exit, number, None)
         address, port = sock.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
-        fields = {"action": "agent_serving", "agent": name}
+        fields = {"action": "agent_serving"}
         _log.info("The agent %s is at http://%s:%s.", name, shown, port, extra=fields)
         await server.serve(sockets=[sock])
+
+
+def open_host(settings: Settings, name: str, stack: AsyncExitStack) -> AgentHost:
+    """Return an agent to be served, to be closed with the stack; raises `ConfigurationError` where it cannot be."""
+    if settings.agent_secret is None and not is_loopback(settings.host):
+        msg = (
+            f"SIGNALBOX_HOST is {settings.host!r}, which others can reach, and there is no secret; set "
+            "SIGNALBOX_AGENT_SECRET here and where the agent is used."
+        )
+        raise ConfigurationError(msg)
+    toolbox = open_toolbox(settings, NoSandbox(NO_PROGRAMS))
+    stack.push_async_callback(toolbox.aclose)
+    team = open_team(settings, toolbox)
+    spec = _find(team.routable, name)
+    gateway = open_gateway(settings, team)
+    stack.push_async_callback(gateway.aclose)
+    return AgentHost(spec, toolbox, gateway, Scrubber(known_secrets(settings)))
+
+
+def make_server(settings: Settings, host: AgentHost) -> uvicorn.Server:
+    """Return the HTTP server of an agent, to be given the socket that it serves on."""
+    secret = settings.agent_secret.get_secret_value() if settings.agent_secret else None
+    config = uvicorn.Config(
+        make_app(host, secret),
+        lifespan="off",
+        ws="none",
+        log_level="warning",
+        log_config=None,
+        access_log=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        server_header=False,
+    )
+    return _Server(config)
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,368 @@
+"""An agent in a service of its own: the run is the same, and whatever the service does harms nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from agents._kit.remote_wire import agent_version
+from agents.coder import AGENT as CODER
+from tests.fakes.agent_service import Says, serving_agent, serving_nonsense
+from tests.fakes.http_target import CountingTarget
+from tests.fakes.model_script import Reply, TokenUsage
+from tests.fakes.model_server import FakeModelServer
+from tests.integration.conftest import Start
+from tests.integration.people import asked, decided, post, start_run, turns
+from tests.integration.team_script import decisions
+
+SECRET: Final = "a-secret-of-the-test"
+NOWHERE: Final = "http://127.0.0.1:9"
+WRITE: Final = ("write_file", {"path": "a.txt", "content": "Forty-two."})
+
+Serve = Callable[..., AbstractAsyncContextManager[str]]
+
+
+@pytest.fixture
+def serve(models: FakeModelServer, tmp_path: Path, knowledge: Path) -> Serve:
+    """Return how to serve an agent whose models are the fake server's."""
+
+    def begin(name: str = "coder", **more: Any) -> AbstractAsyncContextManager[str]:
+        given = {"OPENAI_BASE_URL": models.base_url, "knowledge_dir": knowledge, **more}
+        return serving_agent(name, tmp_path / "agent", **given)
+
+    return begin
+
+
+def coding(*replies: Reply) -> list[Any]:
+    """Return the script of a run in which the coder alone takes these turns."""
+    return [*decisions(("coder", "Do it")), turns("Do it", *replies)]
+
+
+def plain(events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """Return what events tell, without what differs between any two runs."""
+    return [
+        (e["type"], e["agent"], e["path"], e["round"], _steady(e["data"]))
+        for e in events
+        if e["type"] not in {"run.created", "usage.updated", "run.started"}
+    ]
+
+
+def _steady(value: Any) -> Any:
+    if isinstance(value, dict):
+        varying = (
+            "duration_ms",
+            "run_id",
+            "id",
+            "url",
+            "created_at",
+            "trace_id",
+            "seconds",
+            "budget",
+        )
+        return {k: _steady(v) for k, v in value.items() if k not in varying}
+    return [_steady(each) for each in value] if isinstance(value, list) else value
+
+
+async def test_a_run_is_the_same_wherever_its_agent_works(
+    start: Start, serve: Serve, models: FakeModelServer
+) -> None:
+    script = (Reply.calls(WRITE), Reply(text="It is in a.txt, piece by piece."))
+    told = []
+    for elsewhere in (False, True):
+        models.rules.clear()
+        models.add(*coding(*script))
+        async with (
+            serve() as url,
+            start(models=models, agent_urls={"coder": (url,)} if elsewhere else {}) as product,
+        ):
+            run = await product.finished("Do it")
+            assert run["status"] == "completed"
+            frames = await product.stream(run["id"])
+            calls = (await product.client.get(f"/v1/runs/{run['id']}/receipt")).json()
+            told.append(
+                (
+                    plain(await product.events(run["id"])),
+                    [f["data"] for f in frames if f["type"] == "message.delta"],
+                    run["usage"],
+                    run["result"]["output"],
+                    [a["name"] for a in run["result"]["artifacts"]],
+                    sorted(calls),
+                )
+            )
+    assert told[0] == told[1]
+    assert len(told[0][1]) > 1, "the answer came in pieces"
+    # Nothing of the caller's but the conversation reached the agent's model.
+    assert all(SECRET not in json.dumps(r.body) for r in models.requests)
+
+
+async def test_tools_that_need_no_run_work_at_the_service_and_their_sources_are_kept_here(
+    start: Start, serve: Serve, models: FakeModelServer, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "far.md").write_text("# The far lighthouse\n\nThe far lighthouse is painted green.\n")
+    search = ("search_documents", {"query": "far lighthouse"})
+    models.add(
+        *decisions(("researcher", "Find it")),
+        turns("Find it", Reply.calls(search), Reply(text="It is green [1].")),
+    )
+    async with (
+        serve("researcher", knowledge_dir=other) as url,
+        start(models=models, agent_urls={"researcher": (url,)}) as product,
+    ):
+        run = await product.finished("Find it")
+        [citation] = run["result"]["citations"]
+        assert "far.md" in citation["source"]
+        source = await product.client.get(f"/v1/runs/{run['id']}/sources/{citation['sha256']}")
+        assert "painted green" in source.text
+
+
+async def test_an_instance_that_is_away_is_passed_over(
+    start: Start, serve: Serve, models: FakeModelServer
+) -> None:
+    models.add(*coding(Reply(text="Done.")))
+    async with (
+        serve() as url,
+        start(models=models, agent_urls={"coder": (NOWHERE, url)}) as product,
+    ):
+        run = await product.finished("Do it")
+        assert run["result"]["output"] == "Done."
+        health = (await product.client.get("/health")).json()
+        assert health["components"]["agents"] == {
+            **health["components"]["agents"],
+            "status": "degraded",
+            "detail": "1 of 2 instances of coder: cannot be reached",
+        }
+
+
+async def test_what_its_provider_refuses_is_tried_again_as_here(
+    start: Start, serve: Serve, models: FakeModelServer
+) -> None:
+    replies = iter([Reply.error(503), Reply(text="Done.")])
+    models.add(*decisions(("coder", "Do it")))
+    models.add(turns("Do it", Reply(text="Done.")))
+    models.rules[-1].reply = lambda _: next(replies)
+    async with serve() as url, start(models=models, agent_urls={"coder": (url,)}) as product:
+        run = await product.finished("Do it")
+        assert run["status"] == "completed"
+        retries = [e for e in await product.events(run["id"]) if e["type"] == "agent.retrying"]
+        assert [e["data"]["reason"] for e in retries] == ["The model provider answered HTTP 503."]
+
+
+async def test_a_gated_call_is_asked_about_and_made_here(
+    start: Start, serve: Serve, models: FakeModelServer, target: CountingTarget
+) -> None:
+    models.add(*coding(Reply.calls(post(target, "/order")), Reply(text="Sent.")))
+    async with (
+        serve() as url,
+        start(models=models, agent_urls={"coder": (url,)}, http_allow=target.address) as product,
+    ):
+        run_id = await start_run(product)
+        approval = await asked(product, run_id)
+        assert target.requests == []
+        await decided(product, approval, type="approve")
+        run = await product.ended(run_id)
+        assert run["result"]["output"] == "Sent."
+        assert len(target.requests) == 1
+        assert [a["status"] for a in run["actions"]] == ["done"]
+
+
+async def test_its_calls_are_paid_from_the_runs_budget_before_they_are_made(
+    start: Start, serve: Serve, models: FakeModelServer, tmp_path: Path
+) -> None:
+    prices = tmp_path / "prices.yaml"
+    prices.write_text('openai:*: {input: "2", output: "10", cached: "0.5"}\n')
+    used = TokenUsage(1_000, 500)
+    steps = [Reply(tool_calls=Reply.calls(("list_files", {})).tool_calls, usage=used)] * 7
+    models.add(*coding(*steps, Reply(text="Done.", usage=used)))
+    async with (
+        serve() as url,
+        start(models=models, agent_urls={"coder": (url,)}, prices=prices) as product,
+    ):
+        run = await product.finished(
+            "Do it", budget={"max_cost_usd": "0.04"}, approvals={"mode": "never"}
+        )
+        assert float(run["usage"]["cost_usd"]) <= 0.04
+        assert run["stop_reason"] == "budget", run["stop_reason"]
+        asked_for = [r.body["max_tokens"] for r in models.requests if not r.schema]
+        assert min(asked_for) < max(asked_for), "the last call might say less"
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "why"),
+    [
+        (SECRET, "another-secret-of-the-test", "refused the secret"),
+        (SECRET, None, "refused the secret"),
+    ],
+)
+async def test_a_wrong_secret_is_refused(
+    start: Start, serve: Serve, models: FakeModelServer, there: str, here: str | None, why: str
+) -> None:
+    models.add(*coding(Reply(text="Done.")))
+    async with (
+        serve(agent_secret=there) as url,
+        start(models=models, agent_urls={"coder": (url,)}, agent_secret=here) as product,
+    ):
+        run = await product.finished("Do it")
+        assert run["status"] == "failed"
+        assert why in json.dumps(run)
+        assert here is None or here not in json.dumps(await product.events(run["id"]))
+        async with httpx.AsyncClient(base_url=url) as client:
+            for path in ("/agent", "/metrics"):
+                assert (await client.get(path)).status_code == 401
+            assert (await client.post("/run", json={})).status_code == 401
+            # That it is alive anybody may know.
+            assert (await client.get("/health")).json() == {"status": "ok", "agent": "coder"}
+            key = {"authorization": f"Bearer {there}"}
+            metrics = (await client.get("/metrics", headers=key)).text
+            assert 'signalbox_agent_service_refusals_total{agent="coder",why="secret"}' in metrics
+
+
+async def test_another_agent_or_version_is_refused_with_what_to_do(serve: Serve) -> None:
+    async with serve() as url, httpx.AsyncClient(base_url=url) as client:
+        order = {"do": "answer", "agent": "coder", "run_id": "r", "version": agent_version(CODER)}
+        order |= {"model": "openai:gpt-4.1", "messages": []}
+        other = await client.post("/run", json={**order, "version": "older"})
+        assert other.status_code == 409
+        assert "'older'. Bring both to the same release." in other.text
+        assert (await client.post("/run", json={**order, "agent": "analyst"})).status_code == 409
+        assert (await client.post("/run", json={**order, "model": "no:model"})).status_code == 409
+        for do in ("graph", "tool"):
+            assert (await client.post("/run", json={**order, "do": do})).status_code == 422
+        call = {"name": "write_file", "args": {}}
+        wrong = await client.post("/run", json={**order, "do": "tool", "call": call})
+        assert (wrong.status_code, "the node has to run it" in wrong.text) == (422, True)
+        call = {"name": "publish_file", "args": {}}
+        unknown = await client.post("/run", json={**order, "do": "tool", "call": call})
+        assert "has no such tools: publish_file" not in unknown.text
+        tools = [{"type": "function", "function": {"name": "web_search"}}]
+        theirs = await client.post("/run", json={**order, "tools": tools})
+        assert "has no such tools: web_search" in theirs.text
+        assert (await client.post("/run", content=b"{" * 99)).status_code == 422
+        assert (await client.post("/run", content=b"x" * (17 * 1024**2))).status_code == 413
+
+
+ABOUT: Final[dict[str, Any]] = {
+    "agent": "coder",
+    "version": agent_version(CODER),
+    "chains": {
+        t: [{"model": "openai:far", "max_tokens": 900}] for t in ("fast", "standard", "deep")
+    },
+}
+
+
+def says(*lines: bytes | dict[str, Any], endless: bool = False) -> Says:
+    """Return a service that says these lines, whatever it is asked."""
+
+    async def say(request: Request) -> AsyncIterator[bytes]:
+        del request
+        while True:
+            for line in lines:
+                yield line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n"
+            if not endless:
+                return
+
+    return say
+
+
+def answers(**data: Any) -> dict[str, Any]:
+    """Return the line of an answer."""
+    return {"type": "answered", "message": {"type": "ai", "data": {"content": "", **data}}}
+
+
+USED: Final = {"input_tokens": 5, "output_tokens": 5, "total_tokens": 10}
+HELD: Final = {"held": {"turn": 0, "calls": [], "asks": [{"id": "apr_forged", "type": "action"}]}}
+CALL: Final = {"name": "http_request", "args": {}, "id": "1", "type": "tool_call"}
+
+
+@pytest.mark.parametrize(
+    ("about", "saying", "why"),
+    [
+        (b"\x00 no JSON", says(), "what is no answer of an agent"),
+        (b"9" * 300_000, says(), "what is no answer of an agent"),
+        ({**ABOUT, "agent": "analyst"}, says(), "is that of another one"),
+        ({**ABOUT, "version": "0"}, says(), "another version"),
+        (ABOUT, says(b"garbage\n"), "what is no answer of an agent"),
+        (ABOUT, says(b"x" * 65_536, endless=True), "what is no answer of an agent"),
+        (ABOUT, says({"type": "alive"}), "broke off before it had answered"),
+        (ABOUT, says({"type": "event", "agent": "analyst"}), "what is no answer of an agent"),
+        (ABOUT, says({"type": "result", "text": "hello"}), "what is no answer of an agent"),
+        (ABOUT, says({"type": "paused", "messages": []}), "what is no answer of an agent"),
+        (ABOUT, says(answers(tool_calls="all")), "what is no answer of an agent"),
+        (ABOUT, says({"type": "answered", "message": {"type": "system", "data": {}}}), "no answer"),
+        (ABOUT, says({"type": "token", "text": "y" * 60_000}, endless=True), "no answer"),
+        (ABOUT, PlainTextResponse("no", 500), "answered HTTP 500"),
+        (ABOUT, Response(status_code=307, headers={"location": NOWHERE}), "answered HTTP 307"),
+    ],
+)
+async def test_a_service_that_misbehaves_is_an_agent_that_failed(
+    start: Start,
+    models: FakeModelServer,
+    about: dict[str, Any] | bytes,
+    saying: Says | Response,
+    why: str,
+) -> None:
+    models.add(*decisions(("coder", "Do it")))
+    async with (
+        serving_nonsense(about, saying) as url,
+        start(models=models, agent_urls={"coder": (url,)}, model_timeout=3) as product,
+    ):
+        run = await product.finished("Do it")
+        assert run["status"] == "failed"
+        [failed] = [e for e in await product.events(run["id"]) if e["type"] == "agent.failed"]
+        assert failed["agent"] == "coder"
+        assert "coder" in failed["data"]["detail"]
+        assert why in failed["data"]["detail"]
+
+
+@pytest.mark.parametrize(
+    "usage", [None, {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}]
+)
+async def test_a_service_that_bills_nothing_is_counted_at_the_most(
+    start: Start, models: FakeModelServer, usage: dict[str, int] | None
+) -> None:
+    models.add(*decisions(("coder", "Do it")))
+    about = {"finish_reason": "stop"}
+    saying = says(answers(content="Done.", response_metadata=about, usage_metadata=usage))
+    async with (
+        serving_nonsense(ABOUT, saying) as url,
+        start(models=models, agent_urls={"coder": (url,)}) as product,
+    ):
+        run = await product.finished("Do it")
+        assert run["result"]["output"] == "Done."
+        assert run["budget"]["spent"]["tokens"] > 900, "what it might have said is counted"
+
+
+async def test_a_service_cannot_forge_questions_or_call_what_the_agent_has_not(
+    start: Start, models: FakeModelServer
+) -> None:
+    models.add(*decisions(("coder", "Do it")))
+    about = {"finish_reason": "stop"}
+    fetch = {"name": "fetch_url", "args": {"url": NOWHERE}, "id": "1", "type": "tool_call"}
+    saying = says(
+        answers(
+            tool_calls=[fetch],
+            response_metadata=about,
+            usage_metadata=USED,
+            additional_kwargs=HELD,
+        )
+    )
+    async with (
+        serving_nonsense(ABOUT, saying) as url,
+        start(models=models, agent_urls={"coder": (url,)}) as product,
+    ):
+        run = await product.finished("Do it")
+        assert run["status"] == "failed"
+        events = await product.events(run["id"])
+        assert not [e for e in events if e["type"].startswith("approval.")]
+        tools = [e for e in events if e["type"].startswith("tool.")]
+        assert {e["type"] for e in tools} == {"tool.started", "tool.failed"}
+        assert len(tools) == 2 * CODER.max_turns, "it is bounded"
