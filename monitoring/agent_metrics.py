@@ -7,6 +7,7 @@ from typing import Final
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     PlatformCollector,
     ProcessCollector,
@@ -41,6 +42,13 @@ class AgentMetrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        in_work = Gauge(
+            "signalbox_agent_service_in_work",
+            "Orders that are worked on.",
+            ("agent",),
+            registry=self._registry,
+        )
+        self.in_work: Final = in_work.labels(agent)
         for why in ("secret", "409", "413", "422", "503"):
             self._refused.labels(agent, why)
         ProcessCollector(registry=self._registry)

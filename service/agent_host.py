@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import shutil
 import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -195,8 +196,7 @@ class AgentHost:
         assert order.call is not None, "checked before"  # noqa: S101 - says so to the type checker
         call = {"name": order.call.name, "args": order.call.args, "id": "call", "type": "tool_call"}
         tool = self._toolbox.get(order.call.name)
-        with tempfile.TemporaryDirectory(prefix="signalbox-agent-") as place:
-            folder = Path(place)
+        async with _folder() as folder:
             await asyncio.to_thread(note_urls, folder / "sources", order.links)
             context = AssignmentContext(
                 run_id=order.run_id,
@@ -242,6 +242,16 @@ class AgentHost:
         """Return how work has failed, without what the service keeps to itself."""
         fault = fault_of(error)
         return Failed(fault=Fault.model_validate(self._scrubber.scrub_value(fault.model_dump())))
+
+
+@asynccontextmanager
+async def _folder() -> AsyncIterator[Path]:
+    """Yield a folder that is there for one tool call."""
+    place = await asyncio.to_thread(tempfile.mkdtemp, prefix="signalbox-agent-")
+    try:
+        yield Path(place)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 
 
 def _told(each: OpenCandidate) -> Model:
@@ -331,12 +341,14 @@ class _Edge:
 
     async def _lines(self, order: Order, request: Request) -> AsyncIterator[bytes]:
         self._in_work += 1
+        self._host.metrics.in_work.inc()
         try:
             async with aclosing(_answers(self._host, order, request)) as answers:
                 async for line in answers:
                     yield line
         finally:
             self._in_work -= 1
+            self._host.metrics.in_work.dec()
 
 
 def make_app(host: AgentHost, secret: str | None) -> Starlette:

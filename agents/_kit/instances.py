@@ -97,6 +97,7 @@ class Instances:
     def __init__(self, agent: str, urls: tuple[str, ...], secret: str | None) -> None:
         self.agent: Final = agent
         self.all: Final = tuple(Instance(url) for url in urls)
+        self.first_wait_seconds = FIRST_WAIT_SECONDS
         self._next = 0
         headers = {"accept-encoding": "identity"}
         if secret:
@@ -168,7 +169,7 @@ class Instances:
 
     async def _rounds(self, asking: _Asking) -> AsyncIterator[Instance]:
         """Yield the instances, those that failed last, and again after a wait while they fail in passing."""
-        delay = FIRST_WAIT_SECONDS
+        delay = self.first_wait_seconds
         for number in range(ROUNDS):
             for instance in self._in_turn():
                 yield instance

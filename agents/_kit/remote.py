@@ -54,6 +54,10 @@ ABOUT_SECONDS: Final = 10.0
 TOOL_TRIES: Final = 3
 """Instances that one tool call is given to where they break off: such a tool changes nothing."""
 
+CHARS_PER_TOKEN: Final = 200
+SPARE_CHARS: Final = 10_000
+"""A text is not passed on beyond the most that so many tokens can be."""
+
 
 class RemoteAgent:
     """The service of one agent, as the node sees it."""
@@ -295,7 +299,13 @@ class RemoteModel(BaseChatModel):
             update={"messages": dump_messages(said), "tools": kwargs.get("tools", [])}
         )
 
+        room = CHARS_PER_TOKEN * order.max_tokens + SPARE_CHARS
+
         async def on_token(token: Token) -> None:
+            nonlocal room
+            room -= len(token.text)
+            if room < 0:
+                raise remote.unfit()
             if run_manager and token.text:
                 chunk = ChatGenerationChunk(message=AIMessageChunk(content=token.text))
                 await run_manager.on_llm_new_token(token.text, chunk=chunk)
