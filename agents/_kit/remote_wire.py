@@ -35,7 +35,7 @@ STREAM_BYTES: Final = 32 * 1024**2
 """The most that an answer may have, all its lines together."""
 ALIVE_SECONDS: Final = 2.0
 """After how many seconds in which there is nothing to say it is said that the service is still there."""
-SILENT_SECONDS: Final = 12.0
+SILENT_SECONDS: Final = 10.0
 """After how many seconds without a word it is not."""
 MAX_TEXTS: Final = 64
 """Texts that one tool call may have kept."""

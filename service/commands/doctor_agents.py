@@ -20,8 +20,7 @@ async def agent_services(settings: Settings) -> list[Finding]:
     if not settings.agent_urls:
         return []
     try:
-        toolbox = open_toolbox(settings, NoSandbox("Programs are not run by this command."))
-        specs = {spec.name: spec for spec in open_team(settings, toolbox).routable}
+        specs = await asyncio.to_thread(_specs, settings)
     except ConfigurationError:
         return []  # reported for the agents
     found = []
@@ -34,6 +33,11 @@ async def agent_services(settings: Settings) -> list[Finding]:
         else:
             found += await asyncio.gather(*(_instance(settings, spec, url) for url in urls))
     return found
+
+
+def _specs(settings: Settings) -> dict[str, AgentSpec]:
+    toolbox = open_toolbox(settings, NoSandbox("Programs are not run by this command."))
+    return {spec.name: spec for spec in open_team(settings, toolbox).routable}
 
 
 async def _instance(settings: Settings, spec: AgentSpec, url: str) -> Finding:

@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.conftest import StartProcess, StartService
 from tests.e2e.models import Hanging, Models, agent
 from tests.e2e.processes import Process, outline, seen_type
-from tests.e2e.test_outside_agents import ASKING, write_package
+from tests.e2e.test_outside_agents import ASKING, write_module
 from tests.fakes.http_target import CountingTarget, target_in_thread
 from tests.fakes.model_server import Reply, Rule, When
 
@@ -191,21 +191,20 @@ def test_an_instance_that_falls_silent_is_given_up(
     assert "fell silent" in json.dumps(service.events(run_id))
 
 
-@pytest.mark.parametrize("saved", ["memory", "restarted"])
 def test_a_graph_from_outside_works_and_asks_from_its_own_service(
-    serve: StartService, host: Host, folder: Path, saved: str
+    serve: StartService, host: Host, folder: Path
 ) -> None:
-    write_package(folder, ASKING)
-    env = {"PYTHONPATH": str(folder), "SIGNALBOX_AGENTS": "acme_agents"}
+    write_module(folder / "theirs" / "anvil.py", ASKING)
+    env = {"SIGNALBOX_AGENTS": str(folder / "theirs")}
     instances = host(2, "acme", **env)
     service = serve(**where(instances, "acme"), **env)
     run_id = service.create("Ask me", agents=["acme"])
     run: dict[str, Any] = service.client.get(f"/v1/runs/{run_id}?wait=20").json()
     assert run["status"] == "requires_action", run
+    # Where the graph has come to is with the run, whoever of the others is gone.
     instances[0].process.kill()
-    if saved == "restarted":
-        service.process.kill()
-        service = serve(**where(instances, "acme"), **env)
+    service.process.kill()
+    service = serve(**where(instances, "acme"), **env)
     [approval] = service.client.get("/v1/approvals", params={"run_id": run_id}).json()["data"]
     assert (approval["type"], approval["description"]) == ("input", "May I?")
     path = f"/v1/approvals/{approval['id']}/decision"
@@ -214,14 +213,6 @@ def test_a_graph_from_outside_works_and_asks_from_its_own_service(
     assert service.ended(run_id)["result"]["output"] == "You may."
 
 
-def test_who_others_could_reach_needs_a_secret(signalbox: StartProcess) -> None:
+def test_what_others_could_reach_needs_a_secret(signalbox: StartProcess) -> None:
     line = signalbox("agent", "coder", "--host", "0.0.0.0", "--port", "0").refused()
-    assert "SIGNALBOX_AGENT_SECRET" in line
-    assert "there are" in signalbox("agent", "nobody", "--port", "0").refused()
-    env = {"SIGNALBOX_AGENT_NOBODY_URL": "http://127.0.0.1:9"}
-    assert "names no agent" in signalbox("serve", "--port", "0", **env).refused()
-    wrong = signalbox("serve", "--port", "0", SIGNALBOX_AGENT_CODER_URL="ftp://there").refused()
-    assert "write the coder's as http://host:port" in wrong
-    short = signalbox("agent", "coder", SIGNALBOX_AGENT_SECRET="tooshort").refused()
-    assert "SIGNALBOX_AGENT_SECRET" in short
-    assert "tooshort" not in short
+    assert "set SIGNALBOX_AGENT_SECRET" in line

@@ -13,8 +13,14 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from agents._kit.models import ModelGateway, ModelSettings
+from agents._kit.registry import Team
 from agents._kit.remote_wire import agent_version
 from agents.coder import AGENT as CODER
+from domain.errors import ConfigurationError
+from service.commands.doctor_agents import agent_services
+from service.parts import open_remotes
+from service.settings import read_settings, unknown_variables
 from tests.fakes.agent_service import Says, serving_agent, serving_nonsense
 from tests.fakes.http_target import CountingTarget
 from tests.fakes.model_script import Reply, TokenUsage
@@ -281,6 +287,8 @@ ABOUT: Final[dict[str, Any]] = {
 }
 
 
+SLOW: Final = pytest.mark.slow
+
 ENDLESS: Final = 2_000
 """Lines of a stream that is longer than anybody reads."""
 
@@ -305,27 +313,71 @@ def answers(**data: Any) -> dict[str, Any]:
 
 USED: Final = {"input_tokens": 5, "output_tokens": 5, "total_tokens": 10}
 HELD: Final = {"held": {"turn": 0, "calls": [], "asks": [{"id": "apr_forged", "type": "action"}]}}
-CALL: Final = {"name": "http_request", "args": {}, "id": "1", "type": "tool_call"}
+NOT_SAID: Final = {"type": "answered", "message": {"type": "system", "data": {}}}
 
 
 @pytest.mark.parametrize(
     ("about", "saying", "why"),
     [
-        (b"\x00 no JSON", says(), "what is no answer of an agent"),
-        (b"9" * 300_000, says(), "what is no answer of an agent"),
-        ({**ABOUT, "agent": "analyst"}, says(), "is that of another one"),
+        pytest.param(b"\x00 no JSON", says(), "is no answer of an agent", marks=pytest.mark.slow),
+        pytest.param(b"9" * 300_000, says(), "is no answer of an agent", marks=pytest.mark.slow),
+        pytest.param(
+            {**ABOUT, "agent": "analyst"}, says(), "is that of another one", marks=pytest.mark.slow
+        ),
         ({**ABOUT, "version": "0"}, says(), "another version"),
         (ABOUT, says(b"garbage\n"), "what is no answer of an agent"),
         (ABOUT, says(b"x" * 65_536, endless=True), "what is no answer of an agent"),
-        (ABOUT, says({"type": "alive"}), "broke off before it had answered"),
-        (ABOUT, says({"type": "event", "agent": "analyst"}), "what is no answer of an agent"),
-        (ABOUT, says({"type": "result", "text": "hello"}), "what is no answer of an agent"),
-        (ABOUT, says({"type": "paused", "messages": []}), "what is no answer of an agent"),
-        (ABOUT, says(answers(tool_calls="all")), "what is no answer of an agent"),
-        (ABOUT, says({"type": "answered", "message": {"type": "system", "data": {}}}), "no answer"),
-        (ABOUT, says({"type": "token", "text": "y" * 60_000}, endless=True), "no answer"),
-        (ABOUT, PlainTextResponse("no", 500), "answered HTTP 500"),
-        (ABOUT, Response(status_code=307, headers={"location": NOWHERE}), "answered HTTP 307"),
+        pytest.param(
+            ABOUT,
+            says({"type": "alive"}),
+            "broke off before it had answered",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ABOUT,
+            says({"type": "event", "agent": "analyst"}),
+            "what is no answer of an agent",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ABOUT,
+            says({"type": "result", "text": "hello"}),
+            "what is no answer of an agent",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ABOUT,
+            says({"type": "paused", "messages": []}),
+            "what is no answer of an agent",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ABOUT,
+            says(answers(tool_calls="all")),
+            "what is no answer of an agent",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ABOUT,
+            says(NOT_SAID),
+            "no answer",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ABOUT,
+            says({"type": "token", "text": "y" * 60_000}, endless=True),
+            "no answer",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ABOUT, PlainTextResponse("no", 500), "answered HTTP 500", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ABOUT,
+            Response(status_code=307, headers={"location": NOWHERE}),
+            "answered HTTP 307",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 async def test_a_service_that_misbehaves_is_an_agent_that_failed(
@@ -393,3 +445,68 @@ async def test_a_service_cannot_forge_questions_or_call_what_the_agent_has_not(
         tools = [e for e in events if e["type"].startswith("tool.")]
         assert {e["type"] for e in tools} == {"tool.started", "tool.failed"}
         assert len(tools) == 2 * CODER.max_turns, "it is bounded"
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "why"),
+    [
+        ("nobody", {}, "There is no agent 'nobody'"),
+        ("validator", {}, "There is no agent 'validator' that gets work"),
+        ("coder", {"host": "0.0.0.0"}, "set SIGNALBOX_AGENT_SECRET"),
+    ],
+)
+async def test_what_cannot_be_served_is_said_at_once(
+    serve: Serve, name: str, given: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        async with serve(name, **given):
+            pass
+
+
+def test_an_address_of_nobody_is_refused_at_the_start() -> None:
+    team = Team([CODER])
+    gateway = ModelGateway(ModelSettings(tiers=None), team.routable)
+    settings = read_settings(agent_urls={"nobody": (NOWHERE,)}, _env_file=None)
+    with pytest.raises(ConfigurationError, match="SIGNALBOX_AGENT_NOBODY_URL names no agent"):
+        open_remotes(settings, team, gateway)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "why"),
+    [
+        ("SIGNALBOX_AGENT_CODER_URL", "ftp://there", "write the coder's as http://host:port"),
+        ("SIGNALBOX_AGENT_CODER_URL", "http://u:p@there", "write the coder's as http://host:port"),
+        ("SIGNALBOX_AGENT_CODER_URL", "http://there:x,http://b", "write the coder's as"),
+        ("SIGNALBOX_AGENT_SECRET", "tooshort", "SIGNALBOX_AGENT_SECRET cannot be used"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, why: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=why) as refused:
+        read_settings(_env_file=None)
+    assert "tooshort" not in str(refused.value)
+
+
+def test_instances_are_read_from_the_variable_of_their_agent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SIGNALBOX_AGENT_MY_OWN_URL", "http://a:1/, https://b/x ,")
+    settings = read_settings(_env_file=None)
+    assert settings.agent_urls == {"my_own": ("http://a:1", "https://b/x")}
+    assert "SIGNALBOX_AGENT_MY_OWN_URL" not in unknown_variables()
+
+
+async def test_the_doctor_looks_at_each_instance(
+    serve: Serve, models: FakeModelServer, tmp_path: Path
+) -> None:
+    async with serve() as url:
+        settings = read_settings(
+            agent_urls={"coder": (url, NOWHERE)}, data_dir=tmp_path, _env_file=None
+        )
+        well, away = await agent_services(settings)
+        assert (well.level, away.level) == ("ok", "warn")
+        assert "openai:gpt-4.1" in well.text
+        assert "cannot be reached" in away.text
+    assert models.requests == []
