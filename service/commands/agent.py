@@ -16,7 +16,8 @@ from domain.agent import AgentSpec
 from domain.errors import ConfigurationError
 from domain.secrets import Scrubber
 from monitoring.logs import configure_logs
-from service.agent_host import AgentHost, make_app
+from service.agent_edge import make_app
+from service.agent_host import AgentHost
 from service.endpoints import is_loopback
 from service.parts import open_gateway, open_team, open_toolbox
 from service.server import open_socket
