@@ -234,6 +234,7 @@ def open_guard(
         opened.hub.show(traces)
         opened.hub.on_ended = traces.ended
     for remote in gateway.remotes.values():
+        remote.seconds_left = guard.seconds_left
         remote.trace = partial(_trace_of, guard, traces)
     return guard, traces
 

@@ -33,7 +33,7 @@ CONNECT_SECONDS: Final = 3.0
 """How long an instance may take to accept a connection."""
 SKIP_SECONDS: Final = 5.0
 """For how long one that has failed is asked after the others."""
-ROUNDS: Final = 4
+ROUNDS: Final = 5
 """How often all instances are asked before none is there."""
 FIRST_WAIT_SECONDS: Final = 0.25
 """Before they are asked again; it doubles."""
@@ -109,7 +109,9 @@ class Instances:
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=CONNECTIONS, keepalive_expiry=2.0),
+            # None is kept: one that its other end has closed meanwhile would take an order, and nobody could
+            # say whether it was begun.
+            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=0),
         )
 
     async def aclose(self) -> None:

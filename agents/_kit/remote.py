@@ -7,6 +7,7 @@ that is lost takes nothing with it, and another one goes on with what the node h
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -22,8 +23,10 @@ from langgraph.prebuilt import ToolRuntime
 
 from agents._kit.candidates import Chain, OpenCandidate, Request
 from agents._kit.chains import Candidate
+from agents._kit.cleaning import plain_text
 from agents._kit.faults import made_again
 from agents._kit.instances import Instances, OnToken, RemoteError, remote_error
+from agents._kit.recorder import FAULT_CHARS
 from agents._kit.remote_wire import (
     About,
     Answered,
@@ -43,6 +46,7 @@ from agents._kit.stream import TokenRelay
 from agents._kit.tape import spot
 from domain.agent import AgentSpec, Tier
 from domain.errors import RunFailedError, ToolFailedError
+from domain.recording import Fault
 from domain.run import RunContext
 from domain.usage import Rates
 from tools.openable import may_open, note_urls, read_url
@@ -54,6 +58,9 @@ ABOUT_SECONDS: Final = 10.0
 TOOL_TRIES: Final = 3
 """Instances that one tool call is given to where they break off: such a tool changes nothing."""
 
+NAME_CHARS: Final = 60
+SAID_CHARS: Final = 1_000
+"""Of what a service says has gone wrong."""
 CHARS_PER_TOKEN: Final = 200
 SPARE_CHARS: Final = 10_000
 """A text is not passed on beyond the most that so many tokens can be."""
@@ -74,6 +81,8 @@ class RemoteAgent:
         """Looks up what a model costs, which may take its time when it is first asked for."""
         self.trace: Callable[[str], str | None] = lambda _: None
         """Returns the `traceparent` of what is asked for a run."""
+        self.seconds_left: Callable[[str], float | None] = lambda _: None
+        """Returns the running time that a run has left; `None` where it has no limit."""
         self._about: About | None = None
         self._looked = 0.0
         self._chains: dict[Tier, Chain] = {}
@@ -126,6 +135,8 @@ class RemoteAgent:
 
     async def do(self, order: Order, on_token: OnToken, *, seconds: float) -> Last:
         """Have an order done; raises as what was done there has failed, or as the service has."""
+        left = self.seconds_left(order.run_id)
+        seconds = seconds if left is None else min(seconds, left)
         try:
             last = await self.instances.do(
                 order, on_token, seconds=seconds, trace=self.trace(order.run_id)
@@ -135,7 +146,7 @@ class RemoteAgent:
                 self._looked = 0.0  # what it said of itself may hold no more
             raise
         if isinstance(last, Failed):
-            raise made_again(last.fault)
+            raise made_again(_bounded(last.fault))
         return last
 
     def unfit(self) -> RemoteError:
@@ -193,6 +204,13 @@ class RemoteAgent:
                 if not (left and error.fault.transient):
                     raise ToolFailedError(error.fault.said) from error
         raise AssertionError
+
+
+def _bounded(fault: Fault) -> Fault:
+    """Return a fault as it may be shown: what it is called and said to be comes from elsewhere."""
+    name = re.sub(r"\W", "", fault.name, flags=re.ASCII)[:NAME_CHARS]
+    said, text = plain_text(fault.said[:SAID_CHARS]), plain_text(fault.text[:FAULT_CHARS])
+    return fault.model_copy(update={"name": name or "Error", "said": said, "text": text})
 
 
 def _openable(args: dict[str, Any], context: RunContext) -> list[str]:

@@ -21,13 +21,15 @@ from domain.errors import ConfigurationError
 from service.commands.doctor_agents import agent_services
 from service.parts import open_remotes
 from service.settings import read_settings, unknown_variables
+from tests.e2e.test_outside_agents import TALKER, write_module
 from tests.fakes.agent_service import Says, serving_agent, serving_nonsense
 from tests.fakes.http_target import CountingTarget
-from tests.fakes.model_script import Reply, TokenUsage
+from tests.fakes.model_script import Reply, Rule, TokenUsage, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
 from tests.integration.conftest import Start
 from tests.integration.people import asked, decided, post, start_run, turns
+from tests.integration.recorded import record, replay
 from tests.integration.team_script import decisions
 
 SECRET: Final = "a-secret-of-the-test"
@@ -403,7 +405,12 @@ async def test_a_service_that_misbehaves_is_an_agent_that_failed(
 
 
 @pytest.mark.parametrize(
-    "usage", [None, {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}]
+    "usage",
+    [
+        None,
+        {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0},
+        {"input_tokens": -5, "output_tokens": -500, "total_tokens": -505},
+    ],
 )
 async def test_a_service_that_bills_nothing_is_counted_at_the_most(
     start: Start, models: FakeModelServer, usage: dict[str, int] | None
@@ -510,3 +517,107 @@ async def test_the_doctor_looks_at_each_instance(
         assert "openai:gpt-4.1" in well.text
         assert "cannot be reached" in away.text
     assert models.requests == []
+
+
+async def test_an_order_says_whose_trace_it_is_of_and_how_long_it_is_waited_for(
+    start: Start, models: FakeModelServer
+) -> None:
+    models.add(*decisions(("coder", "Do it")))
+    heard: list[dict[str, str]] = []
+
+    async def say(request: Request) -> AsyncIterator[bytes]:
+        heard.append(dict(request.headers))
+        about = {"finish_reason": "stop"}
+        line = answers(content="Done.", response_metadata=about, usage_metadata=USED)
+        yield json.dumps(line).encode() + b"\n"
+
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with (
+        serving_nonsense(ABOUT, say) as url,
+        start(models=models, agent_urls={"coder": (url,)}, agent_secret=SECRET) as product,
+    ):
+        asked_for = {"task": "Do it", "budget": {"max_seconds": 20}}
+        created = await product.client.post(
+            "/v1/runs", json=asked_for, headers={"traceparent": parent}
+        )
+        await product.ended(created.json()["id"])
+    [headers] = heard
+    assert headers["traceparent"] == parent
+    assert headers["authorization"] == f"Bearer {SECRET}"
+    assert 0 < float(headers["signalbox-deadline"]) <= 20
+
+
+async def test_a_failure_that_a_service_tells_of_is_shown_bounded(
+    start: Start, models: FakeModelServer
+) -> None:
+    models.add(*decisions(("coder", "Do it")))
+    fault = {"name": "A\x00" * 9_000, "said": "s" * 90_000, "text": "t" * 90_000}
+    saying = says({"type": "failed", "fault": {**fault, "provider": False}})
+    async with (
+        serving_nonsense(ABOUT, saying) as url,
+        start(models=models, agent_urls={"coder": (url,)}) as product,
+    ):
+        run = await product.finished("Do it")
+        [failed] = [e for e in await product.events(run["id"]) if e["type"] == "agent.failed"]
+        assert len(failed["data"]["detail"]) < 200
+
+
+@pytest.mark.may_block  # it reads and writes files as the command does
+async def test_a_recorded_run_is_replayed_without_the_service(
+    serve: Serve, models: FakeModelServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models.add(*coding(Reply.calls(WRITE), Reply(text="It is in a.txt.")))
+    file = tmp_path / "recorded" / "run.jsonl"
+    file.parent.mkdir()
+    async with serve() as url:
+        given: dict[str, Any] = {
+            "OPENAI_BASE_URL": models.base_url,
+            "agent_urls": {"coder": (url,)},
+        }
+        said = await record(file, "Do it", capsys, **given)
+    assert said.code == 0, said.stderr
+    asked_for = len(models.requests)
+    again = await replay(file, capsys)
+    assert again.code == 0, again.stderr
+    assert again.run["result"]["output"] == said.run["result"]["output"]
+    assert len(models.requests) == asked_for
+
+
+async def test_a_graph_with_a_model_of_its_own_is_told_and_billed_as_here(
+    start: Start,
+    serve: Serve,
+    models: FakeModelServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", models.base_url)
+    folder = tmp_path / "theirs"
+    write_module(folder / "anvil.py", TALKER)
+    models.add(
+        Rule(when=When(system="Acme drafts"), reply=Reply(text="A draft."), gate="go"),
+        Rule(when=When(system="Acme polishes"), reply=Reply(text="Acme is polished.")),
+        *decisions(("acme", "Say it")),
+    )
+    told = []
+    for elsewhere in (False, True):
+        followed = models.event("go")
+        async with (
+            serve("acme", agents=str(folder)) as url,
+            start(
+                models=models,
+                agents=str(folder),
+                agent_urls={"acme": (url,)} if elsewhere else {},
+            ) as product,
+        ):
+            run_id = await start_run(product)
+            text: dict[str, str] = {}
+            async for frame in product.frames(f"/v1/runs/{run_id}/events"):
+                if frame["type"] == "agent.started":
+                    followed.set()
+                if frame["type"] == "message.delta" and frame["agent"] == "acme":
+                    name = frame["data"]["message_id"]
+                    text[name] = text.get(name, "") + frame["data"]["text"]
+            run = await product.ended(run_id)
+            told.append((run["result"]["output"], run["usage"], sorted(text.values())))
+    assert told[0] == told[1]
+    assert told[1][2] == ["A draft.", "Acme is polished."]
