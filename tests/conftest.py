@@ -72,6 +72,7 @@ _FIRST_TESTS: Final = {"integration": 4}
 """Of how many tests of a file that is said, in folders whose tests each start the product."""
 
 
+@pytest.hookimpl(tryfirst=True)  # while tests are in the order of their file, not yet shuffled
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as `thorough` what a file repeats with other values, and what goes further than its first tests.
 
