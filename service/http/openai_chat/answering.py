@@ -19,7 +19,7 @@ from domain.problems import Pointer, Problem, make_problem
 from domain.run import Run
 from service.approvals import Decider
 from service.http.caller import require
-from service.http.openai_chat.conversation import decision_in, tell_question
+from service.http.openai_chat.conversation import Question, decision_in, tell_question
 from service.http.openai_chat.schemas import OpenIn
 from service.http.openai_chat.turn import Asks, Ended, Said, Step, take_turn
 from service.http.runs import accept
@@ -27,6 +27,9 @@ from service.http.schemas import RunCreate
 from service.services import Services
 
 TEAM: Final = "signalbox"
+
+DECIDES_NOTHING: Final = "That decides nothing.\n\n"
+"""What stands before a question that is asked again."""
 
 
 class Turn:
@@ -55,7 +58,7 @@ class Turn:
     async def steps(self) -> AsyncIterator[Step]:
         """Yield what happens, until the run ends or asks."""
         if self.unanswered:
-            yield Said("That decides nothing.\n\n")
+            yield Said(DECIDES_NOTHING)
             yield Asks(self.run, self.unanswered)
             return
         async for step in take_turn(self.parts, self.ref, after=self.after):
@@ -111,7 +114,11 @@ async def begin(
 async def decide(
     run: Run, waiting: Sequence[Approval], words: str, parts: Services, caller: CallerIdentity
 ) -> Turn:
-    """Decide as the words say, where they do; in any case the run is followed from here."""
+    """Decide as the words say, where they do; in any case the run is followed from here.
+
+    Raises `forbidden` for who may not decide.
+    """
+    require(caller, "approvals:decide")
     turn = Turn(parts, run, after=run.last_seq)
     decisions = [(each, decision_in(words, each)) for each in waiting]
     unclear = len(waiting) > 1 and any(each.type == "input" for each in waiting)
@@ -128,12 +135,16 @@ async def decide(
     return turn
 
 
-async def asked(
-    parts: Services, caller: CallerIdentity, approval_ids: Sequence[str]
-) -> list[Approval]:
-    """Return what a turn has asked; raises `forbidden` for who may not decide about it."""
+async def marked(question: Question, words: str, parts: Services, caller: CallerIdentity) -> Turn:
+    """Decide what the turn before has asked, as its text tells; raises `forbidden` for who may not."""
     require(caller, "approvals:decide")
-    return [await parts.approvals.get(caller.tenant_id, each) for each in approval_ids]
+    run = await parts.runs.get(caller.tenant_id, question.run_id)
+    found = [await parts.approvals.get(caller.tenant_id, each) for each in question.approval_ids]
+    waiting = [each for each in found if each.run_id == run.id and each.status == "pending"]
+    if not waiting:
+        # Somebody else has decided, or nobody in time: the turn tells how it all went.
+        return Turn(parts, run, after=0)
+    return await decide(run, waiting, words, parts, caller)
 
 
 def headers_of(turn: Turn, ignored: Sequence[str]) -> dict[str, str]:

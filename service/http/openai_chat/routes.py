@@ -20,15 +20,14 @@ from service.http.openai_chat.answering import (
     TEAM,
     Turn,
     agents_of,
-    asked,
     begin,
-    decide,
     headers_of,
+    marked,
     model_names,
     outcome,
     refuse,
 )
-from service.http.openai_chat.conversation import Question, question_in, task_in
+from service.http.openai_chat.conversation import question_in, task_in
 from service.http.openai_chat.schemas import ChatIn, ChatOut, ModelsOut
 from service.http.openai_chat.turn import Asks, Ended, Progress, Said, describe, usage_of
 from service.http.openapi import event_schema, problems
@@ -103,7 +102,7 @@ async def create_chat_completion(
     _check(body)
     question = question_in(body.messages)
     if question:
-        turn = await _decide(question, body, parts, caller)
+        turn = await marked(question, body.messages[-1].text, parts, caller)
     else:
         turn = await _begin(body, agents, x_signalbox_thread, request, parts, caller)
     headers = headers_of(turn, body.ignored)
@@ -171,18 +170,6 @@ async def _begin(
     if form and form.json_schema:
         wish["output_schema"] = form.json_schema.own
     return await begin(wish, request, parts, caller)
-
-
-async def _decide(
-    question: Question, body: ChatIn, parts: Services, caller: CallerIdentity
-) -> Turn:
-    run = await parts.runs.get(caller.tenant_id, question.run_id)
-    found = await asked(parts, caller, question.approval_ids)
-    waiting = [each for each in found if each.run_id == run.id and each.status == "pending"]
-    if not waiting:
-        # Somebody else has decided, or nobody in time: the turn tells how it all went.
-        return Turn(parts, run, after=0)
-    return await decide(run, waiting, body.messages[-1].text, parts, caller)
 
 
 async def _chunks(answer: _Answer, request: Request) -> AsyncIterator[bytes]:
