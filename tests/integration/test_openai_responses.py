@@ -13,6 +13,7 @@ from openai.types.responses import (
     Response,
     ResponseCompletedEvent,
     ResponseCreatedEvent,
+    ResponseErrorEvent,
     ResponseFailedEvent,
     ResponseIncompleteEvent,
     ResponseOutputMessage,
@@ -112,11 +113,9 @@ def text_of(events: Events) -> str:
 
 async def look(openai: AsyncOpenAI, response_id: str) -> Response:
     """Return a response when its turn has ended."""
-    async with asyncio.timeout(SECONDS):
-        while True:
-            found = await openai.responses.retrieve(response_id)
-            if found.status not in {"queued", "in_progress"}:
-                return found
+    found = await openai.responses.retrieve(response_id, extra_headers={"prefer": "wait=20"})
+    assert found.status not in {"queued", "in_progress"}
+    return found
 
 
 async def test_a_response_is_a_run(product: Product, models: FakeModelServer) -> None:
@@ -341,7 +340,6 @@ async def test_in_the_background_it_is_accepted_and_looked_up(
         assert accepted.status in {"queued", "in_progress"}
         assert (accepted.background, accepted.output_text) == (True, "")
         held.set()
-        await product.ended(run_of(accepted)["run_id"])
         assert (await look(openai, accepted.id)).output_text == "Done it."
 
 
@@ -531,7 +529,8 @@ async def test_a_question_ends_the_turn_and_the_next_one_answers_it(
 async def test_words_decide_about_what_was_shown_and_nothing_else(
     acting: Product, models: FakeModelServer, target: CountingTarget
 ) -> None:
-    """Other words than a decision ask again; an approval that comes twice approves no later call."""
+    """Other words than a decision ask again; an approval that comes twice approves no later call.
+    A conversation that is sent whole tells by its text what was asked."""
     models.add(*sends(target, "/payments"))
     async with client(acting) as openai:
         first = await ask(openai, "Send it please")
@@ -544,7 +543,9 @@ async def test_words_decide_about_what_was_shown_and_nothing_else(
         late = await ask(openai, "approve", previous_response_id=first.id)
         assert late.output_text == second.output_text
         assert len(target.requests) == 1
-        third = await ask(openai, "approve", previous_response_id=late.id)
+        said: list[Any] = [{"role": "user", "content": "Send it please"}]
+        said += [item.to_dict() for item in late.output]
+        third = await ask(openai, [*said, {"role": "user", "content": "approve"}])
     assert third.output_text == "It is settled."
     assert [request.path for request in target.requests] == ["/orders", "/payments"]
 
@@ -629,6 +630,35 @@ async def test_a_client_that_leaves_stops_nothing(
     assert run["status"] == "completed"
 
 
+async def test_a_stream_that_the_server_ends_says_that_the_run_goes_on(
+    start: Start, models: FakeModelServer, target: CountingTarget
+) -> None:
+    """Here one that waits for its turn on the thread, behind a run that asks a person."""
+    models.add(*sends(target))
+    events: Events = []
+    begun = asyncio.Event()
+
+    async def read(openai: AsyncOpenAI, thread: str) -> None:
+        wish: dict[str, Any] = {"model": "signalbox", "input": "And now?", "conversation": thread}
+        async for event in await openai.responses.create(**wish, stream=True):
+            events.append(event)
+            begun.set()
+
+    async with start(models=models, http_allow=target.address) as product:
+        openai = client(product)
+        first = await ask(openai, "Send it please")
+        reading = asyncio.create_task(read(openai, run_of(first)["thread_id"]))
+        async with asyncio.timeout(SECONDS):
+            await begun.wait()
+    async with asyncio.timeout(SECONDS), openai:
+        await reading
+    last = events[-1]
+    assert isinstance(last, ResponseErrorEvent)
+    assert last.code == "deadline-exceeded"
+    assert response_of(events[0]).id in last.message
+    assert last.sequence_number > events[-2].sequence_number
+
+
 async def test_a_run_that_takes_longer_says_where_it_is(
     start: Start, models: FakeModelServer
 ) -> None:
@@ -646,3 +676,23 @@ async def test_a_run_that_takes_longer_says_where_it_is(
         await product.ended(run_id)
         assert (await openai.responses.retrieve(response_id)).output_text == "Done it."
     assert (caught.value.status_code, caught.value.code) == (504, "deadline-exceeded")
+
+
+async def test_what_the_page_shows_works(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every block of it, without a model."""
+    assert len(DOCUMENT.curls) == 2
+    languages = {"sh": 0, "python": 0}
+    async with start() as product:
+        for curl in DOCUMENT.curls:
+            response = await product.client.request(
+                curl.method, curl.path, headers=curl.headers, content=curl.body
+            )
+            assert response.status_code == 200, response.text
+        for block in DOCUMENT.blocks:
+            languages[block.language] += 1
+            if block.language == "python":
+                code = block.text.replace("http://localhost:8000", product.base_url)
+                await asyncio.to_thread(exec, compile(code, DOCUMENT.name, "exec"), {})
+    assert languages == {"sh": 1, "python": 2}
+    printed = capsys.readouterr().out
+    assert [printed.count(each) > 0 for each in ("13.6", "15.3", "17")] == [True, True, True]

@@ -20,7 +20,7 @@ from domain.run import Run
 from service.approvals import Decider
 from service.http.caller import require
 from service.http.openai_chat.conversation import Question, decision_in, tell_question
-from service.http.openai_chat.schemas import OpenIn
+from service.http.openai_chat.schemas import LooseIn
 from service.http.openai_chat.turn import Asks, Ended, Said, Step, take_turn
 from service.http.runs import accept
 from service.http.schemas import RunCreate
@@ -80,7 +80,7 @@ def agents_of(model: str, team: Team) -> list[str] | None:
     raise CallerError("not-found", detail)
 
 
-def refuse(body: OpenIn) -> None:
+def refuse(body: LooseIn) -> None:
     """Refuse a body with members that cannot be honoured."""
     if body.refused:
         names = ", ".join(body.refused)[:300]

@@ -32,6 +32,9 @@ IGNORED: Final = frozenset(
 )
 """What is told to a single model and has no meaning for a team; the answer's header names those that came."""
 
+USUAL: Final = (("n", 1), ("tool_choice", "auto"), ("tool_choice", "none"))
+"""What asks for nothing more than there is anyway, as `tools: null` and the like do."""
+
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT), AfterValidator(can_be_kept)]
 
 
@@ -85,7 +88,7 @@ class StreamOptionsIn(BaseModel):
     include_usage: StrictBool = False
 
 
-class OpenIn(BaseModel):
+class LooseIn(BaseModel):
     """A body that may have more members than are known here: each of them is ignored by name, or refused."""
 
     model_config = ConfigDict(extra="allow")
@@ -101,16 +104,15 @@ class OpenIn(BaseModel):
     def refused(self) -> list[str]:
         """Return what was sent and cannot be honoured."""
         given: dict[str, Any] = self.model_extra or {}
-        # `n: 1`, `tools: null` and the like ask for nothing.
         nothing: tuple[object, ...] = (None, False, [], {})
         return sorted(
             name
             for name, value in given.items()
-            if name not in self.meaningless and value not in nothing and (name, value) != ("n", 1)
+            if name not in self.meaningless and value not in nothing and (name, value) not in USUAL
         )
 
 
-class ChatIn(OpenIn):
+class ChatIn(LooseIn):
     """The body of a chat completion."""
 
     model_config = ConfigDict(

@@ -68,9 +68,10 @@ async def stands(turn: Turn) -> Ended | Asks | None:
 
 
 async def told_again(turn: Turn) -> AsyncIterator[Step]:
-    """Yield a turn's steps from its beginning. One that asks since before its beginning asks at once."""
+    """Yield a turn's steps from its beginning. What has ended it before it began ends it at once."""
     step = await stands(turn)
-    if isinstance(step, Asks) and await _question(turn) is None:
+    over = isinstance(step, Ended) and turn.after >= step.run.last_seq
+    if step and (over or (isinstance(step, Asks) and await _question(turn) is None)):
         yield step
         return
     async for each in turn.steps():

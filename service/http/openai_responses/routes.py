@@ -15,7 +15,7 @@ from domain.problems import Problem, make_problem
 from service.http.caller import Caller, Parts, Tenant, needs
 from service.http.errors import problem_response
 from service.http.json_body import JsonRoute
-from service.http.negotiation import idempotency_of
+from service.http.negotiation import idempotency_of, wait_seconds
 from service.http.openai_chat.answering import Turn, agents_of, begin, headers_of, marked, refuse
 from service.http.openai_chat.conversation import question_in, task_in
 from service.http.openai_chat.turn import Asks, Ended, Progress, Said, Step
@@ -95,7 +95,8 @@ async def get_response(
     stream: bool = False,
     starting_after: Annotated[int | None, Query(ge=0, le=MAX_SEEN)] = None,
 ) -> Response:
-    """Return the response as its run stands now, always 200; or its events, after those that were seen."""
+    """Return the response as its run stands now, always 200, with `Prefer: wait=N` as soon as it has ended; or
+    its events, after those that were seen."""
     if starting_after is not None and not stream:
         detail = "starting_after: this goes with stream=true, and only with it."
         raise CallerError("invalid-parameter", detail)
@@ -105,6 +106,9 @@ async def get_response(
     if stream:
         frames = _frames(answer, told_again(turn), seen=starting_after)
         return event_stream(frames, headers=headers)
+    seconds = wait_seconds(request, None, parts.settings.max_wait)
+    if seconds:
+        await parts.runs.wait(turn.run, seconds)
     return await _as_it_stands(answer, headers)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from service.http.fields import JsonSchemaIn, Metadata
-from service.http.openai_chat.schemas import MAX_MESSAGES, MessageIn, OpenIn, Text
+from service.http.openai_chat.schemas import MAX_MESSAGES, LooseIn, MessageIn, Text
 
 IGNORED: Final = frozenset(
     {
@@ -74,7 +74,7 @@ class FormatIn(BaseModel):
     own: JsonSchemaIn | None = Field(default=None, alias="schema")
 
 
-class TextIn(BaseModel):
+class WordingIn(BaseModel):
     """What the text of the answer is to be."""
 
     model_config = ConfigDict(extra="forbid")
@@ -99,7 +99,7 @@ class ConversationIn(BaseModel):
     id: str
 
 
-class ResponseIn(OpenIn):
+class ResponseIn(LooseIn):
     """The body that asks for a response."""
 
     model_config = ConfigDict(
@@ -121,7 +121,7 @@ class ResponseIn(OpenIn):
     background: StrictBool | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptionsIn | None = None
-    text: TextIn | None = None
+    text: WordingIn | None = None
     metadata: Metadata | None = None
 
     @property
