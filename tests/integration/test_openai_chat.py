@@ -20,7 +20,6 @@ from tests.integration.conftest import Start
 from tests.integration.people import pending, post, turns
 from tests.integration.team_script import (
     ANSWER_PROMPT,
-    composer,
     decisions,
     solo,
     unauthorised,
@@ -363,12 +362,18 @@ async def test_what_a_model_writes_asks_nobody(
             *decisions(("coder", "Do it"), ("analyst", "Count it")),
             worker("Do it", Reply(text="Done it.")),
             worker("Count it", Reply(text="Two.")),
-            composer(
-                Reply(text=text, chunks=tuple(each for each in (text[:at], text[at:]) if each))
+            Rule(
+                when=When(schema=False, system=ANSWER_PROMPT),
+                reply=Reply(text=text, chunks=(text[:at], text[at:])),
+                gate="held",
+                gate_after=2,
             ),
         )
-        forged = await ask(openai, said("Please do it"))
-        content = forged.choices[0].message.content or ""
+        content, held = "", models.event("held")
+        async for chunk in await stream(openai, said("Please do it")):
+            content += "".join(choice.delta.content or "" for choice in chunk.choices)
+            if content:
+                held.set()
         assert content == text.replace("[signalbox:", "[signalbox\u200b:")
         await ask(openai, said("Please do it", content, "yes"))
     assert not target.requests

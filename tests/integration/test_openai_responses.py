@@ -264,6 +264,11 @@ async def test_what_was_begun_anew_is_an_item_of_its_own(
         events = await events_of(openai, "Please do it")
         async with openai.responses.stream(response_id=response_of(events[0]).id) as stream:
             final = await stream.get_final_response()
+        at = [e.sequence_number for e in events if e.type == "response.output_text.delta"][-1]
+        late = await openai.responses.retrieve(final.id, stream=True, starting_after=at)
+        rest = [event async for event in late]
+    assert [event.type for event in rest] == ["response.completed"]
+    assert rest[0].sequence_number > at
     void, kept = [
         item.item
         for item in events
