@@ -8,7 +8,7 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Final, Literal, Self, Unpack
+from typing import Final, Literal, Self, TypedDict, Unpack
 
 import httpx
 
@@ -29,6 +29,22 @@ from signalbox.transports import Address, AsyncTransport, Transport
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 """Where `signalbox serve` serves unless it is told otherwise."""
+
+
+def _version() -> str:
+    try:
+        return version("signalbox")
+    except PackageNotFoundError:
+        return "0"
+
+
+VERSION: Final = _version()
+
+
+class _HttpxOptions(TypedDict):
+    trust_env: bool
+    verify: bool
+
 
 Dimension = Literal["day", "agent", "model", "key"]
 
@@ -154,7 +170,7 @@ class Signalbox(ServiceOperations, Sync):
         http: httpx.Client | None = None,
     ) -> None:
         address = _address(base_url, api_key, timeout)
-        used = http or httpx.Client(trust_env=_is_elsewhere(address.url))
+        used = http or httpx.Client(**_httpx_options(address.url))
         self._own = None if http else used
         transport = Transport(used, address)
         sender = Sender(retries or Retries(), place=str(address.url))
@@ -199,7 +215,7 @@ class AsyncSignalbox(ServiceOperations, Async):
         http: httpx.AsyncClient | None = None,
     ) -> None:
         address = _address(base_url, api_key, timeout)
-        used = http or httpx.AsyncClient(trust_env=_is_elsewhere(address.url))
+        used = http or httpx.AsyncClient(**_httpx_options(address.url))
         self._own = None if http else used
         transport = AsyncTransport(used, address)
         sender = Sender(retries or Retries(), place=str(address.url))
@@ -246,7 +262,7 @@ def _address(base_url: str | None, api_key: str | None, timeout: float) -> Addre
     if url.scheme not in {"http", "https"} or not url.host or url.query or url.fragment:
         msg = f"{text!r} is no address of a server; one looks like {DEFAULT_URL}."
         raise ConfigurationError(msg)
-    headers = {"user-agent": f"signalbox-python/{_version()}", "accept": "application/json"}
+    headers = {"user-agent": f"signalbox-python/{VERSION}", "accept": "application/json"}
     if key:
         if not (key.isascii() and key.isprintable() and " " not in key):
             msg = "The API key has characters that no key has: it is visible ASCII."
@@ -255,16 +271,15 @@ def _address(base_url: str | None, api_key: str | None, timeout: float) -> Addre
     return Address(url, headers=headers, timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0)))
 
 
+def _httpx_options(url: httpx.URL) -> _HttpxOptions:
+    # Certificates are read from a file, which takes a while: not where none is ever looked at.
+    elsewhere = _is_elsewhere(url)
+    return {"trust_env": elsewhere, "verify": elsewhere or url.scheme == "https"}
+
+
 def _is_elsewhere(url: httpx.URL) -> bool:
     """Return whether a server is on another machine: only then proxies of the environment are meant for it."""
     try:
         return not ip_address(url.host).is_loopback
     except ValueError:
         return url.host != "localhost"
-
-
-def _version() -> str:
-    try:
-        return version("signalbox")
-    except PackageNotFoundError:
-        return "0"

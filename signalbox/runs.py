@@ -16,7 +16,6 @@ from signalbox.models import (
     Delivery,
     Export,
     Feedback,
-    Model,
     Note,
     Receipt,
     Run,
@@ -32,7 +31,7 @@ from signalbox.options import (
     read_files,
     run_body,
 )
-from signalbox.paging import give_all
+from signalbox.paging import Page, give_all
 from signalbox.sending import Deadline, Sender, path_of, post_request, read_model
 from signalbox.streams import Following
 
@@ -64,12 +63,6 @@ def _created(answer: Answer) -> Run:
 def get(sender: Sender, run_id: str) -> Flow[Run]:
     """Return a run."""
     return sender.get(path_of("v1", "runs", run_id), Run)
-
-
-class _Decided(Model):
-    """The approvals that were decided together."""
-
-    data: Sequence[Approval]
 
 
 class RunOperations:
@@ -254,7 +247,7 @@ class RunOperations:
         bodies = [{"approval_id": id_, **each.body()} for id_, each in decisions.items()]
         path = path_of("v1", "runs", run_id, "decisions")
         page = yield from self._sender.post(
-            path, _Decided, {"decisions": bodies}, key=idempotency_key
+            path, Page[Approval], {"decisions": bodies}, key=idempotency_key
         )
         return page.data
 

@@ -22,6 +22,4 @@ class Model(BaseModel):
     one that this version does not know is read too.
     """
 
-    model_config = ConfigDict(
-        extra="allow", frozen=True, use_attribute_docstrings=True, protected_namespaces=()
-    )
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
