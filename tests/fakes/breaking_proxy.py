@@ -44,6 +44,11 @@ class BreakingProxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def cut(self) -> None:
+        """Break all connections there are."""
+        for task in self._tasks:
+            task.cancel()
+
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
@@ -58,10 +63,11 @@ class BreakingProxy:
                 await _answer(there[0], writer, left)
             finally:
                 asking.cancel()
-                there[1].transport.abort()
-                writer.transport.abort() if left is not None else writer.close()
-        except OSError:
-            writer.close()
+                await _closed(there[1])
+        except (OSError, asyncio.CancelledError):
+            left = 0
+        finally:
+            await _closed(writer, gently=left is None)
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -69,6 +75,12 @@ class BreakingProxy:
                 self.requests += piece
                 writer.write(piece)
                 await writer.drain()
+
+
+async def _closed(writer: asyncio.StreamWriter, *, gently: bool = False) -> None:
+    writer.close() if gently else writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _answer(
