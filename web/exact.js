@@ -1,10 +1,10 @@
 // What a person is to judge, exactly as it is: numbers that a browser would round, and characters that nobody sees.
 
-/** Read JSON; a whole number that a browser would round keeps its digits, as what `JSON.stringify` writes unchanged. */
+/** Read JSON; a number that a browser would round, as a long whole one, stays what was written: `JSON.stringify` writes it so. */
 export const parseExact = (text) =>
     JSON.parse(text, (key, value, context) => (isRounded(value) && context?.source && JSON.rawJSON ? JSON.rawJSON(context.source) : value));
 
-const isRounded = (value) => typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
+const isRounded = (value) => typeof value === "number" && (!Number.isFinite(value) || (Number.isInteger(value) && !Number.isSafeInteger(value)));
 
 /** Whether a value is such a number. */
 export const isKept = (value) => JSON.isRawJSON?.(value) ?? false;

@@ -91,7 +91,18 @@ export function render(text, { imageOf = () => null, citations = null, level = 3
     for (const table of fragment.querySelectorAll("table")) wrap(table, "scroll-x");
     for (const block of fragment.querySelectorAll("pre")) block.tabIndex = 0;
     if (citations?.size) markCitations(fragment, citations);
+    breakWords(fragment);
     return fragment;
+}
+
+/** Say where very long words may be broken: where the browser has to find that out, it takes seconds. */
+function breakWords(fragment) {
+    const walker = document.createTreeWalker(fragment, NodeFilter.SHOW_TEXT);
+    const long = [];
+    while (walker.nextNode()) {
+        if (/\S{1000}/.test(walker.currentNode.data) && !walker.currentNode.parentElement?.closest("pre")) long.push(walker.currentNode);
+    }
+    for (const text of long) text.replaceWith(...text.data.match(/.{1,400}/gsu).flatMap((part) => [part, document.createElement("wbr")]));
 }
 
 function keepLink(link) {

@@ -38,7 +38,7 @@ function bySchema(schema, value) {
     return JSON_KIND(schema);
 }
 
-const isNumber = (value) => Number.isFinite(value) || isKept(value);
+const isNumber = (value) => Number.isFinite(value) || (isKept(value) && /^-?\d+$/.test(value.rawJSON));
 const typeOf = (value) => (value === undefined ? "string" : isNumber(value) ? "number" : value === null ? "null" : typeof value);
 
 /** Whether a field shows a value as it is. */
