@@ -111,6 +111,7 @@ function keepLink(link) {
         link.removeAttribute("href");
         return;
     }
+    link.title = link.href; // where it leads, whatever its words say
     link.target = "_blank";
     link.rel = "noopener noreferrer";
 }
