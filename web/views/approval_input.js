@@ -66,15 +66,15 @@ function DocumentBody({ approval, schema, decided }) {
         if (!wrong.some(Boolean)) state.decide({ type: "respond", message: JSON.stringify(value) });
     };
     return html`
-        <form class="approval-body said" onSubmit=${send} onKeyDown=${sendsOn(send)} novalidate>
+        <form class="approval-body" onSubmit=${send} onKeyDown=${sendsOn(send)} novalidate>
             <div class="fields">
                 ${fields.map(
                     ({ label, field, needed }, index) => html`
-                        <${Field} key=${index} id=${`${approval.id}-answer-${index}`} name=${label} field=${{ ...field, optional: field.optional || !needed }} text=${texts[index]}
+                        <${Field} key=${index} id=${`${approval.id}-answer-${index}`} name=${label} field=${{ ...field, optional: field.kind !== "switch" && (field.optional || !needed) }} text=${texts[index]}
                             readOnly=${false} blank=${true} problem=${faults[index]} onInput=${(text) => setTexts(texts.map((each, at) => (at === index ? text : each)))} />`,
                 )}
             </div>
-            <div class="row"><button class="button primary" disabled=${state.busy}>Answer <kbd aria-hidden="true">⌘⏎</kbd></button></div>
+            <div class="row approval-actions"><button class="button primary" disabled=${state.busy}>Answer <kbd aria-hidden="true">⌘⏎</kbd></button></div>
             ${state.problem && html`<${Failure} problem=${state.problem} />`}
         </form>`;
 }
