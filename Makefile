@@ -52,11 +52,11 @@ run: install ## answer one task: make run TASK="…"; progress on stderr, the ru
 serve: install ## start the API on http://127.0.0.1:8000
 	@$(BIN)/signalbox serve
 
-test: dev ## the everyday tests: of every part the most telling ones, in two or three minutes
+test: dev ## the everyday tests: of every file the first ones, of every test one case
 	@$(PYTEST) -m "not slow and not thorough"
-	@echo "These were the everyday tests; make test-slow runs the rest."
+	@echo "These were the everyday tests; make test-slow and make test-web run the rest."
 
-test-slow: dev ## all others: every case, real processes, kills, restarts; then HTTP over Postgres
+test-slow: dev ## all others: every further case, real processes, kills, restarts; then HTTP over Postgres
 	@$(PYTEST) -m "thorough and not slow"
 	@$(PYTEST) -m "slow and not browser"
 	@$(PYTEST) $(TURNS:%=tests/integration/test_%.py) -m "not slow" --over postgres-local

@@ -68,7 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 _ONE_CASE: Final = frozenset({"attacks", "contract", "integration", "unit"})
 """Folders in which the first case of a test is for every day; elsewhere all cases are."""
 
-_FIRST_TESTS: Final = {"integration": 4}
+_FIRST_TESTS: Final = {"integration": 3}
 """Of how many tests of a file that is said, in folders whose tests each start the product."""
 
 
