@@ -128,6 +128,42 @@ async def test_a_run_is_the_same_wherever_its_agent_works(
     assert all(SECRET not in json.dumps(r.body) for r in models.requests)
 
 
+async def test_a_gated_call_is_asked_about_and_made_here(
+    start: Start, serve: Serve, models: FakeModelServer, target: CountingTarget
+) -> None:
+    models.add(*coding(Reply.calls(post(target, "/order")), Reply(text="Sent.")))
+    async with (
+        serve() as url,
+        start(models=models, agent_urls={"coder": (url,)}, http_allow=target.address) as product,
+    ):
+        run_id = await start_run(product)
+        approval = await asked(product, run_id)
+        assert target.requests == []
+        await decided(product, approval, type="approve")
+        run = await product.ended(run_id)
+        assert run["result"]["output"] == "Sent."
+        assert len(target.requests) == 1
+        assert [a["status"] for a in run["actions"]] == ["done"]
+
+
+async def test_an_instance_that_is_away_is_passed_over(
+    start: Start, serve: Serve, models: FakeModelServer
+) -> None:
+    models.add(*coding(Reply(text="Done.")))
+    async with (
+        serve() as url,
+        start(models=models, agent_urls={"coder": (NOWHERE, url)}) as product,
+    ):
+        run = await product.finished("Do it")
+        assert run["result"]["output"] == "Done."
+        health = (await product.client.get("/health/ready")).json()
+        assert health["components"]["agents"] == {
+            **health["components"]["agents"],
+            "status": "degraded",
+            "detail": "1 of 2 instances of coder: cannot be reached",
+        }
+
+
 async def test_tools_that_need_no_run_work_at_the_service_and_their_sources_are_kept_here(
     start: Start, serve: Serve, models: FakeModelServer, tmp_path: Path
 ) -> None:
@@ -150,24 +186,6 @@ async def test_tools_that_need_no_run_work_at_the_service_and_their_sources_are_
         assert "painted green" in source.text
 
 
-async def test_an_instance_that_is_away_is_passed_over(
-    start: Start, serve: Serve, models: FakeModelServer
-) -> None:
-    models.add(*coding(Reply(text="Done.")))
-    async with (
-        serve() as url,
-        start(models=models, agent_urls={"coder": (NOWHERE, url)}) as product,
-    ):
-        run = await product.finished("Do it")
-        assert run["result"]["output"] == "Done."
-        health = (await product.client.get("/health/ready")).json()
-        assert health["components"]["agents"] == {
-            **health["components"]["agents"],
-            "status": "degraded",
-            "detail": "1 of 2 instances of coder: cannot be reached",
-        }
-
-
 async def test_what_its_provider_refuses_is_tried_again_as_here(
     start: Start, serve: Serve, models: FakeModelServer
 ) -> None:
@@ -180,24 +198,6 @@ async def test_what_its_provider_refuses_is_tried_again_as_here(
         assert run["status"] == "completed"
         retries = [e for e in await product.events(run["id"]) if e["type"] == "agent.retrying"]
         assert [e["data"]["reason"] for e in retries] == ["The model provider answered HTTP 503."]
-
-
-async def test_a_gated_call_is_asked_about_and_made_here(
-    start: Start, serve: Serve, models: FakeModelServer, target: CountingTarget
-) -> None:
-    models.add(*coding(Reply.calls(post(target, "/order")), Reply(text="Sent.")))
-    async with (
-        serve() as url,
-        start(models=models, agent_urls={"coder": (url,)}, http_allow=target.address) as product,
-    ):
-        run_id = await start_run(product)
-        approval = await asked(product, run_id)
-        assert target.requests == []
-        await decided(product, approval, type="approve")
-        run = await product.ended(run_id)
-        assert run["result"]["output"] == "Sent."
-        assert len(target.requests) == 1
-        assert [a["status"] for a in run["actions"]] == ["done"]
 
 
 async def test_its_calls_are_paid_from_the_runs_budget_before_they_are_made(
