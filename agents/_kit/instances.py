@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
 from typing import Final
 
@@ -121,7 +121,8 @@ class Instances:
     async def about(self) -> About:
         """Return what the service says of itself; raises `RemoteError`."""
         asking = _Asking()
-        async for instance in self._rounds(asking):
+        for instance, wait in self._rounds(asking):
+            await asyncio.sleep(wait)
             try:
                 async with self._client.stream("GET", instance.url + AGENT) as response:
                     body = await _short(response)
@@ -147,7 +148,8 @@ class Instances:
         if trace:
             headers["traceparent"] = trace
         asking = _Asking()
-        async for instance in self._rounds(asking):
+        for instance, wait in self._rounds(asking):
+            await asyncio.sleep(wait)
             try:
                 async with self._client.stream(
                     "POST", instance.url + RUN, content=body, headers=headers
@@ -169,16 +171,16 @@ class Instances:
             instance.failed()
         raise asking.why or self._gone()
 
-    async def _rounds(self, asking: _Asking) -> AsyncIterator[Instance]:
-        """Yield the instances, those that failed last, and again after a wait while they fail in passing."""
-        delay = self.first_wait_seconds
+    def _rounds(self, asking: _Asking) -> Iterator[tuple[Instance, float]]:
+        """Yield the instances, those that failed last, and again while they fail in passing, each with the seconds
+        to wait before it."""
+        delay = 0.0
         for number in range(ROUNDS):
-            for instance in self._in_turn():
-                yield instance
-            if number + 1 == ROUNDS or not (asking.why and asking.why.fault.transient):
+            for place, instance in enumerate(self._in_turn()):
+                yield instance, 0.0 if place else delay
+            if not (asking.why and asking.why.fault.transient):
                 return
-            await asyncio.sleep(delay)
-            delay *= 2
+            delay = self.first_wait_seconds * 2**number
 
     def _in_turn(self) -> Iterator[Instance]:
         self._next = (self._next + 1) % len(self.all)

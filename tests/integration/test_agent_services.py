@@ -27,6 +27,7 @@ from tests.fakes.http_target import CountingTarget
 from tests.fakes.model_script import Reply, Rule, TokenUsage, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
+from tests.fakes.search_server import FakeWeb, html, result
 from tests.integration.conftest import Start
 from tests.integration.people import asked, decided, post, start_run, turns
 from tests.integration.recorded import record, replay
@@ -621,3 +622,39 @@ async def test_a_graph_with_a_model_of_its_own_is_told_and_billed_as_here(
             told.append((run["result"]["output"], run["usage"], sorted(text.values())))
     assert told[0] == told[1]
     assert told[1][2] == ["A draft.", "Acme is polished."]
+
+
+async def test_a_page_is_opened_elsewhere_only_where_the_run_may_open_it(
+    start: Start, serve: Serve, models: FakeModelServer, web: FakeWeb
+) -> None:
+    link = "<a href='/plan'>P</a>"
+    page = web.page("/fastnet", html("Fastnet", f"<p>{'Completed in 1904. ' * 20}</p>{link}"))
+    plan = web.page("/plan", html("Plan", f"<p>{'It is 54 metres tall. ' * 20}</p>"))
+    lost = web.page("/lost", html("Lost", f"<p>{'Nobody leads here. ' * 20}</p>"))
+    web.found(result("Fastnet", page, "A lighthouse."))
+    search = ("web_search", {"query": "Fastnet tower"})
+    models.add(
+        *decisions(("researcher", "Find it")),
+        turns(
+            "Find it",
+            Reply.calls(search),
+            Reply.calls(("fetch_url", {"url": page})),
+            Reply.calls(("fetch_url", {"url": plan}), ("fetch_url", {"url": lost})),
+            Reply(text="Built in 1904 [2], 54 metres tall [3]."),
+        ),
+    )
+    there = {"TAVILY_BASE_URL": web.base_url, "search_keyless": True, "http_allow": web.address}
+    async with (
+        serve("researcher", **there) as url,
+        start(models=models, agent_urls={"researcher": (url,)}) as product,
+    ):
+        run = await product.finished("Find it")
+        ended = [e for e in await product.events(run["id"]) if e["type"].startswith("tool.")]
+        assert [e["type"] for e in ended].count("tool.failed") == 1
+        [failed] = [e for e in ended if e["type"] == "tool.failed"]
+        assert "This url is not opened" in failed["data"]["detail"]
+        assert web.opened == ["/fastnet", "/plan"]
+        assert [c["source"] for c in run["result"]["citations"]] == [page, plan]
+        for citation, said in zip(run["result"]["citations"], ("1904", "54 metres"), strict=True):
+            path = f"/v1/runs/{run['id']}/sources/{citation['sha256']}"
+            assert said in (await product.client.get(path)).text
