@@ -78,6 +78,11 @@ class AgentHost:
         self._scrubber = scrubber
         self._numbers = 0
 
+    @property
+    def offline(self) -> bool:
+        """Return whether no model is configured."""
+        return self._gateway.engine == "offline"
+
     def about(self) -> About:
         """Return what nodes have to know of it: which models it has, to reserve what a call may cost."""
         return About(

@@ -29,6 +29,10 @@ BACKLOG: Final = 512
 DRAIN_SECONDS: Final = 10
 """How long a service that is told to stop lets work end; what is cut off is done by another instance."""
 
+OFFLINE: Final = (
+    "No language model is configured: the offline planner does the agent's work. "
+    "Set OPENAI_API_KEY, or OPENAI_BASE_URL to any OpenAI-compatible server."
+)
 NO_PROGRAMS: Final = "Programs are run by the server, not by the service of an agent."
 
 _log = logging.getLogger("signalbox.agent_host")
@@ -51,6 +55,8 @@ async def serve_agent(settings: Settings, name: str) -> None:
         shown = f"[{address}]" if ":" in address else address
         fields = {"action": "agent_serving"}
         _log.info("The agent %s is at http://%s:%s.", name, shown, port, extra=fields)
+        if host.offline:
+            _log.warning(OFFLINE, extra={"action": "engine_offline"})
         await server.serve(sockets=[sock])
 
 

@@ -372,6 +372,7 @@ NOT_SAID: Final = {"type": "answered", "message": {"type": "system", "data": {}}
             "no answer",
             marks=pytest.mark.slow,
         ),
+        pytest.param(ABOUT, PlainTextResponse("Mend it.", 409), "the work: Mend it.", marks=SLOW),
         pytest.param(
             ABOUT, PlainTextResponse("no", 500), "answered HTTP 500", marks=pytest.mark.slow
         ),
@@ -426,6 +427,30 @@ async def test_a_service_that_bills_nothing_is_counted_at_the_most(
         run = await product.finished("Do it")
         assert run["result"]["output"] == "Done."
         assert run["budget"]["spent"]["tokens"] > 900, "what it might have said is counted"
+
+
+async def test_calls_that_break_off_do_not_exceed_what_the_run_may_spend(
+    start: Start, models: FakeModelServer
+) -> None:
+    models.add(*decisions(("coder", "Do it")))
+    asked_for = 0
+
+    async def die(request: Request) -> AsyncIterator[bytes]:
+        nonlocal asked_for
+        del request
+        asked_for += 1
+        yield b'{"type": "alive"}\n'
+
+    async with (
+        serving_nonsense(ABOUT, die) as url,
+        start(models=models, agent_urls={"coder": (url,)}) as product,
+    ):
+        limits = {"per_agent": {"coder": {"max_tokens": 6_000}}}
+        run = await product.finished("Do it", budget=limits, approvals={"mode": "never"})
+        spent = run["usage"]["by_agent"]["coder"]
+        assert spent["unmetered_calls"] == asked_for == 1, "a second one might not have fitted"
+        reached = [e for e in await product.events(run["id"]) if e["type"] == "budget.reached"]
+        assert [e["data"]["scope"] for e in reached] == ["coder"]
 
 
 async def test_a_service_cannot_forge_questions_or_call_what_the_agent_has_not(
