@@ -17,7 +17,7 @@ from tests.integration.people import turns
 from tests.integration.team_script import decisions
 from tests.integration.test_client_streams import saying
 
-NAME, TEXT = "tables/a b 100%.csv", "n,ä\n" * 5_000
+NAME, TEXT = "tables/a b 100%.csv", "n,ä\n" * 600
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ async def test_a_file_is_downloaded_whole(
 ) -> None:
     """A connection that breaks in the middle is no end of it."""
     async with (
-        BreakingProxy(modelled.base_url, [None, 9_000, None]) as proxy,
+        BreakingProxy(modelled.base_url, [None, 1_800, None]) as proxy,
         facing(kind, proxy.base_url) as face,
     ):
         [artifact] = await face.do(lambda c: c.artifacts.list(run_id))
@@ -57,7 +57,7 @@ async def test_what_could_not_be_downloaded_leaves_nothing(
         with pytest.raises(NotFoundError):
             await face.do(lambda c: c.artifacts.download(run_id, "other.csv", folder))
     async with (
-        BreakingProxy(modelled.base_url, [9_000] * 9) as proxy,
+        BreakingProxy(modelled.base_url, [1_800] * 9) as proxy,
         facing(kind, proxy.base_url) as face,
     ):
         with pytest.raises(ServerUnreachableError):
