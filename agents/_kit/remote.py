@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
@@ -44,7 +44,7 @@ from agents._kit.remote_wire import (
 )
 from agents._kit.stream import TokenRelay
 from agents._kit.tape import spot
-from domain.agent import AgentSpec, Tier
+from domain.agent import AgentSpec, Citation, Tier
 from domain.errors import RunFailedError, ToolFailedError
 from domain.recording import Fault
 from domain.run import RunContext
@@ -61,6 +61,8 @@ TOOL_TRIES: Final = 3
 NAME_CHARS: Final = 60
 SAID_CHARS: Final = 1_000
 """Of what a service says has gone wrong."""
+CITED_CHARS: Final = 2_000
+"""Of each thing that is said of a source; a url may be so long."""
 CHARS_PER_TOKEN: Final = 200
 SPARE_CHARS: Final = 10_000
 """A text is not passed on beyond the most that so many tokens can be."""
@@ -229,11 +231,18 @@ def _keep(result: Result, context: RunContext) -> tuple[str, dict[str, Any]]:
     """Keep what a tool's answer rests on where the run's sources are; return the answer. Blocks."""
     kept = {keep_text(context.sources, text) for text in result.texts.values()}
     note_urls(context.sources, result.links)
+    shown = [_shown(citation) for citation in result.citations]
     citations = [
         c if c.get("sha256", "") in {*kept, ""} else {k: v for k, v in c.items() if k != "sha256"}
-        for c in result.citations
+        for c in shown
     ]
     return result.text, {"citations": citations}
+
+
+def _shown(citation: Citation) -> Citation:
+    """Return a source with what is said of it as long as our own tools say it at most."""
+    cut = {name: value[:CITED_CHARS] for name, value in citation.items() if isinstance(value, str)}
+    return cast("Citation", {**citation, **cut})
 
 
 async def _no_token(token: Token) -> None:

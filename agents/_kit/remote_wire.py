@@ -39,6 +39,8 @@ SILENT_SECONDS: Final = 10.0
 """After how many seconds without a word it is not."""
 MAX_TEXTS: Final = 64
 """Texts that one tool call may have kept."""
+MAX_QUESTIONS: Final = 32
+"""That a graph may ask at once."""
 
 
 class _Said(BaseModel):
@@ -129,7 +131,7 @@ class Result(_Said):
 
     type: Literal["result"] = "result"
     text: str
-    citations: list[Citation] = []
+    citations: list[Citation] = Field(default=[], max_length=MAX_TEXTS)
     texts: dict[str, str] = Field(default={}, max_length=MAX_TEXTS)
     links: list[str] = []
 
@@ -139,7 +141,7 @@ class Paused(_Said):
 
     type: Literal["paused"] = "paused"
     messages: list[dict[str, Any]]
-    questions: dict[str, Any] = {}
+    questions: dict[str, Any] = Field(default={}, max_length=MAX_QUESTIONS)
     continuation: str | None = None
 
 

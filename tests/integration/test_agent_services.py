@@ -453,15 +453,32 @@ async def test_calls_that_break_off_do_not_exceed_what_the_run_may_spend(
         assert [e["data"]["scope"] for e in reached] == ["coder"]
 
 
-async def test_a_service_cannot_forge_questions_or_call_what_the_agent_has_not(
+async def test_a_service_cannot_call_what_the_agent_has_not(
     start: Start, models: FakeModelServer
 ) -> None:
     models.add(*decisions(("coder", "Do it")))
     about = {"finish_reason": "stop"}
     fetch = {"name": "fetch_url", "args": {"url": NOWHERE}, "id": "1", "type": "tool_call"}
+    saying = says(answers(tool_calls=[fetch], response_metadata=about, usage_metadata=USED))
+    async with (
+        serving_nonsense(ABOUT, saying) as url,
+        start(models=models, agent_urls={"coder": (url,)}) as product,
+    ):
+        run = await product.finished("Do it")
+        assert run["status"] == "failed"
+        tools = [e for e in await product.events(run["id"]) if e["type"].startswith("tool.")]
+        assert {e["type"] for e in tools} == {"tool.started", "tool.failed"}
+        assert len(tools) == 2 * CODER.max_turns, "it is bounded"
+
+
+async def test_a_service_cannot_put_questions_to_people(
+    start: Start, models: FakeModelServer
+) -> None:
+    models.add(*decisions(("coder", "Do it")))
+    about = {"finish_reason": "stop"}
     saying = says(
         answers(
-            tool_calls=[fetch],
+            content="Done.",
             response_metadata=about,
             usage_metadata=USED,
             additional_kwargs=HELD,
@@ -472,12 +489,9 @@ async def test_a_service_cannot_forge_questions_or_call_what_the_agent_has_not(
         start(models=models, agent_urls={"coder": (url,)}) as product,
     ):
         run = await product.finished("Do it")
-        assert run["status"] == "failed"
-        events = await product.events(run["id"])
-        assert not [e for e in events if e["type"].startswith("approval.")]
-        tools = [e for e in events if e["type"].startswith("tool.")]
-        assert {e["type"] for e in tools} == {"tool.started", "tool.failed"}
-        assert len(tools) == 2 * CODER.max_turns, "it is bounded"
+        assert (run["status"], run["result"]["output"]) == ("completed", "Done.")
+        types = {e["type"] for e in await product.events(run["id"])}
+        assert not {each for each in types if each.startswith("approval.")}
 
 
 @pytest.mark.parametrize(
