@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -13,6 +12,7 @@ import httpx
 
 from domain.errors import ConfigurationError, RunFailedError
 from domain.run import TERMINAL
+from service.commands.exits import ServerAwayError
 from service.settings import Settings
 
 TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
@@ -31,27 +31,35 @@ Show = Callable[[dict[str, Any]], None]
 async def client_of(settings: Settings, url: str | None) -> AsyncIterator[httpx.AsyncClient]:
     """Yield a client of a server: the one named, or the one that these settings would start on this machine.
 
-    Raises `ConfigurationError` for an address or key that cannot be, `RunFailedError` where nobody answers.
+    Raises `ConfigurationError` for an address or key that cannot be, `ServerAwayError` where nobody answers.
     """
-    base_url = (url or _own_url(settings)).rstrip("/")
     key = settings.api_key.get_secret_value() if settings.api_key else None
-    headers = authorised(key)
+    async with connected(url or _own_url(settings), key) as client:
+        yield client
+
+
+@asynccontextmanager
+async def connected(url: str, key: str | None) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client of the server at an address; raises as `client_of` does."""
+    base_url = url.rstrip("/")
     try:
         # No proxies from the environment: the server is on this machine or named by the user.
         async with httpx.AsyncClient(
-            base_url=base_url, headers=headers, timeout=TIMEOUT, trust_env=False
+            base_url=base_url, headers=authorised(key), timeout=TIMEOUT, trust_env=False
         ) as client:
             yield client
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        msg = f"--url {base_url!r} is no address of a server; one looks like http://127.0.0.1:8080"
+        msg = (
+            f"--server {base_url!r} is no address of a server; one looks like http://127.0.0.1:8080"
+        )
         raise ConfigurationError(msg) from error
     except httpx.HTTPError as error:
         why = str(error) or type(error).__name__
         msg = (
             f"The server at {base_url} cannot be reached ({why}). Start one with `signalbox serve`, or say with "
-            "--url where it is."
+            "--server where it is."
         )
-        raise RunFailedError(msg) from error
+        raise ServerAwayError(msg) from error
 
 
 def authorised(key: str | None) -> dict[str, str]:
@@ -86,9 +94,11 @@ def refused(response: httpx.Response) -> RunFailedError:
         return RunFailedError(f"The server answered HTTP {response.status_code}.")
 
 
-async def follow(client: httpx.AsyncClient, run_id: str, show: Show) -> dict[str, Any]:
+async def read_to_end(
+    client: httpx.AsyncClient, run_id: str, show: Show, tell: Callable[[str], None]
+) -> dict[str, Any]:
     """Show a run's events as they come until it has ended; return it. A stream that breaks off is taken up
-    again behind the last event; raises `httpx.HTTPError` where the server stays away."""
+    again behind the last event, and that is told; raises `httpx.HTTPError` where the server stays away."""
     last, failures = 0, 0
     while True:
         before = last
@@ -105,9 +115,9 @@ async def follow(client: httpx.AsyncClient, run_id: str, show: Show) -> dict[str
             return run
         if failures >= MOST_FAILURES:
             msg = f"The stream of {run_id} broke off {failures} times without anything new. The run may go on."
-            raise RunFailedError(msg)
+            raise ServerAwayError(msg)
         pause = min(LONGEST_PAUSE, 0.5 * 2**failures)
-        print("The stream broke off; it is taken up again.", file=sys.stderr)  # noqa: T201 - the command's own output
+        tell("The stream broke off; it is taken up again.")
         await asyncio.sleep(pause)
 
 

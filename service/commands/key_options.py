@@ -6,14 +6,14 @@ import asyncio
 import json
 import sys
 from collections.abc import Coroutine
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from domain.caller import LOCAL_TENANT, SCOPES, TENANT, CallerLimits, Scope
+from service.commands.exits import INTERRUPTED
+from service.commands.options import as_json
 from service.settings import Settings, prepare_environment, read_settings
-
-INTERRUPTED: Final = 130
 
 
 def command_settings(**overrides: Any) -> Settings:
@@ -28,7 +28,7 @@ def exit_with(work: Coroutine[Any, Any, int]) -> NoReturn:
     failed."""
     try:
         code = asyncio.run(work)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         code = INTERRUPTED
     sys.exit(code)
 
@@ -49,9 +49,6 @@ def _name(_context: click.Context, _option: click.Parameter, value: str) -> str:
 @click.group()
 def keys() -> None:
     """Make, list and revoke the keys of the API. It works while a server runs."""
-
-
-_as_json: Final = click.option("--json", "json_", is_flag=True, help="Print JSON on stdout.")
 
 
 @keys.command(name="create")
@@ -88,7 +85,7 @@ _as_json: Final = click.option("--json", "json_", is_flag=True, help="Print JSON
     default=None,
     help="Its own number in place of SIGNALBOX_MAX_CONCURRENT_PER_KEY.",
 )
-@_as_json
+@as_json
 def create(
     name: str,
     tenant: str,
@@ -119,7 +116,7 @@ def create(
 
 
 @keys.command(name="list")
-@_as_json
+@as_json
 def list_keys(*, json_: bool) -> None:
     """List all keys, the oldest first, also those that are no longer good."""
     settings = command_settings()
@@ -137,7 +134,7 @@ def list_keys(*, json_: bool) -> None:
 
 @keys.command(name="revoke")
 @click.argument("key_id", metavar="ID")
-@_as_json
+@as_json
 def revoke(key_id: str, *, json_: bool) -> None:
     """Revoke the key ID, for good. Running servers refuse it within seconds."""
     settings = command_settings()

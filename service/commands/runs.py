@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, get_args
 
 import click
 
 from domain.run import RunStatus
 from service.commands.key_options import command_settings, exit_with
-
-F = TypeVar("F", bound=Callable[..., Any])
+from service.commands.options import as_json, of_server
+from service.commands.replay import replay
 
 
 @click.group()
@@ -20,18 +19,6 @@ def runs() -> None:
     """Look at the runs of a running server, and fork them."""
 
 
-def _of_server(command: F) -> F:
-    """Add the options that say which server is asked."""
-    url = click.option(
-        "--url", default=None, help="Address of the server; else SIGNALBOX_HOST and SIGNALBOX_PORT."
-    )
-    key = click.option(
-        "--api-key", default=None, help="Key for that server (better: SIGNALBOX_API_KEY)."
-    )
-    return url(key(command))
-
-
-_as_json: Final = click.option("--json", "json_", is_flag=True, help="Print JSON on stdout.")
 _limit: Final = click.option(
     "--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="How many at most."
 )
@@ -51,8 +38,8 @@ def _server(url: str | None, api_key: str | None) -> Any:  # noqa: ANN401 - impo
 )
 @click.option("--thread", default=None, metavar="ID", help="Only those of one conversation.")
 @_limit
-@_as_json
-@_of_server
+@as_json
+@of_server
 def list_(
     status: str | None,
     thread: str | None,
@@ -71,8 +58,8 @@ def list_(
 
 @runs.command()
 @_id
-@_as_json
-@_of_server
+@as_json
+@of_server
 def show(run_id: str, url: str | None, api_key: str | None, *, json_: bool) -> None:
     """Show the run ID: how it stands, what it has cost, what is missing, what it waits for, its answer."""
     server = _server(url, api_key)
@@ -84,13 +71,12 @@ def show(run_id: str, url: str | None, api_key: str | None, *, json_: bool) -> N
 @runs.command()
 @_id
 @click.option("--quiet", is_flag=True, help="Do not show progress on stderr.")
-@_as_json
-@_of_server
+@as_json
+@of_server
 def watch(run_id: str, url: str | None, api_key: str | None, *, quiet: bool, json_: bool) -> None:
     """Follow the run ID to its end: progress on stderr, its answer on stdout.
 
-    Exit 0 if it completed, 1 if it failed, 3 if it is incomplete, 4 if it was cancelled. Ctrl-C (130) leaves it
-    running.
+    Ctrl-C leaves it running.
     """
     server = _server(url, api_key)
     from service.commands import run_views  # noqa: PLC0415 - after the environment is prepared
@@ -103,8 +89,8 @@ def watch(run_id: str, url: str | None, api_key: str | None, *, quiet: bool, jso
 @click.option("--checkpoint", default=None, metavar="ID", help="One of `signalbox runs history`.")
 @click.option("--task", default=None, help="Takes the place of the task: it is decided anew.")
 @click.option("--watch", "watch_", is_flag=True, help="Follow the new run to its end.")
-@_as_json
-@_of_server
+@as_json
+@of_server
 def fork(
     run_id: str,
     checkpoint: str | None,
@@ -117,7 +103,7 @@ def fork(
 ) -> None:
     """Make a run that begins where the run ID stood; print its id. What was finished by then is kept.
 
-    With --watch it exits as `watch` does.
+    With --watch it ends as `watch` does.
     """
     server = _server(url, api_key)
     from service.commands import run_views  # noqa: PLC0415 - after the environment is prepared
@@ -130,8 +116,8 @@ def fork(
 @runs.command()
 @_id
 @_limit
-@_as_json
-@_of_server
+@as_json
+@of_server
 def history(run_id: str, limit: int, url: str | None, api_key: str | None, *, json_: bool) -> None:
     """List the checkpoints of the run ID, newest first."""
     server = _server(url, api_key)
@@ -150,10 +136,13 @@ def history(run_id: str, limit: int, url: str | None, api_key: str | None, *, js
     default=None,
     help="Write it there, whole or not at all; on stdout where not given.",
 )
-@_of_server
+@of_server
 def export(run_id: str, file: Path | None, url: str | None, api_key: str | None) -> None:
     """Write everything that is kept of the run ID as one JSON document."""
     server = _server(url, api_key)
     from service.commands import run_views  # noqa: PLC0415 - after the environment is prepared
 
     asyncio.run(run_views.export_run(server, run_id, file))
+
+
+runs.add_command(replay)
