@@ -14,8 +14,10 @@ import click
 from service.commands.approve_options import approve
 from service.commands.completion import completion
 from service.commands.config_options import config
-from service.commands.exits import carry_out
+from service.commands.demo_options import demo
+from service.commands.exits import DONE, FAILED, carry_out
 from service.commands.key_options import command_settings, keys
+from service.commands.options import as_json, example
 from service.commands.run_options import run
 from service.commands.runs import runs
 from service.commands.webhook_options import webhooks
@@ -27,7 +29,7 @@ def cli() -> None:
     """Signalbox: a team of AI agents behind one REST API."""
 
 
-@cli.command()
+@cli.command(epilog=example("signalbox serve --port 8080", "signalbox serve --no-worker"))
 @click.option("--host", default=None, help="Address to listen on (SIGNALBOX_HOST).")
 @click.option(
     "--port", type=int, default=None, help="Port to listen on; 0 picks one (SIGNALBOX_PORT)."
@@ -49,7 +51,7 @@ def serve(host: str | None, port: int | None, *, worker: bool) -> None:
     asyncio.run(run_server(settings, executes=worker))
 
 
-@cli.command()
+@cli.command(epilog=example("signalbox worker --metrics-port 9100"))
 @click.option(
     "--metrics-port",
     type=click.IntRange(0, 65535),
@@ -64,7 +66,7 @@ def worker(metrics_port: int | None) -> None:
     asyncio.run(run_worker(settings, metrics_port=metrics_port))
 
 
-@cli.command()
+@cli.command(epilog=example("signalbox sandbox --socket /run/signalbox/sandbox.sock"))
 @click.option(
     "--socket",
     "path",
@@ -80,30 +82,35 @@ def sandbox(path: Path | None) -> None:
     asyncio.run(run_sandbox(settings))
 
 
-@cli.command()
-def agents() -> None:
+@cli.command(epilog=example("signalbox agents", "signalbox agents --json"))
+@as_json
+def agents(*, json_: bool) -> None:
     """List the agents with their models and tools."""
     settings = command_settings()
-    from service.commands.agents import list_agents  # noqa: PLC0415 - after the environment is prepared
+    from service.commands.agents import describe_agents, list_agents  # noqa: PLC0415 - after the environment is prepared
 
-    click.echo(list_agents(settings))
+    if json_:
+        click.echo(json.dumps(describe_agents(settings), indent=2, ensure_ascii=False))
+    else:
+        click.echo(list_agents(settings))
 
 
-@cli.command()
-def graph() -> None:
+@cli.command(epilog=example("signalbox graph > workflow.mmd", "signalbox graph --json"))
+@as_json
+def graph(*, json_: bool) -> None:
     """Print the workflow with its agents as a Mermaid diagram; no server is needed."""
     settings = command_settings()
-    from service.commands.graph import draw  # noqa: PLC0415 - after the environment is prepared
+    from service.commands.graph import draw, outline  # noqa: PLC0415 - after the environment is prepared
 
-    click.echo(draw(settings))
+    click.echo(json.dumps(outline(settings), indent=2) if json_ else draw(settings))
 
 
-@cli.group()
+@cli.group(epilog=example('signalbox agent test analyst "mean of 1, 2, 3"'))
 def agent() -> None:
     """Work with one agent."""
 
 
-@agent.command(name="test")
+@agent.command(name="test", epilog=example('signalbox agent test analyst "mean of 1, 2, 3"'))
 @click.argument("name")
 @click.argument("task")
 def agent_test(name: str, task: str) -> None:
@@ -115,56 +122,63 @@ def agent_test(name: str, task: str) -> None:
     click.echo(json.dumps(outcome, indent=2, ensure_ascii=False))
 
 
-@cli.command()
+@cli.command(epilog=example("signalbox doctor", "signalbox doctor --offline --json"))
 @click.option(
     "--offline", is_flag=True, help="Look at nothing beyond this machine but the database."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def doctor(*, offline: bool, as_json: bool) -> None:
+@as_json
+def doctor(*, offline: bool, json_: bool) -> None:
     """Check settings, keys, database, sandbox, models and all that is reached; each fault with its remedy.
 
-    The exit code is 1 where anything keeps a server from starting, else 0."""
+    It ends with 1 where anything keeps a server from starting.
+    """
     settings = command_settings()
     from service.commands.doctor import examine  # noqa: PLC0415 - after the environment is prepared
 
     findings = asyncio.run(examine(settings, offline=offline))
     well = all(finding.level != "fail" for finding in findings)
-    if as_json:
+    if json_:
         found = [finding.document() for finding in findings]
         click.echo(json.dumps({"ok": well, "findings": found}, indent=2))
     else:
         for finding in findings:
             click.echo(finding.line())
-    sys.exit(0 if well else 1)
+    sys.exit(DONE if well else FAILED)
 
 
-@cli.group()
+@cli.group(epilog=example("signalbox db check", "signalbox db upgrade"))
 def db() -> None:
     """Work with the tables of the database."""
 
 
-@db.command(name="upgrade")
-def db_upgrade() -> None:
+@db.command(name="upgrade", epilog=example("signalbox db upgrade"))
+@as_json
+def db_upgrade(*, json_: bool) -> None:
     """Bring the database to what this version expects. Safe to repeat; Postgres needs it once per release."""
     settings = command_settings()
     from service.commands.db import upgrade  # noqa: PLC0415 - after the environment is prepared
 
-    for line in asyncio.run(upgrade(settings)):
+    where, *done = asyncio.run(upgrade(settings))
+    if json_:
+        click.echo(json.dumps({"database": where, "done": done}))
+        return
+    for line in (where, *done):
         click.echo(line)
 
 
-@db.command(name="check")
-def db_check() -> None:
+@db.command(name="check", epilog=example("signalbox db check", "signalbox db check --json"))
+@as_json
+def db_check(*, json_: bool) -> None:
     """Say whether the database has to be upgraded; exit 0 where it need not be, 1 where it has to be."""
     settings = command_settings()
     from service.commands.db import check  # noqa: PLC0415 - after the environment is prepared
 
-    fine, line = asyncio.run(check(settings))
-    click.echo(line)
-    sys.exit(0 if fine else 1)
+    found = asyncio.run(check(settings))
+    click.echo(json.dumps(found.document()) if json_ else found.line())
+    sys.exit(FAILED if found.missing else DONE)
 
 
-for command in (approve, completion, config, keys, run, runs, webhooks):
+for command in (approve, completion, config, demo, keys, run, runs, webhooks):
     cli.add_command(command)
 
 

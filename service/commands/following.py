@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import quote
 
@@ -83,7 +83,7 @@ async def follow(
 
     leaves = place is not None and place.lasts
     with interrupts() as asked:
-        tasks = _Tasks()
+        tasks = Tasks()
         tasks.start(_cancel_when(asked, client, path, progress), "cancelling")
         tasks.start(progress.tick(lambda: fetched(client.get(path))), "lanes")
         try:
@@ -126,13 +126,14 @@ async def _cancel_when(
         progress.insist(f"The run is not cancelled: {refused(response)}")
 
 
-class _Tasks:
+class Tasks:
     """Tasks that end together."""
 
     def __init__(self) -> None:
         self._all: list[asyncio.Task[Any]] = []
 
-    def start(self, work: Any, name: str) -> asyncio.Task[Any]:  # noqa: ANN401 - whatever it returns
+    def start(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Start one, by name."""
         task: asyncio.Task[Any] = asyncio.create_task(work, name=name)
         self._all.append(task)
         return task
@@ -145,6 +146,7 @@ class _Tasks:
             task.result()
 
     async def end(self) -> None:
+        """End all that have not ended."""
         for task in self._all:
             task.cancel()
         await asyncio.gather(*self._all, return_exceptions=True)

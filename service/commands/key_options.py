@@ -12,7 +12,7 @@ import click
 
 from domain.caller import LOCAL_TENANT, SCOPES, TENANT, CallerLimits, Scope
 from service.commands.exits import INTERRUPTED
-from service.commands.options import as_json
+from service.commands.options import as_json, example
 from service.settings import Settings, prepare_environment, read_settings
 
 
@@ -46,12 +46,17 @@ def _name(_context: click.Context, _option: click.Parameter, value: str) -> str:
     return value.strip()
 
 
-@click.group()
+@click.group(epilog=example("signalbox keys create --name me", "signalbox keys list"))
 def keys() -> None:
     """Make, list and revoke the keys of the API. It works while a server runs."""
 
 
-@keys.command(name="create")
+@keys.command(
+    name="create",
+    epilog=example(
+        "signalbox keys create --name CI --scope runs:write --scope runs:read --expires-days 90"
+    ),
+)
 @click.option("--name", required=True, callback=_name, help="Whose key it is, or what for.")
 @click.option(
     "--tenant",
@@ -115,7 +120,7 @@ def create(
     click.echo(json.dumps({**work.as_json(key), "secret": secret}) if json_ else secret)
 
 
-@keys.command(name="list")
+@keys.command(name="list", epilog=example("signalbox keys list", "signalbox keys list --json"))
 @as_json
 def list_keys(*, json_: bool) -> None:
     """List all keys, the oldest first, also those that are no longer good."""
@@ -132,7 +137,7 @@ def list_keys(*, json_: bool) -> None:
         click.echo("There are no keys. `signalbox keys create --name NAME` makes one.", err=True)
 
 
-@keys.command(name="revoke")
+@keys.command(name="revoke", epilog=example("signalbox keys revoke key_…"))
 @click.argument("key_id", metavar="ID")
 @as_json
 def revoke(key_id: str, *, json_: bool) -> None:

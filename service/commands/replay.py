@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 
 from service.commands.key_options import command_settings, exit_with
+from service.commands.options import example
 from service.recordings import read_recording, replay_settings
 from service.settings import without_telemetry
 
 
-@click.command()
+@click.command(epilog=example("signalbox runs replay --check run.jsonl"))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--check",

@@ -10,11 +10,11 @@ import click
 
 from domain.run import RunStatus
 from service.commands.key_options import command_settings, exit_with
-from service.commands.options import as_json, of_server
+from service.commands.options import as_json, example, of_server
 from service.commands.replay import replay
 
 
-@click.group()
+@click.group(epilog=example("signalbox runs list", "signalbox runs watch run_…"))
 def runs() -> None:
     """Look at the runs of a running server, and fork them."""
 
@@ -32,7 +32,9 @@ def _server(url: str | None, api_key: str | None) -> Any:  # noqa: ANN401 - impo
     return Server(settings, url)
 
 
-@runs.command(name="list")
+@runs.command(
+    name="list", epilog=example("signalbox runs list --status requires_action --limit 5 --json")
+)
 @click.option(
     "--status", type=click.Choice(get_args(RunStatus)), default=None, help="Only those that are so."
 )
@@ -56,7 +58,7 @@ def list_(
     asyncio.run(run_views.list_runs(server, status=status, thread=thread, limit=limit, json_=json_))
 
 
-@runs.command()
+@runs.command(epilog=example("signalbox runs show run_…", "signalbox runs show run_… --json"))
 @_id
 @as_json
 @of_server
@@ -68,7 +70,7 @@ def show(run_id: str, url: str | None, api_key: str | None, *, json_: bool) -> N
     asyncio.run(run_views.show_run(server, run_id, json_=json_))
 
 
-@runs.command()
+@runs.command(epilog=example("signalbox runs watch run_… --server http://127.0.0.1:8000"))
 @_id
 @click.option("--quiet", is_flag=True, help="Do not show progress on stderr.")
 @as_json
@@ -84,7 +86,7 @@ def watch(run_id: str, url: str | None, api_key: str | None, *, quiet: bool, jso
     exit_with(run_views.watch_run(server, run_id, json_=json_, quiet=quiet))
 
 
-@runs.command()
+@runs.command(epilog=example("signalbox runs fork run_… --task 'Say it in French' --watch"))
 @_id
 @click.option("--checkpoint", default=None, metavar="ID", help="One of `signalbox runs history`.")
 @click.option("--task", default=None, help="Takes the place of the task: it is decided anew.")
@@ -113,7 +115,7 @@ def fork(
     exit_with(run_views.fork_run(server, run_id, body, watch=watch_, json_=json_))
 
 
-@runs.command()
+@runs.command(epilog=example("signalbox runs history run_…"))
 @_id
 @_limit
 @as_json
@@ -126,7 +128,7 @@ def history(run_id: str, limit: int, url: str | None, api_key: str | None, *, js
     asyncio.run(run_views.show_history(server, run_id, limit=limit, json_=json_))
 
 
-@runs.command()
+@runs.command(epilog=example("signalbox runs export run_… -o run.json"))
 @_id
 @click.option(
     "-o",

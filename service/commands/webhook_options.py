@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 
 import click
 
 from service.commands.key_options import command_settings
+from service.commands.options import as_json, example
 
 
-@click.group()
+@click.group(epilog=example("signalbox webhooks list", "signalbox webhooks listen"))
 def webhooks() -> None:
     """Work with those who receive webhooks; also beside a running server."""
 
@@ -20,29 +22,39 @@ _of_tenant = click.option(
 )
 
 
-@webhooks.command(name="secret")
+@webhooks.command(
+    name="secret", epilog=example("signalbox webhooks secret https://example.com/hook")
+)
 @click.argument("url")
 @_of_tenant
-def webhooks_secret(url: str, tenant: str) -> None:
+@as_json
+def webhooks_secret(url: str, tenant: str, *, json_: bool) -> None:
     """Print the secret that messages to URL are signed with, once; it is made where there is none."""
     settings = command_settings()
     from service.commands.webhooks import show_secret  # noqa: PLC0415 - after the environment is prepared
 
-    click.echo(asyncio.run(show_secret(settings, url, tenant)))
+    secret = asyncio.run(show_secret(settings, url, tenant))
+    click.echo(json.dumps({"url": url, "secret": secret}) if json_ else secret)
 
 
-@webhooks.command(name="rotate")
+@webhooks.command(
+    name="rotate", epilog=example("signalbox webhooks rotate https://example.com/hook")
+)
 @click.argument("url")
 @_of_tenant
-def webhooks_rotate(url: str, tenant: str) -> None:
+@as_json
+def webhooks_rotate(url: str, tenant: str, *, json_: bool) -> None:
     """Print a new secret of URL; for 24 hours messages are signed with the one before as well."""
     settings = command_settings()
     from service.commands.webhooks import rotate_secret  # noqa: PLC0415 - after the environment is prepared
 
-    click.echo(asyncio.run(rotate_secret(settings, url, tenant)))
+    secret = asyncio.run(rotate_secret(settings, url, tenant))
+    click.echo(json.dumps({"url": url, "secret": secret}) if json_ else secret)
 
 
-@webhooks.command(name="enable")
+@webhooks.command(
+    name="enable", epilog=example("signalbox webhooks enable https://example.com/hook")
+)
 @click.argument("url")
 @_of_tenant
 def webhooks_enable(url: str, tenant: str) -> None:
@@ -53,7 +65,9 @@ def webhooks_enable(url: str, tenant: str) -> None:
     asyncio.run(enable(settings, url, tenant))
 
 
-@webhooks.command(name="forget")
+@webhooks.command(
+    name="forget", epilog=example("signalbox webhooks forget https://example.com/hook")
+)
 @click.argument("url")
 @_of_tenant
 def webhooks_forget(url: str, tenant: str) -> None:
@@ -64,23 +78,38 @@ def webhooks_forget(url: str, tenant: str) -> None:
     asyncio.run(forget(settings, url, tenant))
 
 
-@webhooks.command(name="list")
+@webhooks.command(
+    name="list",
+    epilog=example("signalbox webhooks list", "signalbox webhooks list --tenant web --json"),
+)
 @_of_tenant
-def webhooks_list(tenant: str) -> None:
+@as_json
+def webhooks_list(tenant: str, *, json_: bool) -> None:
     """List who receives webhooks; never with their secrets."""
     settings = command_settings()
-    from service.commands.webhooks import list_endpoints  # noqa: PLC0415 - after the environment is prepared
+    from service.commands import webhooks as work  # noqa: PLC0415 - after the environment is prepared
 
-    for line in asyncio.run(list_endpoints(settings, tenant)):
-        click.echo(line)
+    found = asyncio.run(work.list_endpoints(settings, tenant))
+    if json_:
+        click.echo(json.dumps([work.as_json(each) for each in found], indent=2))
+        return
+    for each in found:
+        click.echo(work.as_line(each))
+    if not found:
+        click.echo("Nobody receives webhooks yet: a run names its own in `webhook.url`.", err=True)
 
 
-@webhooks.command(name="listen")
+@webhooks.command(
+    name="listen", epilog=example("signalbox webhooks listen --port 9000 --secret whsec_…")
+)
 @click.option("--port", type=int, default=9000, show_default=True, help="0 picks a free one.")
+@click.option(
+    "--json", "json_", is_flag=True, help="Print each delivery as a line of JSON on stdout."
+)
 @click.option("--secret", default=None, help="Check signatures with this secret (whsec_…).")
-def webhooks_listen(port: int, secret: str | None) -> None:
+def webhooks_listen(port: int, secret: str | None, *, json_: bool) -> None:
     """Show what is sent to a webhook on this machine, until Ctrl-C; for development."""
     from service.commands.listen import listen  # noqa: PLC0415 - loads what only it needs
 
     with contextlib.suppress(KeyboardInterrupt):
-        listen(port, secret)
+        listen(port, secret, json_=json_)
