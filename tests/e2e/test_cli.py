@@ -142,11 +142,15 @@ def test_run_uses_the_server_it_is_given(signalbox: StartProcess, serve: StartSe
     assert "run_python answered" in process.stderr
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "127.0.0.1:9", "not a url"])
-def test_a_server_that_is_not_there_is_one_line(signalbox: StartProcess, url: str) -> None:
-    """An address nobody listens at, or that is none, is named in one line; exit code 1."""
+@pytest.mark.parametrize(
+    ("url", "code"), [("http://127.0.0.1:9", 5), ("127.0.0.1:9", 2), ("not a url", 2)]
+)
+def test_a_server_that_is_not_there_is_one_line(
+    signalbox: StartProcess, url: str, code: int
+) -> None:
+    """An address nobody listens at, or that is none, is named in one line."""
     process = signalbox("run", "hello", "--url", url)
-    assert process.ended() == 1
+    assert process.ended() == code
     assert len(process.stderr.splitlines()) == 1, process.stderr
     assert url in process.stderr
     assert process.stdout == ""
