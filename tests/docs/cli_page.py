@@ -38,7 +38,8 @@ def commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Iterator[
 
 def context_of(named: Named) -> click.Context:
     """Return the context in which a command tells about itself."""
-    context = click.Context(cli, info_name="signalbox")
+    # With its settings: what a command is first asked for with is what it keeps to.
+    context = click.Context(cli, info_name="signalbox", **cli.context_settings)
     for word in named.words[:-1]:
         command = context.command
         assert isinstance(command, click.Group)

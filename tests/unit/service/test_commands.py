@@ -66,7 +66,8 @@ def test_an_example_can_be_typed(named: Named) -> None:
         words = words[: next((i for i, word in enumerate(words) if word in {">", "<"}), None)]
         assert words[: 1 + len(named.words)] == ["signalbox", *named.words]
         command, rest = take_words(words[1:])
-        command.make_context(command.name, rest)  # raises what the command would say
+        above = click.Context(cli, info_name="signalbox", **cli.context_settings)
+        command.make_context(command.name, rest, parent=above)  # raises what it would say
 
 
 def take_words(words: list[str]) -> tuple[click.Command, list[str]]:
