@@ -52,6 +52,10 @@ class Lanes(Progress):
 
     def __init__(self, *, replayed: bool = False) -> None:
         super().__init__(replayed=replayed)
+        self._lanes: dict[str, Lane] = {}
+        self._since = time.monotonic()
+        self._usage: dict[str, Any] = {}
+        self._state = "begins"
         self._console = Console(
             file=sys.stderr,
             force_terminal=True,
@@ -69,10 +73,6 @@ class Lanes(Progress):
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._lanes: dict[str, Lane] = {}
-        self._since = time.monotonic()
-        self._usage: dict[str, Any] = {}
-        self._state = "begins"
 
     def begin(self, run: dict[str, Any]) -> None:
         """Say which run begins, and open the lanes."""

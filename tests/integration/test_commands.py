@@ -75,6 +75,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return {"SIGNALBOX_KNOWLEDGE_DIR": "knowledge", "SIGNALBOX_SANDBOX": "off"}
 
 
+@pytest.mark.may_block  # `doctor` looks at files, in a process that does nothing else
 @pytest.mark.parametrize("name", HERE)
 def test_json_is_all_of_stdout(name: str, here: dict[str, str]) -> None:
     key = ""
