@@ -12,11 +12,12 @@ import httpx
 
 from domain.approval import PREFIX
 from domain.errors import ConfigurationError, RunFailedError
-from service.commands.client import client_of, fetched, refused
+from service.commands.client import api_of, client_of, fetched
 from service.commands.deciding import Person, readable
-from service.commands.exits import DONE, FAILED, TooLateError
+from service.commands.exits import DONE, FAILED
 from service.commands.progress import Progress, plain_line, say
 from service.commands.run_views import Server, print_json, print_table
+from signalbox import Decision
 
 RUN_PREFIX: Final = "run_"
 
@@ -67,14 +68,8 @@ async def _asked(client: httpx.AsyncClient, id_: str | None) -> list[dict[str, A
         return [await fetched(client.get(_path(id_)))]
     if id_:
         await fetched(client.get(f"/v1/runs/{quote(id_, safe='')}"))  # says that it is not there
-    found: list[dict[str, Any]] = []
-    query = {"status": "pending", "limit": "100", **({"run_id": id_} if id_ else {})}
-    while True:
-        page = await fetched(client.get("/v1/approvals", params=query))
-        found += page["data"]
-        if not page["has_more"]:
-            return found
-        query["cursor"] = page["next_cursor"]
+    listed = api_of(client).approvals.list(status="pending", run_id=id_, page_size=100)
+    return [each.model_dump(mode="json") async for each in listed]
 
 
 async def _decide(
@@ -83,47 +78,32 @@ async def _decide(
     found = await _asked(client, id_)
     if not found:
         raise RunFailedError(f"{id_} waits for no decision.")
-    bodies = [_body(each, decision) for each in found]
+    said = {each["id"]: _said(each, decision) for each in found}
+    api = api_of(client)
     if id_.startswith(PREFIX):
-        decided = [await _answered(await client.post(f"{_path(id_)}/decision", json=bodies[0]))]
+        decided = [await api.approvals.decide(id_, said[id_])]
     else:
-        all_ = [
-            {"approval_id": each["id"], **body} for each, body in zip(found, bodies, strict=True)
-        ]
-        path = f"/v1/runs/{quote(id_, safe='')}/decisions"
-        page = await _answered(await client.post(path, json={"decisions": all_}))
-        decided = page["data"]
+        decided = list(await api.runs.decide(id_, said))
     for each in decided:
-        say(f"{each['id']}: {each['decision']['type']}")
+        say(f"{each.id}: {each.decision.type if each.decision else each.status}")
     if json_:
-        print_json(decided[0] if id_.startswith(PREFIX) else decided)
+        documents = [each.model_dump(mode="json") for each in decided]
+        print_json(documents[0] if id_.startswith(PREFIX) else documents)
     return DONE
 
 
-def _body(approval: dict[str, Any], decision: dict[str, Any]) -> dict[str, Any]:
-    """Return a decision as the API takes it; raises `ConfigurationError` for one that this question does not take."""
+def _said(approval: dict[str, Any], decision: dict[str, Any]) -> Decision:
+    """Return a decision about one question; raises `ConfigurationError` for one that this question does not take."""
     allowed = approval["allowed_decisions"]
     if decision["type"] not in allowed:
         options = " or ".join(_OPTIONS[each] for each in allowed)
         told = _OPTIONS[decision["type"]]
         msg = f"{approval['id']} cannot be decided by {told}: {_KINDS[approval['type']]}, which takes {options}."
         raise ConfigurationError(msg)
-    body = {**decision, "args_digest": approval["args_digest"]}
+    given = {name: value for name, value in decision.items() if name != "args"}
     if decision["type"] == "edit":
-        del body["args"]
-        body["edited_action"] = {"name": approval["action"]["name"], "args": decision["args"]}
-    return {name: value for name, value in body.items() if value is not None}
-
-
-async def _answered(response: httpx.Response) -> dict[str, Any]:
-    """Return what a decision came to; raises `TooLateError` where it is not asked any more."""
-    if response.is_success:
-        answer: dict[str, Any] = response.json()
-        return answer
-    error = refused(response)
-    if response.status_code == 410:  # noqa: PLR2004 - expired, or the run has ended
-        raise TooLateError(error.detail)
-    raise error
+        given["edited_action"] = {"name": approval["action"]["name"], "args": decision["args"]}
+    return Decision(**given, args_digest=approval["args_digest"])
 
 
 async def _ask(client: httpx.AsyncClient, found: list[dict[str, Any]]) -> int:

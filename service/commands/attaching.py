@@ -38,6 +38,10 @@ def read_task(task: str) -> str:
 
 def read_files(paths: Sequence[Path]) -> list[dict[str, str]]:
     """Return files as the body of a run has them; raises `ConfigurationError` where one cannot be sent."""
+    names = [path.name for path in paths]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ConfigurationError(f"--file: {twice!r} is the name of two files; rename one.")
     return [
         {
             "name": path.name,

@@ -14,7 +14,9 @@ from typing import Any, Final, Literal
 
 import httpx
 
+from service.commands.client import api_of, fetched
 from service.commands.progress import Progress
+from signalbox import Decision, ProblemError
 
 Approve = Literal["ask", "auto", "deny"]
 """`ask` the person at the terminal; without one it is said how to decide · `auto` approve every call, but
@@ -40,6 +42,7 @@ class Person:
         insists: bool = False,
     ) -> None:
         self._client = client
+        self._api = api_of(client)
         self._progress = progress
         self._approve = approve
         self._insists = insists
@@ -80,21 +83,18 @@ class Person:
         """Decide one question; return whether it is decided."""
         path = f"/v1/approvals/{asked['id']}"
         # The event has long arguments cut; whoever decides has to see the whole call.
-        approval: dict[str, Any] = (await self._client.get(path)).json()
+        approval: dict[str, Any] = await fetched(self._client.get(path))
         decision = self._decision_told(approval) or await self._ask(approval)
         while decision is not None:
-            body = {**decision, "args_digest": approval["args_digest"]}
-            response = await self._client.post(f"{path}/decision", json=body)
-            if response.is_success:
+            said = Decision(**decision, args_digest=approval["args_digest"])
+            try:
+                await self._api.approvals.decide(approval["id"], said)
+            except ProblemError as error:
+                self._progress.insist(f"{error.problem.title}: {error.detail}")
+                again = error.status == 422 and (self._approve == "ask" or self._insists)  # noqa: PLR2004 - it can be mended
+                decision = await self._ask(approval) if again else None
+            else:
                 return True
-            problem = response.json()
-            self._progress.insist(f"{problem['title']}: {problem['detail']}")
-            again = response.status_code == 422  # noqa: PLR2004 - what was typed can be mended
-            decision = (
-                await self._ask(approval)
-                if again and (self._approve == "ask" or self._insists)
-                else None
-            )
         self._left.add(approval["id"])
         self._look()
         return False

@@ -13,7 +13,7 @@ import httpx
 
 from monitoring.logs import keep_to_warnings
 from service.bootstrap import open_services
-from service.commands.client import connected, fetched, read_to_end
+from service.commands.client import connected, created, fetched, read_to_end
 from service.commands.deciding import Approve, Person
 from service.commands.exits import DONE, INTERRUPTED, code_of
 from service.commands.following import Tasks
@@ -101,7 +101,7 @@ async def _play(url: str, key: str, wishes: Wishes) -> int:
     async with connected(url, key) as client:
         # By its rules nobody would be asked about a program, and the demo is to show how it asks.
         body = {"task": TASK, "approvals": {"mode": "always"}}
-        run: dict[str, Any] = await fetched(client.post("/v1/runs", json=body))
+        run = await created(client, body)
         page = f"{url}/runs/{run['id']}"
         say(f"The run's page is {page}.")
         if wishes.browser and _has_screen():
@@ -129,7 +129,7 @@ async def _follow(
     tasks = Tasks()
     tasks.start(progress.tick(look), "lanes")
     try:
-        reading = tasks.start(read_to_end(client, run_id, take, progress.insist), "events")
+        reading = tasks.start(read_to_end(client, run_id, take), "events")
         await tasks.first(reading, tasks.start(person.decide_forever(), "person"))
     finally:
         await tasks.end()

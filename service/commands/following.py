@@ -9,10 +9,11 @@ from urllib.parse import quote
 
 import httpx
 
-from service.commands.client import fetched, read_to_end, refused
+from service.commands.client import api_of, created, fetched, read_to_end
 from service.commands.interrupts import interrupts
 from service.commands.progress import Progress, say
 from service.commands.recording import RunRecord
+from signalbox import SignalboxError
 
 CANCELLING: Final = "Cancelling; Ctrl-C once more leaves at once."
 CANCELLED: Final = "Cancelled."
@@ -69,7 +70,7 @@ async def follow(
 
     `kept` records it; `heard` is told of every event.
     """
-    run: dict[str, Any] = await fetched(client.post("/v1/runs", json=body))
+    run = await created(client, body)
     run_id, path = run["id"], f"/v1/runs/{quote(run['id'], safe='')}"
     progress.begin(run)
     if kept:
@@ -84,11 +85,11 @@ async def follow(
     leaves = place is not None and place.lasts
     with interrupts() as asked:
         tasks = Tasks()
-        tasks.start(_cancel_when(asked, client, path, progress), "cancelling")
+        tasks.start(_cancel_when(asked, client, run_id, progress), "cancelling")
         tasks.start(progress.tick(lambda: fetched(client.get(path))), "lanes")
         try:
             await tasks.first(
-                tasks.start(read_to_end(client, run_id, take, progress.insist), "events"),
+                tasks.start(read_to_end(client, run_id, take), "events"),
                 tasks.start(person.decide_forever(), "person"),
                 *([tasks.start(person.stuck.wait(), "nobody there")] if leaves else []),
             )
@@ -112,18 +113,15 @@ async def follow(
 
 
 async def _cancel_when(
-    asked: asyncio.Event, client: httpx.AsyncClient, path: str, progress: Progress
+    asked: asyncio.Event, client: httpx.AsyncClient, run_id: str, progress: Progress
 ) -> None:
     """Cancel the run when that is asked for; whatever keeps it from that is said."""
     await asked.wait()
     progress.insist(CANCELLING)
     try:
-        response = await client.post(f"{path}/cancel", json={"reason": "interrupted"})
-    except httpx.HTTPError as error:
-        progress.insist(f"The run is not cancelled: {error!r}.")
-        return
-    if not response.is_success:
-        progress.insist(f"The run is not cancelled: {refused(response)}")
+        await api_of(client).runs.cancel(run_id, reason="interrupted")
+    except SignalboxError as error:
+        progress.insist(f"The run is not cancelled: {error}")
 
 
 class Tasks:

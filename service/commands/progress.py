@@ -15,6 +15,9 @@ SHOWN_ARGS: Final = 100
 COLOURS: Final = {"cyan": 36, "yellow": 33, "magenta": 35, "green": 32, "blue": 34}
 COLOUR_NAMES: Final = tuple(COLOURS)
 
+VOIDING: Final = frozenset({"agent.retrying", "run.resumed"})
+"""After these, what was half said does not count."""
+
 Look = Callable[[], Awaitable[dict[str, Any]]]
 """Returns the run as it stands."""
 
@@ -55,9 +58,14 @@ class Progress:
         type_, data = event["type"], event["data"]
         if type_ == "message.delta":
             self._token(agent, data)
+        elif type_ == "message.snapshot":
+            self._lines.pop(data["message_id"], None)
+            self._token(agent, data)
         elif type_ == "message.completed":
             self._flush(agent, data["message_id"])
         else:
+            if type_ in VOIDING:
+                self._lines.clear()
             text = _describe(type_, data)
             if text:
                 self.say(agent, text)

@@ -115,7 +115,7 @@ async def _watch(client: httpx.AsyncClient, run_id: str, *, json_: bool, quiet: 
         progress.tick(lambda: fetched(client.get(_path(run_id)))), name="lanes"
     )
     try:
-        run = await read_to_end(client, run_id, progress.show, progress.insist)
+        run = await read_to_end(client, run_id, progress.show)
     finally:
         ticking.cancel()
         await asyncio.gather(ticking, return_exceptions=True)

@@ -82,7 +82,7 @@ def test_files_are_sent_along_under_their_own_names(signalbox: StartProcess, fol
         (["no.csv"], "--file no.csv: it cannot be read (No such file or directory).", 2),
         (["."], "--file .: it cannot be read (Is a directory).", 2),
         (["large"], "--file large: it has more than 5242880 bytes.", 2),
-        (["a.csv", "b/a.csv"], "files/1/name: 'a.csv' is the name of two files", 1),
+        (["a.csv", "b/a.csv"], "--file: 'a.csv' is the name of two files", 2),
         ([".env"], "files/0/name: the name '.env' has a part that begins with a dot", 1),
     ],
 )

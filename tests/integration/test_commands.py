@@ -130,7 +130,8 @@ async def test_an_answer_is_printed_alone(product: Product) -> None:
     assert outcome.stdout == "Computed with Python:\n\n6 * 7 = 42\n"
 
 
-@pytest.mark.may_block
+@pytest.mark.slow
+@pytest.mark.may_block  # looks at a few files
 async def test_files_are_saved_over_nothing(product: Product, tmp_path: Path) -> None:
     """What is there already stays; the same file is not saved twice; a link leads nowhere."""
     table, out, elsewhere = tmp_path / "a.csv", tmp_path / "out", tmp_path / "elsewhere"
