@@ -11,7 +11,6 @@ import click
 
 from service.commands.key_options import exit_with
 from service.commands.options import example
-from service.settings import prepare_environment, without_telemetry
 
 
 @click.command(
@@ -48,6 +47,8 @@ def demo(
     """
     # Before anything is made that would have to be cleaned up.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    from service.settings import prepare_environment, without_telemetry  # noqa: PLC0415 - `--help` does without
+
     without_telemetry()
     prepare_environment()
     from service.commands.demo import Wishes, play  # noqa: PLC0415 - after the environment is prepared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import quote
 
@@ -93,10 +94,12 @@ async def follow(
                 tasks.start(person.decide_forever(), "person"),
                 *([tasks.start(person.stuck.wait(), "nobody there")] if leaves else []),
             )
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, OSError):
+            # The second Ctrl-C, or nobody reads the events any more; then perhaps not this either.
             progress.close()
-            if place:
-                say(place.left.format(id=run_id))
+            with suppress(OSError):
+                if place:
+                    say(place.left.format(id=run_id))
             raise
         finally:
             await tasks.end()

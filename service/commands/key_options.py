@@ -6,18 +6,22 @@ import asyncio
 import json
 import sys
 from collections.abc import Coroutine
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from domain.caller import LOCAL_TENANT, SCOPES, TENANT, CallerLimits, Scope
 from service.commands.exits import INTERRUPTED
 from service.commands.options import as_json, example
-from service.settings import Settings, prepare_environment, read_settings
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 
 def command_settings(**overrides: Any) -> Settings:
     """Return the settings of a command, with the environment prepared for what it imports."""
+    from service.settings import prepare_environment, read_settings  # noqa: PLC0415 - `--help` does without
+
     settings = read_settings(**overrides)
     prepare_environment()
     return settings

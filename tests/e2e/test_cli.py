@@ -366,7 +366,7 @@ def test_a_second_process_on_the_same_database_is_refused(
     assert "signalbox.db" in line
     assert re.search(r"pid \d+", line)
     assert "SIGNALBOX_DATABASE_URL" in line
-    assert "--url" in line
+    assert "--server" in line
 
 
 @pytest.mark.slow
