@@ -177,7 +177,9 @@ def test_ctrl_c_prints_what_there_was(signalbox: StartProcess, models: Models) -
     assert json.loads(process.stdout)["status"] == "cancelled"
 
 
-def test_a_run_that_waits_goes_on_in_a_server(signalbox: StartProcess, serve: StartService) -> None:
+def test_a_run_that_waits_goes_on_in_a_server(
+    signalbox: StartProcess, serve: StartService, terminal: Callable[..., Terminal]
+) -> None:
     """Nobody is at the terminal: exit 3. A server that is started in the same folder has the question."""
     process = signalbox("run", "--approvals", "always", "Compute the mean of 3, 4 and 8")
     assert process.ended() == 3, process.stderr
@@ -187,8 +189,11 @@ def test_a_run_that_waits_goes_on_in_a_server(signalbox: StartProcess, serve: St
         f"start `signalbox serve`, then `signalbox approve {run['id']}` decides" in process.stderr
     )
     service = serve()
-    decided = signalbox("approve", run["id"], "--yes", "--server", service.base_url)
-    assert decided.ended() == 0, decided.stderr
+    deciding = terminal("approve", run["id"], "--server", service.base_url)
+    deciding.says(r"code:")
+    deciding.says(r"approve\? type y")
+    deciding.type("y\n")
+    assert deciding.ended() == 0, deciding.shown
     watched = signalbox("runs", "watch", run["id"], "--quiet", "--server", service.base_url)
     assert watched.ended() == 0
     assert "mean: 5" in watched.stdout
@@ -223,11 +228,16 @@ def test_the_demo_is_decided_from_elsewhere_and_leaves_nothing(
     assert not list(scratch.iterdir())
 
 
-def test_the_demo_can_be_kept(signalbox: StartProcess, folder: Path) -> None:
-    scratch = folder / "scratch"
+def test_the_demo_opens_its_page_and_can_be_kept(signalbox: StartProcess, folder: Path) -> None:
+    scratch, browser = folder / "scratch", folder / "browser"
     scratch.mkdir()
-    process = signalbox("demo", "--once", "--keep", "--approve", "auto", TMPDIR=str(scratch))
+    browser.write_text(f'#!/bin/sh\necho "$1" > {folder}/opened\n')
+    browser.chmod(0o755)
+    env = {"TMPDIR": str(scratch), "DISPLAY": ":1", "BROWSER": f"{browser} %s"}
+    process = signalbox("demo", "--once", "--keep", "--approve", "auto", **env)
     assert process.ended() == 0, process.stderr
+    page = process.says(r"The run's page is (\S+)\.$")[1]
+    assert (folder / "opened").read_text() == f"{page}\n"
     kept = Path(process.says(r"kept in (\S+)\.")[1])
     with closing(sqlite3.connect(kept / "signalbox.db")) as database:
         assert database.execute("SELECT status FROM runs").fetchall() == [("completed",)]
