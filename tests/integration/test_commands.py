@@ -50,7 +50,7 @@ AT_A_SERVER: Final = {
     "runs watch": ["{run}"],
 }
 
-BY_OTHERS: Final = {"webhooks listen": "tests/integration/test_webhooks.py"}
+BY_OTHERS: Final = {"webhooks listen": "tests/e2e/test_webhooks.py"}
 """Commands that serve until they are told to stop."""
 
 
