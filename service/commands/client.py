@@ -88,9 +88,16 @@ def _own_url(settings: Settings) -> str:
 async def fetched(answer: Awaitable[httpx.Response]) -> Any:  # noqa: ANN401 - JSON
     """Return the document of an answer; raises `RunFailedError` with what a refusal says."""
     response = await answer
-    if response.is_success:
-        return response.json()
-    raise refused(response)
+    if not response.is_success:
+        raise refused(response)
+    try:
+        document = response.json()
+    except ValueError:
+        document = None
+    if not isinstance(document, dict) or not document.keys() & {"id", "data"}:
+        msg = f"What answers at {response.url.netloc.decode()} is no Signalbox; --server says where one is."
+        raise RunFailedError(msg)
+    return document
 
 
 def refused(response: httpx.Response) -> RunFailedError:

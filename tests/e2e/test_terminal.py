@@ -144,25 +144,26 @@ def test_a_terminal_gets_what_it_can_show(
 
 
 def test_ctrl_c_twice_leaves_at_once_and_says_where_the_run_is(
-    signalbox: StartProcess, models: Models, folder: Path
+    signalbox: StartProcess, serve: StartService, models: Models
 ) -> None:
     """The first is a cancellation; a server that does not answer it is not waited for."""
     hanging = Hanging(When(system=agent("researcher")), Reply(text="never"))
     models.add(*hanging.rules)
-    process = signalbox("run", "Compare clocks", OPENAI_BASE_URL=models.base_url)
+    service = serve(models=models)
+    process = signalbox("run", "Compare clocks", "--server", service.base_url)
     hanging.wait()
     process.says(r"researcher \| works on")
+    service.process.send(signal.SIGSTOP)
     process.send(signal.SIGINT)
     process.says("Ctrl-C once more leaves at once")
     process.send(signal.SIGINT)
     assert process.ended() == 130
     assert "Traceback" not in process.stderr
-    with closing(sqlite3.connect(folder / "data" / "signalbox.db")) as database:
-        [(run_id, status)] = database.execute("SELECT id, status FROM runs").fetchall()
-    assert status in {"cancelled", "running"}
-    # Both may be first: the end of the run, or the second press.
-    kept = f"{run_id} is kept in sqlite:///data/signalbox.db"
-    assert kept in process.stderr or process.stderr.rstrip().endswith("Cancelled.")
+    run_id = process.says(r"(run_\w+) accepted")[1]
+    assert (
+        f"{run_id} goes on at {service.base_url}: `signalbox runs watch {run_id}" in process.stderr
+    )
+    assert process.stdout == ""
 
 
 def test_ctrl_c_prints_what_there_was(signalbox: StartProcess, models: Models) -> None:
@@ -267,6 +268,10 @@ def shell(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
 def test_a_closed_pipe_and_a_full_disk_are_no_traceback(folder: Path) -> None:
     pipe = shell(folder, "signalbox agents | true; echo ${PIPESTATUS[0]}")
     assert (pipe.stdout, pipe.stderr) == ("141\n", "")
+    events = shell(folder, "signalbox run hello --json --quiet | true; echo ${PIPESTATUS[0]}")
+    assert events.stdout == "141\n"
+    assert "is kept in sqlite:///data/signalbox.db: it goes on when" in events.stderr
+    assert "Traceback" not in events.stderr
     full = shell(folder, "signalbox agents > /dev/full; echo $?")
     assert full.stdout == "1\n"
     assert full.stderr.startswith("signalbox: ")

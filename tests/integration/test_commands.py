@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 from click.testing import CliRunner, Result
 
+from domain.errors import ConfigurationError, RunFailedError
 from service.cli import cli
 from tests.docs.cli_page import commands
 from tests.fakes.http_target import CountingTarget
@@ -109,6 +110,17 @@ async def test_json_of_a_server_is_all_of_stdout(product: Product) -> None:
         assert events[-1]["type"] == "run.completed"
         assert last["object"] == "run"
         assert "42" in last["result"]["output"]
+
+
+async def test_another_server_is_told_from_a_signalbox(target: CountingTarget) -> None:
+    """Whatever it answers; a password in its address is not shown."""
+    url = target.url("").rstrip("/")
+    for args in (("runs", "list"), ("run", "hello"), ("approve",)):
+        outcome = await asyncio.to_thread(called, {}, *args, "--server", url)
+        assert isinstance(outcome.exception, RunFailedError), outcome
+    outcome = await asyncio.to_thread(called, {}, "run", "x", "--server", "http://me:hunter2@host")
+    assert "hunter2" not in str(outcome.exception)
+    assert isinstance(outcome.exception, ConfigurationError)
 
 
 async def test_a_run_is_told_its_limits(product: Product) -> None:
