@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -48,9 +49,8 @@ async def connected(url: str, key: str | None) -> AsyncIterator[httpx.AsyncClien
         ) as client:
             yield client
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, signalbox.ConfigurationError) as error:
-        msg = (
-            f"--server {base_url!r} is no address of a server; one looks like http://127.0.0.1:8080"
-        )
+        shown = re.sub("//[^/]*@", "//***@", base_url)  # a password may stand there
+        msg = f"--server {shown!r} is no address of a server; one looks like http://127.0.0.1:8080"
         raise ConfigurationError(msg) from error
     except httpx.HTTPError as error:
         raise _away(base_url, str(error) or type(error).__name__) from error

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import pytest
 from click.shell_completion import get_completion_class
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from domain.errors import ConfigurationError, RunFailedError, StoreUnavailableError
 from service.cli import cli
@@ -21,9 +21,7 @@ from service.commands.exits import (
     code_of,
 )
 from service.commands.saving import safe_name
-from tests.docs.cli_page import Named, commands, examples
-
-EVERY = [pytest.param(each, id=each.name) for each in commands()]
+from tests.docs.cli_page import commands, examples
 
 WITHOUT_JSON = {
     "agent test": "it prints JSON anyway",
@@ -40,34 +38,46 @@ WITHOUT_JSON = {
 """Commands that have no `--json`, and why."""
 
 
-@pytest.mark.parametrize("named", EVERY)
-def test_a_command_explains_itself(named: Named) -> None:
+def test_every_command_explains_itself() -> None:
     """Its help says what it does, what each option is for, and how it is typed; -h is the same."""
-    outcome = CliRunner().invoke(cli, [*named.words, "--help"], prog_name="signalbox")
-    assert outcome.exit_code == 0
-    assert outcome.stdout.startswith(f"Usage: signalbox {named.name} ")
-    assert named.command.help
-    for option in named.command.params:
-        assert not isinstance(option, click.Option) or option.help, option.name
-    for line in examples(named.command):
-        assert line in outcome.stdout
-    assert (
-        CliRunner().invoke(cli, [*named.words, "-h"], prog_name="signalbox").stdout
-        == outcome.stdout
-    )
+    for named in commands():
+        outcome = called(*named.words, "--help")
+        assert outcome.exit_code == 0, named.name
+        assert outcome.stdout.startswith(f"Usage: signalbox {named.name} ")
+        assert named.command.help, named.name
+        for option in named.command.params:
+            assert not isinstance(option, click.Option) or option.help, (named.name, option.name)
+        for line in examples(named.command):
+            assert line in outcome.stdout
+        assert called(*named.words, "-h").stdout == outcome.stdout
 
 
-@pytest.mark.parametrize("named", EVERY)
-def test_an_example_can_be_typed(named: Named) -> None:
-    """Each is of this command or one below it, with arguments and options that it takes."""
-    assert examples(named.command)
-    for line in examples(named.command):
-        words = shlex.split(line)
-        words = words[: next((i for i, word in enumerate(words) if word in {">", "<"}), None)]
-        assert words[: 1 + len(named.words)] == ["signalbox", *named.words]
-        command, rest = take_words(words[1:])
-        above = click.Context(cli, info_name="signalbox", **cli.context_settings)
-        command.make_context(command.name, rest, parent=above)  # raises what it would say
+def test_every_command_says_that_an_option_is_wrong() -> None:
+    """On stderr, with where to look, and exit code 2."""
+    for named in commands():
+        outcome = called(*named.words, "--no-such-option")
+        assert outcome.exit_code == 2, named.name
+        assert outcome.stdout == ""
+        assert "--no-such-option" in outcome.stderr
+        assert f"signalbox {named.name} --help" in outcome.stderr
+
+
+def test_every_example_can_be_typed() -> None:
+    """Each is of its command or one below it, with arguments and options that it takes."""
+    for named in commands():
+        assert examples(named.command), named.name
+        for line in examples(named.command):
+            words = shlex.split(line)
+            words = words[: next((i for i, word in enumerate(words) if word in {">", "<"}), None)]
+            assert words[: 1 + len(named.words)] == ["signalbox", *named.words]
+            command, rest = take_words(words[1:])
+            above = click.Context(cli, info_name="signalbox", **cli.context_settings)
+            command.make_context(command.name, rest, parent=above)  # raises what it would say
+
+
+def called(*args: str) -> Result:
+    """Carry out a command in this process."""
+    return CliRunner().invoke(cli, args, prog_name="signalbox")
 
 
 def take_words(words: list[str]) -> tuple[click.Command, list[str]]:
@@ -76,15 +86,6 @@ def take_words(words: list[str]) -> tuple[click.Command, list[str]]:
     while isinstance(command, click.Group) and words and words[0] in command.commands:
         command, words = command.commands[words[0]], words[1:]
     return command, words
-
-
-@pytest.mark.parametrize("named", EVERY)
-def test_a_wrong_option_is_said_and_exits_2(named: Named) -> None:
-    outcome = CliRunner().invoke(cli, [*named.words, "--no-such-option"], prog_name="signalbox")
-    assert outcome.exit_code == 2
-    assert outcome.stdout == ""
-    assert "--no-such-option" in outcome.stderr
-    assert f"signalbox {named.name} --help" in outcome.stderr
 
 
 def test_what_prints_data_prints_it_as_json_too() -> None:
@@ -144,7 +145,7 @@ def test_how_a_run_stands_is_the_exit_code() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_gets_its_script(shell: str) -> None:
-    outcome = CliRunner().invoke(cli, ["completion", shell], prog_name="signalbox")
+    outcome = called("completion", shell)
     assert outcome.exit_code == 0
     assert f"_SIGNALBOX_COMPLETE={shell}_complete" in outcome.stdout
     complete = get_completion_class(shell)
@@ -184,6 +185,6 @@ def test_decisions_that_contradict_are_refused() -> None:
         (["run", "x", "--budget", "0"], "write US dollars above 0"),
         (["run", "x", "--budget", "lots"], "write US dollars above 0"),
     ):
-        outcome = CliRunner().invoke(cli, args, prog_name="signalbox")
+        outcome = called(*args)
         assert outcome.exit_code == 2, args
         assert says in outcome.stderr, outcome.stderr
