@@ -118,6 +118,8 @@ class Lanes(Progress):
         """Show one event of the stream."""
         self._note(event)
         super().show(event)
+        if event["type"] != "message.delta":  # of those there are hundreds in a second
+            self._refresh()
 
     def _refresh(self) -> None:
         if self._live.is_started:
