@@ -67,17 +67,20 @@ class Composition:
 
     def up(self, *names: str) -> None:
         """Start these services and what they depend on, in the file's order of things."""
-        for name in names:
-            if name in self.instances:
-                continue
+        new = [name for name in names if name not in self.instances]
+        for name in new:
+            self.up(*compose()["services"][name].get("depends_on", ()))
+        for name in new:
             service = compose()["services"][name]
-            self.up(*service.get("depends_on", ()))
             if "build" not in service:
                 assert name == "postgres", name
                 continue  # it runs already: the database of the test
             for _ in range(service.get("deploy", {}).get("replicas", 1)):
-                instance = self._start(name)
+                instance = self._launch(name, command_of(service))
                 self.instances.setdefault(name, []).append(instance)
+        for name in new:
+            for instance in self.instances.get(name, ()):
+                self._wait(instance)
 
     def once(self, name: str, *command: str) -> str:
         """Run a command in a container of a service, as `docker compose run --rm` does; return what it prints."""
@@ -90,7 +93,10 @@ class Composition:
         """Start a process that was killed again, as the file says of its service."""
         assert compose()["services"][instance.service]["restart"] == "unless-stopped"
         others = self.instances[instance.service]
-        others[others.index(instance)] = self._start(instance.service, instance.ports)
+        service = compose()["services"][instance.service]
+        begun = self._launch(instance.service, command_of(service), instance.ports)
+        others[others.index(instance)] = begun
+        self._wait(begun)
 
     def close(self) -> None:
         """End all of them."""
@@ -98,17 +104,14 @@ class Composition:
             for instance in instances:
                 instance.process.close()
 
-    def _start(self, name: str, ports: dict[str, int] | None = None) -> Instance:
-        """Start a service and wait until it is what those wait for that depend on it."""
-        service = compose()["services"][name]
-        command = service.get("command") or ["signalbox", "serve"]
-        instance = self._launch(name, command, ports)
+    def _wait(self, instance: Instance) -> None:
+        """Wait until a process is what those wait for that depend on it."""
+        service = compose()["services"][instance.service]
         if service["restart"] == "no":
             assert instance.process.ended() == 0, instance.process.stderr
-            return instance
-        instance.process.says(READY[command[1]])
+            return
+        instance.process.says(READY[command_of(service)[1]])
         self._look(instance, service)
-        return instance
 
     def _launch(
         self, name: str, command: list[str], ports: dict[str, int] | None = None
@@ -171,6 +174,12 @@ class Composition:
         assert (parts.hostname, parts.port) == ("postgres", None)
         # Without POSTGRES_DB the image's database has its user's name.
         assert (parts.username, parts.password, parts.path) == (user, password, f"/{user}")
+
+
+def command_of(service: Document) -> list[str]:
+    """Return the command of a service, or that of the image where it has none."""
+    command: list[str] | None = service.get("command")
+    return command or ["signalbox", "serve"]
 
 
 def image_check() -> list[str]:
