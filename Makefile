@@ -83,9 +83,10 @@ format: $(INSTALLED_DEV) ## mend what ruff can mend
 
 check: lint test ## what to run before a commit
 
-bench: dev ## what the service costs beside the bare graph, the queue beside one process, a decision, a program, traces
+bench: dev ## what the service costs beside the bare graph, the queue beside one process, a run in Postgres, a decision, a program, traces
 	@$(BIN)/python -m bench.overhead
 	@$(BIN)/python -m bench.queue
+	@$(BIN)/python -m bench.volume
 	@$(BIN)/python -m bench.decisions
 	@$(BIN)/python -m bench.sandbox
 	@$(BIN)/python -m bench.langsmith

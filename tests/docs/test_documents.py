@@ -55,6 +55,10 @@ def routes() -> set[str]:
     }
 
 
+# Not the service or the namespace of that name.
+_COMMAND: Final = r"(?<!--namespace)(?:^|[ /])signalbox (?!signalbox )([a-z]+)(?: ([a-z]+))?"
+
+
 def bare(path: str) -> str:
     """Return a path without the names of its parameters."""
     return re.sub(r"\{\w+\}", "{}", path).rstrip("/") or "/"
@@ -82,7 +86,7 @@ def test_every_make_target_exists(document: Document) -> None:
 @documents
 def test_every_subcommand_exists(document: Document) -> None:
     for line in document.code:
-        for match in re.finditer(r"(?:^|[ /])signalbox ([a-z]+)(?: ([a-z]+))?", line):
+        for match in re.finditer(_COMMAND, line):
             command = cli.commands[match[1]]
             if isinstance(command, click.Group):
                 assert match[2] in command.commands, line
@@ -91,7 +95,7 @@ def test_every_subcommand_exists(document: Document) -> None:
 @documents
 def test_every_option_of_a_subcommand_exists(document: Document) -> None:
     for line in document.code:
-        match = re.search(r"(?:^|[ /])signalbox ([a-z]+)(?: ([a-z]+))?.*? (--[a-z-]+)", line)
+        match = re.search(rf"{_COMMAND}.*? (--[a-z-]+)", line)
         if match:
             command = cli.commands[match[1]]
             if isinstance(command, click.Group):
