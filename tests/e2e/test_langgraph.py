@@ -17,6 +17,7 @@ from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
 from langgraph_sdk.schema import StreamMode
 
+from tests.conftest import PACKAGES
 from tests.e2e.models import Models, agent
 from tests.e2e.processes import Process
 from tests.fakes.http_target import CountingTarget, target_in_thread
@@ -27,7 +28,7 @@ COMMAND: Final = Path(
     os.environ.get("LANGGRAPH_COMMAND") or ROOT / ".venv" / "langgraph" / "bin" / "langgraph"
 )
 HOW: Final = f"there is no {COMMAND}: `make langgraph` installs it, LANGGRAPH_COMMAND names another"
-SOURCES: Final = ("agents", "domain", "graph", "monitoring", "service", "tools", "langgraph.json")
+SOURCES: Final = (*PACKAGES, "langgraph.json")
 MODES: Final[list[StreamMode]] = ["updates", "messages-tuple", "custom"]
 
 pytestmark = [
