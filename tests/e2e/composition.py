@@ -60,7 +60,7 @@ class Composition:
         self._database = database
         self._dotenv = dotenv
         self._given = given
-        self._ports: dict[str, int] = {}
+        self._ports: dict[str, list[int]] = {}
         self.instances: dict[str, list[Instance]] = {}
         for name in ("data/workspaces", "run", "tmp", "cwd"):
             (folder / name).mkdir(parents=True)
@@ -75,9 +75,9 @@ class Composition:
             if "build" not in service:
                 assert name == "postgres", name
                 continue  # it runs already: the database of the test
-            for _ in range(service.get("deploy", {}).get("replicas", 1)):
-                instance = self._launch(name, command_of(service))
-                self.instances.setdefault(name, []).append(instance)
+            self.instances[name] = [
+                self._launch(name, command_of(service), port) for port in self._ports_of(name)
+            ]
         for name in new:
             for instance in self.instances.get(name, ()):
                 self._wait(instance)
@@ -85,7 +85,7 @@ class Composition:
     def once(self, name: str, *command: str) -> str:
         """Run a command in a container of a service, as `docker compose run --rm` does; return what it prints."""
         self.up(*compose()["services"][name].get("depends_on", ()))
-        instance = self._launch(name, ["signalbox", *command])
+        instance = self._launch(name, ["signalbox", *command], _free_port())
         assert instance.process.ended() == 0, instance.process.stderr
         return instance.process.stdout
 
@@ -94,7 +94,7 @@ class Composition:
         assert compose()["services"][instance.service]["restart"] == "unless-stopped"
         others = self.instances[instance.service]
         service = compose()["services"][instance.service]
-        begun = self._launch(instance.service, command_of(service), instance.ports)
+        begun = self._launch(instance.service, command_of(service), instance.ports["8000"])
         others[others.index(instance)] = begun
         self._wait(begun)
 
@@ -113,14 +113,9 @@ class Composition:
         instance.process.says(READY[command_of(service)[1]])
         self._look(instance, service)
 
-    def _launch(
-        self, name: str, command: list[str], ports: dict[str, int] | None = None
-    ) -> Instance:
+    def _launch(self, name: str, command: list[str], port: int) -> Instance:
         service = compose()["services"][name]
-        if ports is None:
-            # The first instance is where the name leads to.
-            first = name not in self.instances
-            ports = {"8000": self._port_of(name) if first else _free_port(), "9100": _free_port()}
+        ports = {"8000": port, "9100": _free_port()}
         values = dict(self._dotenv if service["env_file"] else {})
         for variable, text in service["environment"].items():
             values[variable] = self._translated(interpolated(str(text), self._given), ports)
@@ -157,13 +152,20 @@ class Composition:
             self._check_database(text)
             return self._database
         text = re.sub(r"127\.0\.0\.1:(\d+)", lambda m: f"127.0.0.1:{ports.get(m[1], m[1])}", text)
-        text = _ADDRESS.sub(lambda m: f"http://127.0.0.1:{self._port_of(m[1])}", text)
-        text = re.sub(r"\A/(data|tmp)\b", lambda m: f"{self._folder}/{m[1]}", text)
+        text = _ADDRESS.sub(lambda m: self._addresses(m[1]), text)
+        text = re.sub(
+            r"\A(sqlite:///)?/(data|tmp)\b", lambda m: f"{m[1] or ''}{self._folder}/{m[2]}", text
+        )
         return text.replace("/run/sandbox", str(self._folder / "run"))
 
-    def _port_of(self, service: str) -> int:
-        """Return where a service will be, which may not have been started yet."""
-        return self._ports.setdefault(service, _free_port())
+    def _addresses(self, service: str) -> str:
+        """Return where the containers of a service are, as a name with several addresses leads to all of them."""
+        return ",".join(f"http://127.0.0.1:{port}" for port in self._ports_of(service))
+
+    def _ports_of(self, service: str) -> list[int]:
+        """Return the ports of a service's containers, which may not have been started yet."""
+        count = compose()["services"][service].get("deploy", {}).get("replicas", 1)
+        return self._ports.setdefault(service, [_free_port() for _ in range(count)])
 
     def _check_database(self, url: str) -> None:
         """See that an address leads to the file's own Postgres, and gets in."""

@@ -1,7 +1,8 @@
-"""The shape `scale` of `docker-compose.yml`: each of its processes is killed in turn, and the run goes on."""
+"""The shapes of `docker-compose.yml`: each of their processes is killed in turn, and the run goes on."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from domain.approval import action_id
 from tests.chaos.site import until
+from tests.conftest import ROOT
 from tests.e2e.composition import Composition, Instance
 from tests.e2e.models import Hanging, Models, agent
 from tests.e2e.processes import BOUND
@@ -28,6 +30,7 @@ pytestmark = [
 
 TASK: Final = "Send the order and count"
 CODER: Final = agent("coder")
+SECRET: Final = "the-secret-of-these-tests"
 PROGRAM: Final = "print('counted', sum(range(101)))"
 
 
@@ -77,6 +80,24 @@ def composition(
         postgres.create(prepared=False),
         dotenv=dotenv,
         given={"OPENAI_BASE_URL": models.base_url, "SIGNALBOX_SEARCH_KEYLESS": "false"},
+    )
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def one_container(folder: Path, models: Models, target: CountingTarget) -> Iterator[Composition]:
+    """Return the shape without a profile, with the coder in a container of its own."""
+    lines = (ROOT / "deploy" / "agents.env").read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines if line.startswith("SIGNALBOX_AGENT_CODER"))
+    dotenv = {"SIGNALBOX_HTTP_ALLOW": target.address}
+    secret = {"SIGNALBOX_AGENT_SECRET": SECRET}
+    keyless = {"SIGNALBOX_SEARCH_KEYLESS": "false"}
+    made = Composition(
+        folder,
+        "",
+        dotenv=dotenv,
+        given={**given, **secret, **keyless, "OPENAI_BASE_URL": models.base_url},
     )
     yield made
     made.close()
@@ -204,3 +225,47 @@ def test_each_process_is_killed_in_turn_and_the_run_goes_on(
     assert sum(event["type"] == "run.completed" for event in events) == 1
     for client in (first, second, again):
         client.close()
+
+
+def busy(instances: list[Instance]) -> Instance:
+    """Return the instance of an agent's service that works on something."""
+    secret = {"authorization": f"Bearer {SECRET}"}
+    for instance in instances:
+        text = httpx.get(f"{instance.address}/metrics", headers=secret, trust_env=False).text
+        found = re.search(r"^signalbox_agent_service_in_work\S* (\S+)", text, re.MULTILINE)
+        if found and float(found[1]) > 0:
+            return instance
+    msg = "no instance works on anything"
+    raise AssertionError(msg)
+
+
+@pytest.mark.skipif(
+    not (ROOT / "service" / "agent_host.py").exists(), reason="no agent is served by itself yet"
+)
+def test_an_agent_and_the_one_container_are_killed_and_the_run_goes_on(
+    one_container: Composition, models: Models, target: CountingTarget
+) -> None:
+    """The profile `agents` beside the shape without one: the agent's own process, then the server's."""
+    composition = one_container
+    story = Story(models, target)
+    key = composition.once("signalbox", "keys", "create", "--name", "me", "--scope", "admin")
+    composition.up("coder", "signalbox")
+    [server] = composition.instances["signalbox"]
+    client = Client(server, key.strip())
+    run_id = client.post("/v1/runs", {"task": TASK, "validation": "off"})["id"]
+    story.before_it_asks.wait()
+    coder = busy(composition.instances["coder"])
+    coder.process.kill()
+    client.reaches(run_id, "requires_action")
+    composition.restart(coder)
+
+    [approval] = client.get(f"/v1/approvals?run_id={run_id}")["data"]
+    client.post(f"/v1/approvals/{approval['id']}/decision", {"type": "approve"})
+    story.after_it_acted.wait()
+    server.process.kill()
+    composition.restart(server)
+    run = client.reaches(run_id, "completed")
+    client.close()
+    assert target.keys() == {action_id(approval["id"]): 1}
+    assert run["result"]["output"] == "Sent, and counted 5050."
+    assert (run["degraded"], run["attempt"]) == ([], 3)
