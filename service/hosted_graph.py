@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
+from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from domain.errors import CallerError, RunFailedError
@@ -20,6 +21,7 @@ from graph.state import FinalAnswer, State
 from graph.workflow import recursion_limit
 from service.endings import ending_of, failed_ending
 from service.hosted import Hosted, HostedContext, open_hosted, run_id_of
+from service.http.fields import Said
 from service.settings import read_settings
 
 
@@ -73,6 +75,7 @@ class _Shared:
 
 
 _shared = _Shared()
+_TASK: Final[TypeAdapter[str]] = TypeAdapter(Said)
 
 
 async def run_team(state: Task, config: RunnableConfig, runtime: Runtime[HostedContext]) -> Answer:
@@ -84,17 +87,27 @@ async def run_team(state: Task, config: RunnableConfig, runtime: Runtime[HostedC
     places = config["configurable"]
     run_id = run_id_of(places["thread_id"], places["checkpoint_ns"])
     asked: HostedContext | None = runtime.context
+    task = _read_task(state)
     async with _shared.used() as hosted:
         try:
-            run = await hosted.claim(run_id, state["task"], asked or HostedContext())
+            run = await hosted.claim(run_id, task, asked or HostedContext())
         except (CallerError, RunFailedError) as error:
-            # The whole of it: the server shows a client nothing but the exception's text.
+            # Of other exceptions the server may show no more than their names.
             raise ValueError(error.detail) from None
         if run.terminal:
             return _answer(run_id, _as_ended(run))
         ending = await _execute(hosted, run, runtime)
         await hosted.finish(run, ending)
     return _answer(run_id, ending)
+
+
+def _read_task(state: Task) -> str:
+    """Return the task, as bounded as one of a request; raises `ValueError`."""
+    try:
+        return _TASK.validate_python(state.get("task"))
+    except ValidationError as error:
+        msg = f"/task: {error.errors(include_url=False)[0]['msg']}."
+        raise ValueError(msg) from None
 
 
 async def _execute(hosted: Hosted, run: Run, runtime: Runtime[HostedContext]) -> Ending:

@@ -58,6 +58,12 @@ class Platform:
         assert not failed, (failed, self.process.stdout)
         return parts
 
+    def refused(self, thread: str, given: dict[str, Any], context: dict[str, Any]) -> str:
+        """Return what is said of what cannot be taken."""
+        parts = self.client.runs.stream(thread, "signalbox", input=given, context=context)
+        [said] = [part.data["message"] for part in parts if part.event == "error"]
+        return str(said)
+
     def give(self, thread: str, task: str, **context: Any) -> list[Any]:
         return self.stream(thread, input={"task": task}, context=context or None)
 
@@ -139,6 +145,14 @@ def test_offline_a_run_streams_asks_and_goes_on(start: Any, tmp_path: Path) -> N
     assert first["status"] == "completed"
     assert "mean: 135" in first["output"]
     assert platform.asked(thread) == []
+
+    refused = platform.thread()
+    for given, context, detail in (
+        ({}, {}, "/task"),
+        ({"task": "x" * 40_000}, {}, "/task"),
+        ({"task": "Say it"}, {"max_rounds": 40}, "/budget/max_rounds: 40"),
+    ):
+        assert detail in platform.refused(refused, given, context)
 
     # Another task on the same thread is another run, and begins anew.
     platform.give(thread, "Compute the mean of 1, 2, 6")
