@@ -85,7 +85,7 @@ async def test_a_step_that_is_done_again_acts_once(
     assert target.requests == []
 
     saver.lose = True
-    answer = Command(resume={question.id: {"type": "approve"}})
+    answer: Command[Any] = Command(resume={question.id: {"type": "approve"}})
     with pytest.raises(ConnectionError):
         await graph.ainvoke(answer, CONFIG, durability="sync")
     assert len(target.requests) == 1
