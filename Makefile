@@ -34,17 +34,13 @@ PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
 
 # What is the same on every database: requests that are refused, tools and models by themselves.
 ANYWHERE := bad_input exfiltration agents_alone emulation sandbox_robust tables research context told_usage hostile about \
-	oidc browsers canaries log_lines openai_chat openai_responses recording runs_commands structured providers rate_limits doctor doctor_checks health model_faults model_calls stopping validation disagreement offline gates metrics
+	hosted oidc browsers canaries log_lines openai_chat openai_responses recording runs_commands structured providers rate_limits doctor doctor_checks health model_faults model_calls stopping validation disagreement offline gates metrics
 # What asks of who executes runs; the rest asks Postgres the same with and without the queue.
 TURNS := create_run threads cancel approvals approval_rounds asking_users doubt event_stream event_reconnect cache \
 	budgets budget_questions rounds short_form retention retry metrics
 OVER := tests/integration -m "not slow" $(ANYWHERE:%=--ignore tests/integration/test_%.py)
 
-<<<<<<< HEAD
-.PHONY: help install dev langgraph run serve test test-slow test-web test-all lint format lock audit env-example check bench chaos fuzz
-=======
-.PHONY: help install dev run serve test test-slow test-times test-web test-all lint format lock audit env-example check bench chaos fuzz
->>>>>>> main
+.PHONY: help install dev langgraph run serve test test-slow test-times test-web test-all lint format lock audit env-example check bench chaos fuzz
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -65,14 +61,9 @@ test: dev ## the everyday tests: of every file the first ones, of every test one
 	@$(PYTEST) -m "not slow and not thorough"
 	@echo "These were the everyday tests; make test-slow and make test-web run the rest."
 
-<<<<<<< HEAD
-test-slow: dev langgraph ## the slow tests: real processes, kills, restarts; then HTTP over Postgres
-	@REQUIRE_LANGGRAPH=1 $(PYTEST) -m "slow and not browser"
-=======
-test-slow: dev ## all others: every further case, real processes, kills, restarts; then HTTP over Postgres
+test-slow: dev langgraph ## all others: every further case, real processes, kills, restarts; then HTTP over Postgres
 	@$(PYTEST) -m "thorough and not slow"
-	@$(PYTEST) -m "slow and not browser"
->>>>>>> main
+	@REQUIRE_LANGGRAPH=1 $(PYTEST) -m "slow and not browser"
 	@$(PYTEST) $(TURNS:%=tests/integration/test_%.py) -m "not slow" --over postgres-local
 	@$(PYTEST) $(OVER) --over postgres-queue
 
