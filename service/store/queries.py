@@ -73,7 +73,7 @@ _ALL_QUEUED: Final = select(runs.c.id).where(runs.c.status == "queued").limit(bi
 _WAITING: Final = select(func.count()).select_from(_ALL_QUEUED.subquery())
 _STANDING: Final = (
     select(runs.c.status, func.count())
-    .where(runs.c.status.in_(sorted(ACTIVE)))
+    .where(runs.c.status.in_(sorted(ACTIVE)), OURS)
     .group_by(runs.c.status)
 )
 _ASKED: Final = select(func.count()).select_from(actions).where(actions.c.approval == "pending")

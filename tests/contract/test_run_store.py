@@ -265,6 +265,7 @@ async def test_what_langgraphs_server_executes_is_never_handed_out(store: SqlRun
     assert await store.runnable(limit=9, exclude=[]) == []
     assert await store.unfinished() == []
     assert not await store.has_queued(exclude=[])
+    assert not (await store.standing()).keys() - {"approvals"}
     ours = await add_run(store, 3)
     assert await store.runnable(limit=9, exclude=[]) == [ours]
     assert await store.has_queued(exclude=[])
