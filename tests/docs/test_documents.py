@@ -28,8 +28,8 @@ MAX_ARCHITECTURE_LINES: Final = 120
 EXAMPLES: Final = frozenset({"agents/translator.py", "my_agents/glossary.py"})
 """Files that a reader makes."""
 
-OF_LIBRARIES: Final = frozenset({"LANGGRAPH_STRICT_MSGPACK", "ANTHROPIC_API_KEY"})
-"""Variables that libraries read themselves."""
+OF_LIBRARIES: Final = frozenset({"LANGGRAPH_STRICT_MSGPACK", "ANTHROPIC_API_KEY", "SIGNALBOX_URL"})
+"""Variables that libraries read themselves; the last one is our client's."""
 
 _SETTING: Final = re.compile(
     r"\b(?:SIGNALBOX|OPENAI|TAVILY|LANGSMITH|LANGGRAPH|ANTHROPIC)_[A-Z_]*[A-Z]\b(_\*)?"
@@ -55,8 +55,10 @@ def routes() -> set[str]:
     }
 
 
-# Not the service or the namespace of that name.
-_COMMAND: Final = r"(?<!--namespace)(?:^|[ /])signalbox (?!signalbox )([a-z]+)(?: ([a-z]+))?"
+# Not the package, the service or the namespace of that name.
+_COMMAND: Final = (
+    r"(?:^|(?<!from)(?<!--namespace)[ /])signalbox (?!signalbox )([a-z]+)(?: ([a-z]+))?"
+)
 
 
 def bare(path: str) -> str:
