@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import socket
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +44,7 @@ class Platform:
 
     def __init__(self, process: Process, url: str) -> None:
         self.process = process
+        self.url = url
         self.client: SyncLangGraphClient = get_sync_client(url=url, api_key=None)
 
     def thread(self) -> str:
@@ -80,6 +83,15 @@ class Platform:
         values = self.client.threads.get_state(thread)["values"]
         assert isinstance(values, dict)
         return values
+
+
+def said_by_the_page(platform: Platform) -> str:
+    """Return what the example of docs/langgraph.md prints."""
+    page = (ROOT / "docs" / "langgraph.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    with redirect_stdout(io.StringIO()) as said:
+        exec(example.replace("http://127.0.0.1:2024", platform.url), {})
+    return said.getvalue()
 
 
 def kinds(parts: list[Any]) -> Counter[str]:
@@ -154,6 +166,8 @@ def test_offline_a_run_streams_asks_and_goes_on(start: Any, tmp_path: Path) -> N
     ):
         assert detail in platform.refused(refused, given, context)
 
+    assert "mean: 135" in said_by_the_page(platform)
+
     # Another task on the same thread is another run, and begins anew.
     platform.give(thread, "Compute the mean of 1, 2, 6")
     platform.answer(thread, type="reject", message="not today")
@@ -163,12 +177,11 @@ def test_offline_a_run_streams_asks_and_goes_on(start: Any, tmp_path: Path) -> N
     with closing(sqlite3.connect(database)) as rows:
         runs = rows.execute("SELECT tenant_id, id, status FROM runs ORDER BY created_at").fetchall()
         ran = rows.execute("SELECT tool, status FROM actions").fetchall()
-    assert [(tenant, run_id) for tenant, run_id, _ in runs] == [
-        ("_langgraph", first["run_id"]),
-        ("_langgraph", second["run_id"]),
-    ]
+    assert {tenant for tenant, _, _ in runs} == {"_langgraph"}
+    ids = [run_id for _, run_id, _ in runs]
+    assert (len(ids), ids[0], ids[-1]) == (3, first["run_id"], second["run_id"])
     assert runs[0][2] == "completed"
-    assert ran == [("run_python", "done")]
+    assert ran == [("run_python", "done")] * 2
 
 
 def test_an_approved_action_is_made_once_and_a_budget_holds(
