@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import sqlite3
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, redirect_stdout
@@ -135,6 +136,15 @@ def models() -> Iterator[Models]:
 def target() -> Iterator[CountingTarget]:
     with target_in_thread() as server:
         yield server
+
+
+def test_the_command_knows_every_key_of_the_file() -> None:
+    args = [str(COMMAND), "validate", "--config", str(ROOT / "langgraph.json")]
+    done = subprocess.run(args, capture_output=True, text=True, timeout=60, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "is valid" in said
+    assert "warning" not in said, said
 
 
 def test_offline_a_run_streams_asks_and_goes_on(start: Any, tmp_path: Path) -> None:
