@@ -90,8 +90,10 @@ def said_by_the_page(platform: Platform) -> str:
     """Return what the example of docs/langgraph.md prints."""
     page = (ROOT / "docs" / "langgraph.md").read_text(encoding="utf-8")
     [example] = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
     with redirect_stdout(io.StringIO()) as said:
-        exec(example.replace("http://127.0.0.1:2024", platform.url), {})
+        exec(example.replace("http://127.0.0.1:2024", platform.url), names)
+    names["client"].http.client.close()
     return said.getvalue()
 
 
