@@ -239,9 +239,6 @@ def busy(instances: list[Instance]) -> Instance:
     raise AssertionError(msg)
 
 
-@pytest.mark.skipif(
-    not (ROOT / "service" / "agent_host.py").exists(), reason="no agent is served by itself yet"
-)
 def test_an_agent_and_the_one_container_are_killed_and_the_run_goes_on(
     one_container: Composition, models: Models, target: CountingTarget
 ) -> None:
