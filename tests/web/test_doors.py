@@ -13,6 +13,7 @@ from tests.fakes.model_script import Reply, Rule, TokenUsage, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product, running
 from tests.integration.callers import issue
+from tests.web.browsing import Visit
 from tests.web.conftest import PATIENCE, Begin, Open
 from tests.web.looking import look
 from tests.web.story import TASK
@@ -214,5 +215,21 @@ async def test_a_run_is_forked_with_another_task(story: Begin, visit: Open) -> N
         await expect(page.get_by_role("heading", level=1)).to_have_text("Write it for engineers.")
         await expect(page.get_by_text("forked from run")).to_be_visible()
         await expect(chip(page)).to_have_text("Done")
+        await page.get_by_role("link", name="Compare the two").click()
+        await compared(v)
         newest = (await product.client.get("/v1/runs?limit=1")).json()["data"][0]
     assert newest["forked_from"]["run_id"] == run_id
+
+
+async def compared(v: Visit) -> None:
+    """A run and its fork beside each other: what each took, and what each said."""
+    page = v.page
+    row = page.get_by_role("row", name=re.compile("^Task"))
+    await expect(row).to_contain_text(f"{TASK}")
+    await expect(row).to_contain_text("Write it for engineers.")
+    await expect(page.get_by_role("article", name=re.compile("^The answer of run"))).to_have_count(
+        2
+    )
+    await look(v, "light-compare")
+    await page.get_by_role("button", name="Line by line").click()
+    await expect(page.get_by_text("No line differs.")).to_be_visible()

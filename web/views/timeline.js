@@ -3,7 +3,7 @@
 import { tint } from "../agents.js";
 import { duration, named } from "../format.js";
 import { now } from "../house.js";
-import { callsOf, isOver, lanesOf } from "../selectors.js";
+import { callsOf, isOver, lanesOf, stepsOf } from "../selectors.js";
 import { html } from "../vendor/preact.js";
 import { STEP_WORDS } from "./status.js";
 
@@ -37,7 +37,23 @@ export function Timeline({ state, chosen, choose }) {
                         </li>`,
                 )}
             </ul>
+            <${Legend} state=${state} />
         </section>`;
+}
+
+/** What the marks mean that are to be seen. */
+function Legend({ state }) {
+    const calls = Object.values(state.calls);
+    const asked = stepsOf(state).some((step) => step.pauses.length);
+    const failed = calls.some((call) => call.status === "failed");
+    if (!calls.length && !asked) return null;
+    return html`
+        <p class="legend" aria-hidden="true">
+            ${calls.some((call) => call.status !== "failed") && html`<span><i class="tick" /> a tool was called</span>`}
+            ${failed && html`<span><i class="tick is-failed" /> a call that failed</span>`}
+            ${asked && html`<span><i class="asked" /> waited for you</span>`}
+            <span>A bar opens what is known of it</span>
+        </p>`;
 }
 
 function Bar({ bar, state, scale, chosen, choose }) {
