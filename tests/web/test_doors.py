@@ -155,6 +155,37 @@ async def test_a_budget_that_is_reached_is_raised(visit: Open, tmp_path: Path) -
     assert run["budget"]["max_tokens"] == 50_000
 
 
+async def test_a_run_that_its_budget_ended_goes_on_with_a_higher_one(
+    visit: Open, tmp_path: Path
+) -> None:
+    """The same budget would end it again, so the limit that was reached is a field with its double in it."""
+    async with FakeModelServer() as models:
+        used = TokenUsage(3000, 4000)
+        models.add(
+            Rule(when=When(schema=True, user="<results>"), reply=Reply.route(), optional=True),
+            Rule(when=When(schema=True), reply=Reply.route(("coder", "Do it"))),
+            Rule(when=When(schema=False), reply=Reply(text="It is done.", usage=used)),
+        )
+        async with (
+            running(tmp_path / "data", **modelled(tmp_path, models)) as product,
+            visit(product) as v,
+        ):
+            page = v.page
+            body = {"agents": ["coder"], "budget": {"max_tokens": 8000}}
+            run_id = await started(product, **body)
+            await v.go(f"/runs/{run_id}")
+            await page.get_by_role("button", name="Finish with what there is").click()
+            await expect(chip(page)).to_have_text("Ended early")
+            await expect(page.get_by_text("The budget was not raised")).to_be_visible()
+            await expect(page.get_by_label("Limit in tokens")).to_have_value("16000")
+            await look(v, "light-ended-early")
+            await page.get_by_label("Limit in tokens").fill("50000")
+            await page.get_by_role("button", name="Go on from where it stood").click()
+            await expect(chip(page)).to_have_text("Done")
+            run = (await product.client.get(f"/v1/runs/{run_id}")).json()
+    assert run["budget"]["max_tokens"] == 50_000
+
+
 async def test_a_question_is_answered(visit: Open, tmp_path: Path) -> None:
     async with FakeModelServer() as models:
         question = ("ask_user", {"question": "Which year do you mean?"})

@@ -75,15 +75,18 @@ function entriesOf(words, runs, showKeys) {
     const to = (path, name, icon, note = "") => ({ key: path, name, icon, note, act: () => go(path) });
     const parts = words.split(/\s+/).filter(Boolean);
     const fits = (text) => parts.every((part) => text.toLowerCase().includes(part));
+    const named = (each) => fits(each.name);
     const pages = [
         to("/", "New run", "plus", "N"),
         to("/inbox", "Approvals", "inbox", waiting.value ? `${waiting.value} waiting` : "G A"),
         to("/runs", "History", "history", "G H"),
         to("/costs", "Costs", "coin", "G C"),
         to("/settings", "Settings", "sliders", "G S"),
+    ].filter(named);
+    const others = [
         { key: "keys", name: "Keys", icon: "list", note: "?", act: showKeys },
         ...THEMES.map((each) => ({ key: each, name: THEME_WORDS[each], icon: THEME_ICONS[each], act: () => choose(each) })),
-    ].filter((each) => fits(each.name));
+    ].filter(named);
     const found = runs
         .filter((run) => fits(`${run.task} ${run.id} ${WORDS[run.status] ?? ""} ${run.tags.join(" ")}`))
         .slice(0, MOST_RUNS)
@@ -94,7 +97,7 @@ function entriesOf(words, runs, showKeys) {
             note: since(Date.parse(run.created_at), minute.value),
             act: () => go(`/runs/${run.id}`),
         }));
-    if (!parts.length) return [...pages, ...found];
-    const named = RUN_ID.test(words) && !found.length ? [to(`/runs/${words}`, `The run ${words}`, "open")] : [];
-    return [...found, ...named, ...pages, to(`/runs?q=${encodeURIComponent(words)}`, `Search all runs for “${words}”`, "search")];
+    if (!parts.length) return [...pages, ...found, ...others];
+    const byId = RUN_ID.test(words) && !found.length ? [to(`/runs/${words}`, `The run ${words}`, "open")] : [];
+    return [...found, ...byId, ...pages, ...others, to(`/runs?q=${encodeURIComponent(words)}`, `Search all runs for “${words}”`, "search")];
 }

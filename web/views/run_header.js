@@ -56,7 +56,7 @@ function again(task) {
 function Notify() {
     const [state, setState] = useState("Notification" in window ? Notification.permission : "denied");
     if (state === "granted" || state === "denied") return null;
-    return html`<button type="button" class="button" title="A notification of your browser, when this or another run needs you" onClick=${async () => setState(await Notification.requestPermission())}><${Icon} name="bell" /> Notify me</button>`;
+    return html`<button type="button" class="button notify" title="A notification of your browser, when this or another run needs you" onClick=${async () => setState(await Notification.requestPermission())}><${Icon} name="bell" /> Notify me</button>`;
 }
 
 function Title({ task }) {
@@ -85,7 +85,7 @@ function Cost({ usage, budget }) {
     return html`
         <div class="cost">
             <dt>${limit === null ? "Cost" : `Cost (limit ${limitOf(limit)})`}</dt>
-            <dd title=${usage.cost_known === false ? "A model's price is not known to this server" : undefined}>
+            <dd title=${usage.cost_known === false ? "The price of a model is not known to this server, or what a stopped call has used" : undefined}>
                 ${words}
                 ${limit !== null && usage.cost_known !== false &&
                 html`<meter min="0" max=${limit} value=${Math.min(spent, limit)} aria-label=${`Cost: ${words} of ${money(limit)}`}>${words}</meter>`}
@@ -95,6 +95,7 @@ function Cost({ usage, budget }) {
 
 function Stop({ runId }) {
     const [sure, setSure] = useState(false);
+    const [asked, setAsked] = useState(false);
     const [busy, setBusy] = useState(false);
     const [problem, setProblem] = useState(null);
     const stop = async () => {
@@ -102,6 +103,7 @@ function Stop({ runId }) {
         setProblem(null);
         try {
             await post(`/v1/runs/${runId}/cancel`, {});
+            setAsked(true);
             refreshSoon();
         } catch (error) {
             setProblem(error);
@@ -110,6 +112,7 @@ function Stop({ runId }) {
         setSure(false);
     };
     if (problem) return html`<${Failure} problem=${problem} again=${stop} />`;
+    if (asked) return html`<span class="button danger" role="status">Stopping…</span>`;
     if (!sure) {
         return html`<button type="button" class="button danger" onClick=${() => setSure(true)}><${Icon} name="stop" /> Stop</button>`;
     }

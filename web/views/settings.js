@@ -37,7 +37,7 @@ function Appearance() {
                 <legend>Theme</legend>
                 <div class="segments">${THEMES.map((each) => html`<label key=${each} class="segment"><input type="radio" name="theme" class="sr" checked=${theme === each} onChange=${() => pick(each)} />${THEME_WORDS[each]}</label>`)}</div>
             </fieldset>
-            <label class="check-label"><input type="checkbox" checked=${lettersOn.value} onChange=${(event) => setLetters(event.target.checked)} /> Single letters are shortcuts (press <kbd>?</kbd> for the list)</label>
+            <label class="check-label"><input type="checkbox" checked=${lettersOn.value} onChange=${(event) => setLetters(event.target.checked)} /><span>Single letters are shortcuts (press <kbd>?</kbd> for the list)</span></label>
             <${Notifications} />
         </section>`;
 }

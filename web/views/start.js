@@ -90,7 +90,7 @@ function Offline() {
     if (!isOffline()) return null;
     return html`
         <div class="notice">
-            <p><strong>No language model is configured.</strong> You can try everything here: a built-in planner computes, draws charts, runs small programs and looks things up, at no cost. It understands tasks like the examples below, and not much more.</p>
+            <p><strong>No language model is configured.</strong> You can look around all the same: a built-in planner computes, draws charts, runs small programs and looks things up, at no cost. It understands tasks like the examples below, and not much more.</p>
             <p>For real work set <code>OPENAI_API_KEY</code>, or <code>OPENAI_BASE_URL</code> to any OpenAI-compatible server, and start the server again.</p>
         </div>`;
 }

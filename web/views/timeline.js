@@ -151,11 +151,12 @@ function ticksOf(begin, end, drawn) {
     const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 86_400];
     const span = (end - begin) / 1000;
     const step = steps.find((each) => span / each <= TICKS + 1) ?? span / TICKS;
+    const most = innerWidth < NARROW ? 0.84 : 0.95; // a label behind it would not fit
     const ticks = [];
     let last = -1;
     for (let second = 0; second <= span; second += step) {
         const at = drawn(begin + second * 1000);
-        if (at - last < 0.12 || at > 0.95) continue;
+        if (at - last < 0.12 || at > most) continue;
         last = at;
         ticks.push({ at: across(at), label: tickLabel(second, step) });
     }
