@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import re
@@ -170,9 +171,7 @@ async def test_a_history_of_thousands_is_looked_through_and_stays_small(
         assert await rows.count() <= 150
 
 
-async def test_a_click_asks_for_notifications_and_a_task_is_run_again(
-    visit: Open, tmp_path: Path
-) -> None:
+async def test_what_a_run_offers_beside_its_answer(visit: Open, tmp_path: Path) -> None:
     """Nothing is asked of the browser before the click; an ended run's task comes back to be changed."""
     async with planned(tmp_path, visit, sandbox="auto") as (product, v):
         page = v.page
@@ -184,10 +183,16 @@ async def test_a_click_asks_for_notifications_and_a_task_is_run_again(
         await expect(card).to_be_visible()
         assert await page.evaluate("window.asked") == 0
         await page.get_by_role("button", name="Notify me").click()
-        await expect(page.get_by_role("button", name="Notify me")).to_have_count(0)
+        await expect(page.get_by_text("You will be notified.")).to_be_visible()
         assert await page.evaluate("window.asked") == 1
         await card.get_by_role("button", name="Approve").click()
         await expect(page.locator(".answer-text")).to_contain_text("7")
+        async with page.expect_download() as download:
+            await page.get_by_role("button", name="Save the answer").click()
+        kept = await (await download.value).path()
+        text = await asyncio.to_thread(Path(kept).read_text, "utf-8")
+        assert text.startswith(f"# {SUM}\n\n")
+        assert "7" in text.removeprefix(f"# {SUM}")
         await page.get_by_role("button", name="Run again").click()
         field = page.get_by_role("textbox", name="Task")
         await expect(field).to_have_value(SUM)

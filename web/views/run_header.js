@@ -55,8 +55,14 @@ function again(task) {
 /** Ask the browser, on a click and never before, to be told when something needs a person. */
 function Notify() {
     const [state, setState] = useState("Notification" in window ? Notification.permission : "denied");
-    if (state === "granted" || state === "denied") return null;
-    return html`<button type="button" class="button notify" title="A notification of your browser, when this or another run needs you" onClick=${async () => setState(await Notification.requestPermission())}><${Icon} name="bell" /> Notify me</button>`;
+    const [asked, setAsked] = useState(false);
+    const ask = async () => {
+        setState(await Notification.requestPermission());
+        setAsked(true);
+    };
+    if (asked && state !== "default") return html`<span class="quiet notify" role="status">${state === "granted" ? "You will be notified." : "Your browser blocks notifications."}</span>`;
+    if (state !== "default") return null;
+    return html`<button type="button" class="button notify" title="A notification of your browser, when this or another run needs you" onClick=${ask}><${Icon} name="bell" /> Notify me</button>`;
 }
 
 function Title({ task }) {
