@@ -52,7 +52,7 @@ function Legend({ state }) {
             ${calls.some((call) => call.status !== "failed") && html`<span><i class="tick" /> a tool was called</span>`}
             ${failed && html`<span><i class="tick is-failed" /> a call that failed</span>`}
             ${asked && html`<span><i class="asked" /> waited for you</span>`}
-            <span>A bar opens what is known of it</span>
+            <span>Choose a bar to see its details</span>
         </p>`;
 }
 
