@@ -22,7 +22,9 @@ FILES: Final = "/web/"
 
 _FOLDER: Final = Path(__file__).parents[2] / "web"
 
-_ADDRESS: Final = re.compile(r"/(?:(?:inbox|runs|costs|settings)|runs/[^/]+(?:/trace)?)?")
+_ADDRESS: Final = re.compile(
+    r"/(?:(?:inbox|runs|costs|settings)|runs/[^/]+(?:/(?:trace|compare))?)?"
+)
 
 _MEDIA: Final = {
     ".css": "text/css; charset=utf-8",
@@ -90,6 +92,7 @@ def _read_site() -> Site:
 @router.api_route("/runs", methods=["GET", "HEAD"])
 @router.api_route("/runs/{run_id}", methods=["GET", "HEAD"])
 @router.api_route("/runs/{run_id}/trace", methods=["GET", "HEAD"])
+@router.api_route("/runs/{run_id}/compare", methods=["GET", "HEAD"])
 @router.api_route("/costs", methods=["GET", "HEAD"])
 @router.api_route("/settings", methods=["GET", "HEAD"])
 async def show_page(request: Request) -> Response:

@@ -14,7 +14,16 @@ from tests.integration.problem_checks import assert_problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PAGES = ("/", "/inbox", "/runs", "/runs/run_0", "/runs/run_0/trace", "/costs", "/settings")
+PAGES = (
+    "/",
+    "/inbox",
+    "/runs",
+    "/runs/run_0",
+    "/runs/run_0/trace",
+    "/runs/run_0/compare",
+    "/costs",
+    "/settings",
+)
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
