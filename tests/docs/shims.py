@@ -1,0 +1,147 @@
+"""What stands before the real commands when a document's lines are run: `python shims.py NAME ARGUMENT…`.
+
+`signalbox` is this checkout's; one that goes on working is left in the background as soon as it says that it does.
+`curl` fails where the answer is none of 2xx. In both, an id that a document leaves open (`run_…`) is the newest.
+`git clone` makes another folder of this checkout.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any, Final
+
+BOUND: Final = 25.0
+HOME: Final = Path(os.environ["SHIM_HOME"])
+"""Where it is kept what works in the background."""
+
+WORKS: Final = re.compile(
+    r"Signalbox is at |takes runs\.|Signalbox sandbox at |Listening at |serves at "
+)
+STAY: Final = re.compile(r"(serve|worker|sandbox|webhooks listen)\b")
+OPEN: Final = re.compile(r"\b(run|apr|key)_\w*…")
+
+
+def newest(kind: str) -> str:
+    """Return the id that is meant: of the newest run, of a question of it, of the newest key."""
+    if kind == "key":
+        lines = subprocess.check_output(
+            [sys.executable, "-m", "service", "keys", "list", "--json"], text=True
+        )
+        return str(max(key["id"] for key in json.loads(lines)))
+    run = read("/v1/runs?limit=1")[0]["id"]
+    if kind == "run":
+        return str(run)
+    deadline = time.monotonic() + BOUND
+    while time.monotonic() < deadline:
+        if read(f"/v1/runs/{run}?wait=1")["ended_at"]:
+            break
+        if asked := read(f"/v1/approvals?status=pending&run_id={run}"):
+            return str(asked[0]["id"])
+    sys.exit(f"{run} asks nothing")
+
+
+def read(path: str) -> Any:
+    """Return what the server says."""
+    url = f"http://127.0.0.1:{os.environ['SIGNALBOX_PORT']}{path}"
+    with urllib.request.urlopen(url, timeout=BOUND) as answer:
+        document = json.load(answer)
+    return document.get("data", document)
+
+
+def stop(name: str) -> None:
+    """Stop what was left in the background, as Ctrl-C does; fails where it ends badly."""
+    number = HOME / f"{name}.pid"
+    if not number.exists():
+        return
+    os.kill(int(number.read_text()), signal.SIGINT)
+    with (HOME / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    number.unlink()
+    code = (HOME / f"{name}.code").read_text()
+    if code not in {"0", "130"}:
+        sys.exit(f"{name} ended with {code}")
+
+
+def stay(arguments: list[str]) -> None:
+    """Start a command that goes on working; return when it says that it does."""
+    name = arguments[0]
+    stop(name)
+    told, tell = os.pipe()
+    if os.fork():
+        os.close(tell)
+        sys.exit(0 if os.read(told, 1) else f"{' '.join(arguments)} has ended")
+    os.close(told)
+    os.setsid()
+    with (HOME / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code = relay(arguments, tell)
+        (HOME / f"{name}.code").write_text(str(code))
+    sys.exit(0)
+
+
+def relay(arguments: list[str], tell: int) -> int:
+    """Pass on what the command says on stderr, and write it down; return its exit code."""
+    command = [sys.executable, "-m", "service", *arguments]
+    with (
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as child,
+        (HOME / f"{arguments[0]}.log").open("a") as log,
+    ):
+        assert child.stderr
+        (HOME / f"{arguments[0]}.pid").write_text(str(child.pid))
+        for line in child.stderr:
+            sys.stderr.write(line)
+            sys.stderr.flush()
+            log.write(line)
+            log.flush()
+            if WORKS.search(line):
+                os.write(tell, b"+")
+    os.close(tell)
+    return child.returncode
+
+
+def clone(target: str) -> None:
+    """Make a folder with everything of this checkout but what was made in it."""
+    here = Path(os.environ["SHIM_ROOT"])
+    folder = Path(target)
+    folder.mkdir(exist_ok=True)
+    for path in here.iterdir():
+        if path.name not in {".git", ".venv", ".env", "data", "build"}:
+            (folder / path.name).symlink_to(path)
+    (folder / ".venv").symlink_to(HOME / "venv")
+    shutil.copy(HOME / "sales.csv", folder)
+
+
+def main(name: str, arguments: list[str]) -> None:
+    """Do what the command of this name is to do."""
+    arguments = [OPEN.sub(lambda match: newest(match[1]), each) for each in arguments]
+    if name == "git":
+        clone(arguments[-1])
+    elif name == "curl":
+        curl = shutil.which("curl", path=os.environ["SHIM_PATH"])
+        os.execv(str(curl), ["curl", "--fail-with-body", "--max-time", "60", *arguments])
+    elif name.startswith("python"):
+        os.execv(sys.executable, [sys.executable, *arguments])
+    elif STAY.match(" ".join(arguments)):
+        stay(arguments)
+    elif name == "stop":
+        for number in HOME.glob("*.pid"):
+            stop(number.stem)
+    else:
+        command = [sys.executable, "-m", "service", *arguments]
+        os.execv(sys.executable, command)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
