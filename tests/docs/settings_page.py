@@ -31,7 +31,7 @@ GROUPS: Final[dict[str, str]] = {
         "sandbox_python sandbox_socket"
     ),
 }
-"""Which settings belong together; what begins with `langsmith_` is LangSmith's, and what is named nowhere stands last."""
+"""Which settings belong together; what begins with `langsmith_` is LangSmith's, and what is not named stands last."""
 
 
 def groups() -> dict[str, list[str]]:
