@@ -7,9 +7,9 @@ from langgraph.types import interrupt
 from domain.agent import AgentSpec
 
 
-async def announce(_: MessagesState) -> dict[str, list[AIMessage]]:
+async def announce(state: MessagesState) -> dict[str, list[AIMessage]]:
     """Ask first: whatever stands before `interrupt` is done again with the answer."""
-    place = interrupt("From which platform does it leave?")
+    place = interrupt(f"From which platform? {state['messages'][-1].text}")
     return {"messages": [AIMessage(f"The train leaves from {place}. Mind the gap.")]}
 
 

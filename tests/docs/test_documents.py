@@ -25,11 +25,13 @@ MAX_README_LINES: Final = 200
 MAX_RECORD_LINES: Final = 35
 MAX_ARCHITECTURE_LINES: Final = 120
 
-EXAMPLES: Final = frozenset({"agents/translator.py", "my_agents/glossary.py"})
+EXAMPLES: Final = frozenset(
+    {"agents/translator.py", *(f"my_agents/{name}.py" for name in ("glossary", "echo", "greeter"))}
+)
 """Files that a reader makes."""
 
-OF_LIBRARIES: Final = frozenset({"LANGGRAPH_STRICT_MSGPACK", "ANTHROPIC_API_KEY"})
-"""Variables that libraries read themselves."""
+OF_LIBRARIES: Final = frozenset({"LANGGRAPH_STRICT_MSGPACK", "ANTHROPIC_API_KEY", "SIGNALBOX_URL"})
+"""Variables that libraries read themselves; the last one is our client's."""
 
 _SETTING: Final = re.compile(
     r"\b(?:SIGNALBOX|OPENAI|TAVILY|LANGSMITH|LANGGRAPH|ANTHROPIC)_[A-Z_]*[A-Z]\b(_\*)?"
