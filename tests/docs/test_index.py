@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import pytest_asyncio
 
+from monitoring.costs import PriceTable
 from tests.conftest import ROOT
 from tests.docs import llms, settings_page, team_page
 from tests.docs.markdown import Document
@@ -67,5 +68,5 @@ async def test_the_page_says_what_dividing_work_costs(divided: list[Divided]) ->
 async def test_at_once_is_fastest_and_one_alone_is_cheapest(divided: list[Divided]) -> None:
     alone, at_once, in_turn = divided
     assert at_once.in_a_row < alone.in_a_row < in_turn.in_a_row
-    costs = [each.measured.cost(team_page.MODEL, team_page.PriceTable()) for each in divided]
+    costs = [each.measured.cost(team_page.MODEL, PriceTable()) for each in divided]
     assert costs == sorted(costs)
