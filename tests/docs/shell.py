@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from tests.conftest import ROOT
 from tests.docs.markdown import Block
@@ -104,7 +104,10 @@ class Shell:
             script = script.replace(shown, real)
         return script
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Stop what stays in the background; fails where something of it ends badly."""
         self.run("stop")
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,18 +59,25 @@ def read(path: str) -> Any:
     return document.get("data", document)
 
 
-def stop(name: str) -> None:
-    """Stop what was left in the background, as Ctrl-C does; fails where it ends badly."""
+def stop(name: str) -> str:
+    """Stop what was left in the background, as Ctrl-C does; return the code that it ends with."""
     number = HOME / f"{name}.pid"
     if not number.exists():
-        return
-    os.kill(int(number.read_text()), signal.SIGINT)
+        return "0"
+    with suppress(ProcessLookupError):
+        os.kill(int(number.read_text()), signal.SIGINT)
     with (HOME / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
     number.unlink()
-    code = (HOME / f"{name}.code").read_text()
-    if code not in {"0", "130"}:
-        sys.exit(f"{name} ended with {code}")
+    return (HOME / f"{name}.code").read_text()
+
+
+def stop_all() -> None:
+    """Stop all of it; fails where something ends badly."""
+    codes = {number.stem: stop(number.stem) for number in HOME.glob("*.pid")}
+    bad = {name: code for name, code in codes.items() if code not in {"0", "130"}}
+    if bad:
+        sys.exit(f"this ended badly: {bad}")
 
 
 def stay(arguments: list[str]) -> None:
@@ -115,6 +123,8 @@ def clone(target: str) -> None:
     """Make a folder with everything of this checkout but what was made in it."""
     here = Path(os.environ["SHIM_ROOT"])
     folder = Path(target)
+    if folder.is_symlink():
+        folder.unlink()  # what leads to the source has the same name here; nothing is written through it
     folder.mkdir(exist_ok=True)
     for path in here.iterdir():
         if path.name not in {".git", ".venv", ".env", "data", "build"}:
@@ -136,8 +146,7 @@ def main(name: str, arguments: list[str]) -> None:
     elif STAY.match(" ".join(arguments)):
         stay(arguments)
     elif name == "stop":
-        for number in HOME.glob("*.pid"):
-            stop(number.stem)
+        stop_all()
     else:
         command = [sys.executable, "-m", "service", *arguments]
         os.execv(sys.executable, command)

@@ -84,7 +84,7 @@ def test_every_make_target_exists(document: Document) -> None:
 @documents
 def test_every_subcommand_exists(document: Document) -> None:
     for line in document.code:
-        for match in re.finditer(r"(?:^|[ /])signalbox ([a-z]+)(?: ([a-z]+))?", line):
+        for match in re.finditer(r"(?:^|(?<!from)[ /])signalbox ([a-z]+)(?: ([a-z]+))?", line):
             command = cli.commands[match[1]]
             if isinstance(command, click.Group):
                 assert match[2] in command.commands, line
@@ -93,7 +93,9 @@ def test_every_subcommand_exists(document: Document) -> None:
 @documents
 def test_every_option_of_a_subcommand_exists(document: Document) -> None:
     for line in document.code:
-        match = re.search(r"(?:^|[ /])signalbox ([a-z]+)(?: ([a-z]+))?.*? (--[a-z-]+)", line)
+        match = re.search(
+            r"(?:^|(?<!from)[ /])signalbox ([a-z]+)(?: ([a-z]+))?.*? (--[a-z-]+)", line
+        )
         if match:
             command = cli.commands[match[1]]
             if isinstance(command, click.Group):

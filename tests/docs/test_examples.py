@@ -67,10 +67,9 @@ class Served:
 
 
 def serve(folder: Path, **env: str) -> Iterator[Served]:
-    shell = Shell(folder, SIGNALBOX_AGENTS=str(FOLDER / "agents"), **env)
-    shell.run("signalbox serve")
-    yield Served(shell, folder)
-    shell.close()
+    with Shell(folder, SIGNALBOX_AGENTS=str(FOLDER / "agents"), **env) as shell:
+        shell.run("signalbox serve")
+        yield Served(shell, folder)
 
 
 @pytest.fixture(scope="module")

@@ -33,10 +33,9 @@ OWN: Final = re.compile(r"make |signalbox (serve|worker|sandbox|keys|run )")
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    shell = Shell(tmp_path_factory.mktemp("shared"))
-    shell.run("signalbox serve")
-    yield shell
-    shell.close()
+    with Shell(tmp_path_factory.mktemp("shared")) as shell:
+        shell.run("signalbox serve")
+        yield shell
 
 
 def plain(block: Block) -> bool:
@@ -62,9 +61,8 @@ def test_what_is_said_to_a_server_is_answered(shared: Shell, name: str) -> None:
 @pytest.mark.parametrize("name", alone)
 def test_what_starts_something_does(tmp_path: Path, name: str) -> None:
     document = named[name]
-    shell = Shell(tmp_path)
-    shell.execute(list(filter(plain, to_run(document))), before=BEFORE.get(name, ""))
-    shell.close()
+    with Shell(tmp_path) as shell:
+        shell.execute(list(filter(plain, to_run(document))), before=BEFORE.get(name, ""))
 
 
 @pytest.mark.parametrize("name", other)
@@ -81,9 +79,8 @@ def test_what_needs_a_model_or_postgres_has_it(
         env["OPENAI_BASE_URL"] = models.base_url
     else:
         env["SIGNALBOX_DATABASE_URL"] = str(request.getfixturevalue("postgres_url"))
-    shell = Shell(tmp_path, **env)
-    shell.execute(blocks)
-    shell.close()
+    with Shell(tmp_path, **env) as shell:
+        shell.execute(blocks)
     if models:
         assert models.requests
         assert {r.headers["authorization"] for r in models.requests} == {"Bearer sk-test"}
