@@ -27,6 +27,7 @@ COPY domain domain
 COPY graph graph
 COPY monitoring monitoring
 COPY service service
+COPY signalbox signalbox
 COPY tools tools
 COPY web web
 # Offline: the build backend is pinned in requirements.txt like everything else.

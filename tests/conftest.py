@@ -34,7 +34,7 @@ from blockbuster import BlockBuster  # noqa: E402
 
 ROOT: Final = Path(__file__).parents[1]
 
-PACKAGES: Final = ("agents", "domain", "graph", "monitoring", "service", "tools")
+PACKAGES: Final = ("agents", "domain", "graph", "monitoring", "service", "signalbox", "tools")
 
 _HARMLESS: Final = ("os.path.abspath", "os.getcwd")
 """Calls that never wait for a disk: they only work on names."""

@@ -18,7 +18,7 @@ from domain.events import EventType
 from domain.problems import KINDS
 
 ROOT: Final = Path(__file__).parents[1]
-PACKAGES: Final = ("agents", "domain", "graph", "monitoring", "service", "tools")
+PACKAGES: Final = ("agents", "domain", "graph", "monitoring", "service", "signalbox", "tools")
 
 MAX_FILE_LINES: Final = 400
 MAX_TEST_FILE_LINES: Final = 800

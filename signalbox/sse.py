@@ -1,0 +1,80 @@
+"""Read server-sent events from bytes, however they are cut."""
+
+from __future__ import annotations
+
+import codecs
+from typing import Final, NamedTuple
+
+from signalbox.errors import UnexpectedAnswerError
+
+LONGEST: Final = 64 * 1024 * 1024
+"""Characters that one frame may have: the last one has the whole run in it."""
+
+
+class Frame(NamedTuple):
+    """One event of a stream."""
+
+    id: str | None
+    type: str
+    data: str
+
+
+class FrameReader:
+    """Takes bytes and returns the frames that are complete by then.
+
+    Lines end as the specification says: with CR, LF or both, and with nothing else that Unicode calls an end.
+    """
+
+    def __init__(self) -> None:
+        self.retry_seconds: float | None = None
+        """How long the server wants a client to wait before it comes back."""
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
+        self._rest: list[str] = []
+        self._after_cr = False
+        self._fields: dict[str, str] = {}
+        self._data: list[str] = []
+
+    def feed(self, piece: bytes) -> list[Frame]:
+        """Return the frames that end in this piece."""
+        text = self._decoder.decode(piece)
+        if self._after_cr and text:
+            text = text.removeprefix("\n")  # the second half of CR LF
+            self._after_cr = False
+        self._after_cr = self._after_cr or text.endswith("\r")
+        *lines, rest = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        frames = []
+        for line in lines:
+            self._rest.append(line)
+            frame = self._take("".join(self._rest))
+            self._rest.clear()
+            if frame:
+                frames.append(frame)
+        self._keep(rest)
+        return frames
+
+    def _keep(self, rest: str) -> None:
+        if rest:
+            self._rest.append(rest)
+        if sum(map(len, self._rest)) + sum(map(len, self._data)) > LONGEST:
+            msg = f"An event is longer than {LONGEST} characters. That is no stream of Signalbox."
+            raise UnexpectedAnswerError(msg)
+
+    def _take(self, line: str) -> Frame | None:
+        if not line:
+            return self._dispatch()
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            self._data.append(value)
+        elif name == "retry" and value.isdigit():
+            self.retry_seconds = int(value) / 1000
+        elif name in {"id", "event"}:
+            self._fields[name] = value
+        return None
+
+    def _dispatch(self) -> Frame | None:
+        fields, data = self._fields, self._data
+        self._fields, self._data = {}, []
+        if not data:
+            return None
+        return Frame(fields.get("id"), fields.get("event", "message"), "\n".join(data))
