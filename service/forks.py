@@ -24,6 +24,7 @@ from graph.state import STATE_FORMAT
 from service.earlier import tell_earlier
 from service.history import RunHistory
 from service.limits import check_limits, check_rounds
+from service.new_run import log_accepted
 from service.runs import FULL_AGAIN_SECONDS, RunRules, RunService
 from service.workspaces import RunFolders, copy_folders, remove_folders
 from tools.registry import Toolbox
@@ -194,6 +195,10 @@ class ForkService:
             raise
         if created.replayed:
             await remove_folders(self._folders, ref)
+        else:
+            log_accepted(
+                run, status=created.run.status, files=len(run.files), forked_from=parent.run_id
+            )
         return created
 
     async def _copy_files(self, parent: RunRef, ref: RunRef) -> None:

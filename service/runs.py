@@ -32,7 +32,7 @@ from service.days import DayBudget
 from service.endpoints import Endpoints, Standing
 from service.hub import EventHub, Reader
 from service.limits import check_limits, check_rounds
-from service.new_run import NewRun
+from service.new_run import NewRun, log_accepted
 from service.notices import Notice
 from service.output_schemas import read_schema
 from service.reuse import key_of, reuse_seconds
@@ -214,9 +214,7 @@ class RunService:
                 await self._remove_files(ref)
             raise
         if not created.replayed:
-            told = {"engine": run.engine, "status": created.run.status, "files": len(new.files)}
-            ids = {"run_id": run.id, "thread_id": run.thread_id, "trace_id": run.trace_id}
-            _log.info("A run is accepted.", extra={"action": "run.created", **ids, **told})
+            log_accepted(run, status=created.run.status, files=len(new.files))
         elif new.files:
             await self._remove_files(ref)
         return created

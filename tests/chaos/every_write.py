@@ -142,15 +142,15 @@ class Lane:
         again = asked_again(self._scenario.models, f"[{client.label}]")
         faults = self._scenario.outcome(self._site, run).differences(reference.outcome)
         faults += self._scenario.faults(client, self._site, self._serving())
-        if again > MOST_ASKED_AGAIN:
-            faults.append(f"{again} model calls were made again")
+        if len(again) > MOST_ASKED_AGAIN:
+            faults.append(f"made again: {', '.join(again)}")
         return Row(
             self._database,
             point,
             writes[-1].what,
             seconds,
             run["attempt"],
-            again,
+            len(again),
             tuple(faults),
             sum(action["status"] == "in_doubt" for action in run["actions"]),
         )

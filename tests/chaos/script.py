@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal
 
@@ -168,11 +169,11 @@ class Held:
         self._open()
 
 
-def asked_again(models: Models, label: str) -> int:
-    """Return how many model calls of a run were repetitions of one made before."""
-    calls = [
+def asked_again(models: Models, label: str) -> list[str]:
+    """Return whose model calls of a run were repetitions of one made before, one name for each."""
+    calls = Counter(
         (request.rule, len(request.body["messages"]), request.user)
         for request in models.requests
         if label in request.user
-    ]
-    return len(calls) - len(set(calls))
+    )
+    return [str(rule) for (rule, _, _), times in calls.items() for _ in range(times - 1)]

@@ -104,8 +104,8 @@ class Cluster:
         if run["attempt"] != attempt:
             faults.append(f"attempt {run['attempt']} instead of {attempt}")
         asked = asked_again(self.models, f"[{client.label}]")
-        if asked > again:
-            faults.append(f"{asked} model calls were made again, {again} were to be expected")
+        if len(asked) > again:
+            faults.append(f"made again: {', '.join(asked)}; {again} such calls were to be expected")
         return faults
 
     def outcome(self, run_id: str) -> Outcome:
@@ -155,6 +155,8 @@ def _begin(cluster: Cluster, label: str) -> Scene:
     following = Following(client, cluster.apis[0])
     held.wait()
     until(lambda: any(e["type"] == "agent.completed" for e in client.told), "the analyst finishes")
+    # It is told before it is saved: a kill in between makes the analyst's last call again as well.
+    until(lambda: _finished_tasks(cluster, run_id), "what the analyst has found is saved")
     return Scene(client, held, following, cluster.owner(run_id))
 
 
@@ -273,6 +275,16 @@ def _thaw_after_the_end(cluster: Cluster, scene: Scene) -> list[str]:
 def _checkpoints(cluster: Cluster, run_id: str) -> set[str]:
     sql = "SELECT checkpoint_ns || checkpoint_id FROM checkpoints WHERE thread_id = :run"
     return {name for (name,) in cluster.site.rows(sql, run=run_id)}
+
+
+def _finished_tasks(cluster: Cluster, run_id: str) -> list[tuple[object, ...]]:
+    """Return the tasks of a run's step under way that have ended and are saved."""
+    return cluster.site.rows(
+        "SELECT DISTINCT task_id FROM checkpoint_writes WHERE thread_id = :run "
+        "AND checkpoint_ns = '' AND checkpoint_id = (SELECT max(checkpoint_id) FROM checkpoints "
+        "WHERE thread_id = :run AND checkpoint_ns = '')",
+        run=run_id,
+    )
 
 
 def _forks(cluster: Cluster, run_id: str) -> list[tuple[object, ...]]:

@@ -14,7 +14,16 @@ import pytest
 
 from tests.e2e.conftest import StartService
 from tests.e2e.models import Hanging, Models, agent
-from tests.e2e.processes import Event, Run, Service, completed, outline, seen_stored, seen_type
+from tests.e2e.processes import (
+    BOUND,
+    Event,
+    Run,
+    Service,
+    completed,
+    outline,
+    seen_stored,
+    seen_type,
+)
 from tests.fakes.model_server import ModelRequest, Reply, Rule, When
 
 TASK = "Compare three ways to keep time at sea"
@@ -424,21 +433,30 @@ def test_a_stopping_server_lets_go_of_streams_and_waits(
 ) -> None:
     """An open event stream ends, a waiting POST is answered with the run as it stands, and both at once."""
     open_gate = models.gate("agents")
-    models.add(Rule(when=When(schema=False), reply=Reply(text="Done."), gate="agents"))
+    running = {name: threading.Event() for name in ("waits", "streams")}
+
+    def answer(request: ModelRequest) -> Reply:
+        for name, asked in running.items():
+            if name in request.user:
+                asked.set()
+        return Reply(text="Done.")
+
+    models.add(Rule(when=When(schema=False), reply=answer, gate="agents"))
     service = serve(models=models)
     answers: list[httpx.Response] = []
 
     def wait() -> None:
         with httpx.Client(base_url=service.base_url, timeout=30, trust_env=False) as client:
-            answers.append(client.post("/v1/runs?wait=25", json={"task": TASK}))
+            answers.append(client.post("/v1/runs?wait=25", json={"task": f"{TASK} (waits)"}))
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    run_id = service.create(TASK)
+    run_id = service.create(f"{TASK} (streams)")
     with service.stream(run_id) as frames:
         for frame in frames:
             if frame["type"] == "agent.started":
                 break
+        assert all(asked.wait(BOUND) for asked in running.values())
         service.process.send(signal.SIGTERM)
         rest = [frame["type"] for frame in frames]
     waiting.join(20)

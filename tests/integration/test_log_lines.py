@@ -172,6 +172,15 @@ async def test_a_key_is_named_by_its_id(product: Product, lines: LogLines) -> No
     assert headers["authorization"].removeprefix("Bearer ") not in lines.text
 
 
+async def test_a_fork_is_accepted_like_any_run(product: Product, lines: LogLines) -> None:
+    run = await product.finished("What is 17% of 80?")
+    fork = (await product.client.post(f"/v1/runs/{run['id']}/fork", json={})).json()
+    first, second = await told(lines, "run.created", 2)
+    assert (first["run_id"], "forked_from" in first) == (run["id"], False)
+    assert (second["run_id"], second["forked_from"]) == (fork["id"], run["id"])
+    assert second["thread_id"] == fork["thread_id"]
+
+
 async def test_what_clients_choose_stays_in_its_field(product: Product, lines: LogLines) -> None:
     """A path with the end of a line in it, an id that is none."""
     headers = {"x-request-id": "a b"}
