@@ -16,7 +16,7 @@ HELD: Final[dict[tuple[str, str], str]] = {
     ("docs/approvals.md", "/resolution"): "tests/integration/test_doubt.py::"
     "test_an_action_in_doubt_is_settled_as_the_page_shows",
 }
-"""Blocks in `sh` and `python` that a test of their own executes: by document and a piece of them."""
+"""Blocks in `sh` and `python` that a test of their own executes: by document and a piece of them; '' is all of a document."""
 
 NOT_RUN: Final[dict[tuple[str, str], str]] = {
     ("CONTRIBUTING.md", "make check"): "it runs the tests that this is one of",

@@ -56,7 +56,7 @@ def test_every_block_is_run_or_there_is_a_reason() -> None:
 def test_what_is_named_is_there_and_is_named_once(table: dict[tuple[str, str], str]) -> None:
     for (name, piece), said in table.items():
         found = [block for block in Document(ROOT / name).blocks if piece in block.text]
-        assert len(found) == 1, (name, piece)
+        assert len(found) == 1 or (found and not piece), (name, piece)
         assert said
 
 
