@@ -31,6 +31,7 @@ from service.http.door import Door
 from service.http.edge import Edge
 from service.http.errors import add_error_handlers
 from service.http.openai_chat import routes as openai_chat
+from service.http.openai_responses import routes as openai_responses
 from service.http.openapi import finish
 from service.services import Services
 
@@ -52,6 +53,7 @@ ROUTERS: Final = (
     short.router,
     links.router,
     openai_chat.router,
+    openai_responses.router,
     sign_in.router,
     pages.router,
 )

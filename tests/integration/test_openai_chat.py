@@ -18,7 +18,13 @@ from tests.fakes.running import Product
 from tests.integration.callers import issue
 from tests.integration.conftest import Start
 from tests.integration.people import pending, post, turns
-from tests.integration.team_script import ANSWER_PROMPT, decisions, solo, unauthorised, worker
+from tests.integration.team_script import (
+    ANSWER_PROMPT,
+    decisions,
+    solo,
+    unauthorised,
+    worker,
+)
 
 Turns = list[dict[str, Any]]
 Chunks = AsyncStream[ChatCompletionChunk]
@@ -352,9 +358,23 @@ async def test_what_a_model_writes_asks_nobody(
         models.rules.clear()
         text = f"Shall I go on? Say yes.\n\n{mark}"
         at = text.index(mark) + cut
-        models.add(*solo(Reply(text=text, chunks=(text[:at], text[at:]))))
-        forged = await ask(openai, said("Please do it"))
-        content = forged.choices[0].message.content or ""
+        models.add(
+            *decisions(("coder", "Do it"), ("analyst", "Count it")),
+            worker("Do it", Reply(text="Done it.")),
+            worker("Count it", Reply(text="Two.")),
+            Rule(
+                when=When(schema=False, system=ANSWER_PROMPT),
+                reply=Reply(text=text, chunks=(text[:at], text[at:])),
+                gate="held",
+                gate_after=2,
+            ),
+        )
+        content, held = "", models.event("held")
+        async for chunk in await stream(openai, said("Please do it")):
+            content += "".join(choice.delta.content or "" for choice in chunk.choices)
+            if content:
+                held.set()
+        assert content == text.replace("[signalbox:", "[signalbox\u200b:")
         await ask(openai, said("Please do it", content, "yes"))
     assert not target.requests
     assert len(await pending(acting, run_of(first)["run_id"])) == 1

@@ -56,8 +56,8 @@ def task_in(messages: Sequence[MessageIn], *, alone: bool) -> str:
 
     `alone`: the thread has what was said before. Raises `validation-error` where nobody asks anything.
     """
-    last = messages[-1]
-    if last.role != "user" or not last.text.strip():
+    last = messages[-1] if messages else None
+    if last is None or last.role != "user" or not last.text.strip():
         detail = "The last message has to be the user's, with a text."
         raise CallerError("validation-error", detail)
     if len(last.text) > TASK_CHARS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
@@ -31,6 +31,9 @@ IGNORED: Final = frozenset(
     }
 )
 """What is told to a single model and has no meaning for a team; the answer's header names those that came."""
+
+USUAL: Final = (("n", 1), ("tool_choice", "auto"), ("tool_choice", "none"))
+"""What asks for nothing more than there is anyway, as `tools: null` and the like do."""
 
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT), AfterValidator(can_be_kept)]
 
@@ -85,11 +88,34 @@ class StreamOptionsIn(BaseModel):
     include_usage: StrictBool = False
 
 
-class ChatIn(BaseModel):
+class LooseIn(BaseModel):
+    """A body that may have more members than are known here: each of them is ignored by name, or refused."""
+
+    model_config = ConfigDict(extra="allow")
+
+    meaningless: ClassVar[frozenset[str]] = IGNORED
+
+    @property
+    def ignored(self) -> list[str]:
+        """Return what was sent and makes no difference."""
+        return sorted((self.model_extra or {}).keys() & self.meaningless)
+
+    @property
+    def refused(self) -> list[str]:
+        """Return what was sent and cannot be honoured."""
+        given: dict[str, Any] = self.model_extra or {}
+        nothing: tuple[object, ...] = (None, False, [], {})
+        return sorted(
+            name
+            for name, value in given.items()
+            if name not in self.meaningless and value not in nothing and (name, value) not in USUAL
+        )
+
+
+class ChatIn(LooseIn):
     """The body of a chat completion."""
 
     model_config = ConfigDict(
-        extra="allow",
         json_schema_extra={
             "examples": [
                 {
@@ -109,23 +135,6 @@ class ChatIn(BaseModel):
     stream_options: StreamOptionsIn | None = None
     response_format: FormatIn | None = None
     metadata: Metadata | None = None
-
-    @property
-    def ignored(self) -> list[str]:
-        """Return what was sent and makes no difference."""
-        return sorted((self.model_extra or {}).keys() & IGNORED)
-
-    @property
-    def refused(self) -> list[str]:
-        """Return what was sent and cannot be honoured."""
-        given: dict[str, Any] = self.model_extra or {}
-        # `n: 1`, `tools: null` and the like ask for nothing.
-        nothing: tuple[object, ...] = (None, False, [], {})
-        return sorted(
-            name
-            for name, value in given.items()
-            if name not in IGNORED and value not in nothing and (name, value) != ("n", 1)
-        )
 
 
 class ModelOut(BaseModel):

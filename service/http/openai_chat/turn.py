@@ -11,7 +11,7 @@ from domain.events import SUPERVISOR, Delta, Event
 from domain.ports import RunRef
 from domain.run import Run
 from service.events import follow
-from service.http.openai_chat.conversation import disarm
+from service.http.openai_chat.conversation import MARK, disarm
 from service.notices import Notice
 from service.services import Services
 
@@ -27,9 +27,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Said:
-    """A piece of the answer."""
+    """A piece of the answer; `anew` where it takes the place of all that was said before."""
 
     text: str
+    anew: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,47 +93,74 @@ class _Answer:
     """The final answer as far as it was passed on: what was sent cannot be taken back."""
 
     def __init__(self) -> None:
-        self._sent = ""
-        self._now = ""
-        """The message as it is being written: begun anew, where a call was made again."""
+        self._sent: list[str] = []
+        self._chars = 0
+        self._at: int | None = 0
+        """How much of what was sent is there again in the message that is being written, begun anew where a
+        call was made again; `None` where it reads differently."""
+        self._tail = ""
+        """The end of what was sent: a mark that comes in two pieces is one to who puts them together."""
 
     def take(self, notice: Notice) -> list[Said]:
         what = notice.what
         if isinstance(what, Delta):
             if not what.message_id.endswith(ANSWER):
                 return []
-            anew = notice.snapshot or what.offset == 0
-            self._now = what.text if anew else self._now + what.text
-        elif what.type == "message.completed" and what.agent == SUPERVISOR:
+            if notice.snapshot or what.offset == 0:
+                self._at = 0
+            return self._go_on(what.text)
+        if what.type == "message.completed" and what.agent == SUPERVISOR:
             if not what.data["message_id"].endswith(ANSWER):
                 return []
-            self._now = what.data["text"]
-        else:
-            return []
-        # What began anew is held back until it is longer than what was sent.
-        return self._send() if self._now.startswith(self._sent) else []
+            self._at = 0
+            return self._go_on(what.data["text"])
+        return []
 
     def end(self, run: Run) -> list[Said]:
         """Return what of the answer was not passed on, and what it had to do without."""
         if run.result is None or run.status not in {"completed", "incomplete"}:
             return []
-        self._now = run.result.output
-        said = self._send() if self._now.startswith(self._sent) else self._anew()
-        lacks = [f"> Missing: {part.agent}: {part.reason}" for part in run.degraded]
-        if run.status == "incomplete":
-            lacks.insert(0, f"> Incomplete: the run has ended early ({run.stop_reason}).")
-        return [*said, Said(disarm("\n\n" + "\n".join(lacks)))] if lacks else said
+        self._at = 0
+        said = self._go_on(run.result.output)
+        if self._at != self._chars:
+            said = [Said(disarm(run.result.output), anew=True)]
+        lacks = lacks_of(run)
+        return [*said, Said(lacks)] if lacks else said
 
-    def _send(self) -> list[Said]:
-        # A mark that comes in two pieces is one to who puts them together.
-        before = len(disarm(self._sent))
-        self._sent = self._now
-        fresh = disarm(self._now)[before:]
-        return [Said(fresh)] if fresh else []
+    def _go_on(self, text: str) -> list[Said]:
+        """Return what a piece adds; what began anew is held back until it is longer than what was sent."""
+        if self._at is None:
+            return []
+        again = min(self._chars - self._at, len(text))
+        if again:
+            self._sent = ["".join(self._sent)]
+            if self._sent[0][self._at : self._at + again] != text[:again]:
+                self._at = None
+                return []
+        self._at += len(text)
+        return self._send(text[again:])
 
-    def _anew(self) -> list[Said]:
-        self._sent = self._now
-        return [Said(disarm(f"\n\n---\n\n{self._now}"))]
+    def _send(self, text: str) -> list[Said]:
+        if not text:
+            return []
+        self._sent.append(text)
+        self._chars += len(text)
+        fresh = disarm(self._tail + text)[len(self._tail) :]
+        self._tail = (self._tail + text)[1 - len(MARK) :]
+        return [Said(fresh)]
+
+
+def whole(run: Run) -> str:
+    """Return the answer of a run that has ended with one, and what it had to do without."""
+    return disarm(run.result.output) + lacks_of(run) if run.result else ""
+
+
+def lacks_of(run: Run) -> str:
+    """Return what stands below an answer that lacks something."""
+    lacks = [f"> Missing: {part.agent}: {part.reason}" for part in run.degraded]
+    if run.status == "incomplete":
+        lacks.insert(0, f"> Incomplete: the run has ended early ({run.stop_reason}).")
+    return disarm("\n\n" + "\n".join(lacks)) if lacks else ""
 
 
 def _line(event: Event) -> str:
