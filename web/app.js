@@ -12,7 +12,7 @@ import { SettingsView } from "./views/settings.js";
 import { Shell } from "./views/shell.js";
 import { SignInView } from "./views/sign_in.js";
 import { StartView } from "./views/start.js";
-import { Missing } from "./views/states.js";
+import { Guard, Missing } from "./views/states.js";
 import { TraceView } from "./views/trace.js";
 
 const VIEWS = [
@@ -35,7 +35,8 @@ function viewOf(path) {
 
 function App() {
     if (!door.value.open) return html`<${SignInView} />`;
-    return html`<${Shell}>${viewOf(place.value.path)}</${Shell}>`;
+    const { path } = place.value;
+    return html`<${Shell}><${Guard} key=${path} what="This page">${viewOf(path)}</${Guard}></${Shell}>`;
 }
 
 // The address changes without a load: what is named from where the page lay is named in full from here on.
@@ -46,4 +47,7 @@ const home = document.getElementById("app");
 home.replaceChildren();
 render(html`<${App} />`, home);
 enter();
+// Who comes back with the back button may be somebody else, or signed out by now: what was shown is asked for anew.
+addEventListener("pagehide", (event) => (home.hidden = event.persisted));
+addEventListener("pageshow", (event) => event.persisted && location.reload());
 beginClock();

@@ -9,6 +9,7 @@ import { signal } from "./vendor/preact.js";
 const HIDDEN_SECONDS = 60;
 const ASLEEP_MS = 250;
 const AGAIN_MS = 2000;
+const LONGEST_MS = 15_000;
 
 export class Following {
     constructor(runId, { onEvents = () => {} } = {}) {
@@ -32,7 +33,7 @@ export class Following {
     /** Read the run and its log, then follow it. */
     async load() {
         const { signal: stop } = this.control;
-        for (;;) {
+        for (let tries = 0; ; tries += 1) {
             try {
                 const path = `/v1/runs/${this.runId}`;
                 const [resource, events] = await Promise.all([
@@ -45,10 +46,11 @@ export class Following {
                 return this.listen();
             } catch (problem) {
                 if (stop.aborted) return undefined;
-                if (problem.status >= 400 && problem.status < 500) return this.fail(problem);
+                if (problem.status >= 400 && problem.status < 500 && problem.status !== 429) return this.fail(problem);
                 this.problem.value = problem;
                 this.phase.value = "reconnecting";
-                await new Promise((wake) => setTimeout(wake, AGAIN_MS));
+                await new Promise((wake) => setTimeout(wake, Math.min(LONGEST_MS, AGAIN_MS * 1.5 ** tries)));
+                if (stop.aborted) return undefined;
             }
         }
     }
@@ -71,6 +73,12 @@ export class Following {
     again() {
         this.control.abort();
         this.control = new AbortController();
+        this.problem.value = null;
+        if (!this.resource.value) {
+            this.phase.value = "loading";
+            this.load();
+            return;
+        }
         this.flush();
         this.phase.value = "live";
         this.stopStream();

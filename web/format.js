@@ -15,6 +15,7 @@ export const millis = (ms) => (ms === null || ms === undefined ? "" : ms < 100 ?
 
 /** Tokens: "912", "12.0 k", "1.3 M". */
 export function count(number) {
+    if (!Number.isFinite(number)) return "–";
     if (number < 1000) return String(number);
     return number < 999_950 ? `${(number / 1000).toFixed(1)} k` : `${(number / 1e6).toFixed(1)} M`;
 }
@@ -23,6 +24,7 @@ export function count(number) {
 export function money(usd, known = true) {
     if (!known || usd === null || usd === undefined) return "unknown";
     const value = Number(usd);
+    if (!Number.isFinite(value)) return "unknown";
     if (value === 0) return "$0.00";
     const places = value >= 1 ? 2 : value >= 0.1 ? 3 : Math.min(8, 1 - Math.floor(Math.log10(value)));
     return `$${value.toFixed(places)}`;
@@ -59,8 +61,8 @@ export function until(then, now) {
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 
-export const clock = (at) => CLOCK.format(at);
-export const dayAndTime = (at) => DAY.format(at);
+export const clock = (at) => (Number.isFinite(at) ? CLOCK.format(at) : "");
+export const dayAndTime = (at) => (Number.isFinite(at) ? DAY.format(at) : "");
 
 /** A name for people: `researcher` is "Researcher". */
 export const named = (agent) => (agent ? agent[0].toUpperCase() + agent.slice(1).replaceAll("_", " ") : "");

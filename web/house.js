@@ -1,6 +1,8 @@
 // What every view shares: who is signed in, what the server is, what waits for a person, which runs there were.
 
-import { all, ask, whenUnauthenticated } from "./api.js";
+import { all, ask, send, serverNow, whenUnauthenticated } from "./api.js";
+import { dropDrafts } from "./drafts.js";
+import { go } from "./router.js";
 import { computed, signal } from "./vendor/preact.js";
 
 const EVERY_MS = 15_000;
@@ -9,8 +11,10 @@ export const door = signal({ open: true, problem: null });
 export const info = signal(null);
 export const team = signal(null);
 export const inbox = signal(null);
+/** Why it is not known what waits, where nothing could be asked for. */
+export const inboxProblem = signal(null);
 export const recent = signal(null);
-export const now = signal(Date.now());
+export const now = signal(serverNow());
 export const reachable = signal(true);
 /** What a screen reader is told: changes of status, never tokens. */
 export const said = signal("");
@@ -18,7 +22,31 @@ export const said = signal("");
 export const waiting = computed(() => inbox.value?.length ?? 0);
 export const has = (feature) => info.value?.features.includes(feature) ?? false;
 
-whenUnauthenticated((problem) => (door.value = { open: false, problem }));
+whenUnauthenticated(close);
+
+/** Show the way in, and keep nothing of what was shown: who comes in next may be somebody else. */
+function close(problem) {
+    door.value = { open: false, problem };
+    for (const each of [info, team, inbox, inboxProblem, recent]) each.value = null;
+    said.value = "";
+    tools = null;
+}
+
+const tabs = "BroadcastChannel" in globalThis ? new BroadcastChannel("signalbox") : null;
+tabs?.addEventListener("message", ({ data }) => data === "signed-out" && forget());
+
+/** Drop what was begun and not sent, and close the page. */
+function forget() {
+    dropDrafts();
+    close(null);
+}
+
+/** Sign out, here and in every other tab; throws where the server has not heard it. */
+export async function leave() {
+    await send("/session", { method: "DELETE", quiet: true });
+    tabs?.postMessage("signed-out");
+    forget();
+}
 
 let tools = null;
 
@@ -33,32 +61,55 @@ export function toolsByName() {
     return tools;
 }
 
-/** Ask again for what waits and what has run. */
-export async function refresh() {
-    try {
-        const [pending, runs] = await Promise.all([
-            all("/v1/approvals?status=pending&limit=100"),
-            ask("/v1/runs?limit=12"),
-        ]);
-        notify(pending);
-        inbox.value = pending.reverse();
-        recent.value = runs.data;
-        reachable.value = true;
-    } catch (problem) {
-        if (problem.code === "unreachable") reachable.value = false;
-        inbox.value ??= [];
-        recent.value ??= [];
+let refreshing = null;
+let wanted = false;
+
+/** Ask again for what waits and what has run: of a slow server once more when it has answered, and not meanwhile. */
+export function refresh() {
+    wanted = true;
+    refreshing ??= lookWhileWanted().finally(() => (refreshing = null));
+    return refreshing;
+}
+
+async function lookWhileWanted() {
+    while (wanted && door.value.open) {
+        wanted = false;
+        await look();
     }
 }
 
+async function look() {
+    const [pending, runs] = await Promise.allSettled([
+        all("/v1/approvals?status=pending&limit=100"),
+        ask("/v1/runs?limit=12"),
+    ]);
+    if (!door.value.open) return;
+    if (pending.value) {
+        const before = inbox.value;
+        inbox.value = pending.value.reverse();
+        notify(inbox.value, before);
+    }
+    inboxProblem.value = pending.reason ?? null;
+    if (runs.value) recent.value = runs.value.data;
+    reachable.value = ![pending, runs].some((each) => each.reason?.code === "unreachable");
+}
+
 /** Tell a person who looks elsewhere that there is something new to decide, where the browser may. */
-function notify(pending) {
-    const known = new Set((inbox.value ?? pending).map((each) => each.id));
+function notify(pending, before) {
+    const known = new Set((before ?? pending).map((each) => each.id));
     const fresh = pending.filter((each) => !known.has(each.id));
     if (!fresh.length || !document.hidden || !("Notification" in window) || Notification.permission !== "granted") return;
     const [first] = fresh;
-    const notice = new Notification("Signalbox needs you", { body: first.description.slice(0, 160), tag: first.id });
-    notice.onclick = () => focus();
+    try {
+        const notice = new Notification("Signalbox needs you", { body: String(first.description ?? "").slice(0, 160), tag: first.id });
+        notice.onclick = () => {
+            focus();
+            go("/inbox");
+            notice.close();
+        };
+    } catch {
+        // Some browsers, those of phones, let only a service worker notify.
+    }
 }
 
 let soon = null;
@@ -99,7 +150,7 @@ export function beginClock() {
     setInterval(() => {
         if (document.hidden) return;
         beats += 1;
-        if (!calm.matches || beats % 4 === 0) now.value = Date.now();
+        if (!calm.matches || beats % 4 === 0) now.value = serverNow();
     }, 250);
     setInterval(() => door.value.open && info.value && refresh(), EVERY_MS);
     document.addEventListener("visibilitychange", () => {

@@ -2,7 +2,7 @@
 // only where it is a file of the run, since an address that a model makes up could carry away what it has read.
 
 import DOMPurify from "./vendor/dompurify.js";
-import { Marked } from "./vendor/marked.js";
+import { Lexer, Marked } from "./vendor/marked.js";
 
 /** How much was parsed; tests see here that a long stream does not parse everything again and again. */
 export const stats = { parses: 0, characters: 0 };
@@ -24,6 +24,39 @@ const marked = new Marked({
     },
 });
 
+const MOST = 200_000; // characters: more than any model answers with
+const LONG = 2000;
+const MOST_MARKS = 1500;
+
+/** Reads no emphasis in a paragraph that is made of little else: that takes a time that grows with its square. */
+class Patient extends Lexer {
+    inlineTokens(text, tokens = []) {
+        if (text.length < LONG || (text.match(/[*_~<[\]()`\\@]/g)?.length ?? 0) < MOST_MARKS) return super.inlineTokens(text, tokens);
+        tokens.push({ type: "text", raw: text, text, escaped: false });
+        return tokens;
+    }
+}
+
+/** Return the HTML of a text, or nothing where it is nested deeper than can be read. */
+function htmlOf(text) {
+    try {
+        return marked.parser(new Patient(marked.defaults).lex(text));
+    } catch {
+        return null;
+    }
+}
+
+/** The text as it is. */
+function plain(text) {
+    const block = document.createElement("pre");
+    block.className = "as-it-is";
+    block.tabIndex = 0;
+    block.textContent = text;
+    const fragment = document.createDocumentFragment();
+    fragment.append(block);
+    return fragment;
+}
+
 const TAGS = (
     "a b blockquote br code dd del dl dt em h1 h2 h3 h4 h5 h6 hr i img kbd li ol p pre s strong sub sup " +
     "table tbody td th thead tr ul"
@@ -38,7 +71,14 @@ const SAFE_LINK = /^(?:https?:|mailto:)/i;
 export function render(text, { imageOf = () => null, citations = null, level = 3 } = {}) {
     stats.parses += 1;
     stats.characters += text.length;
-    const fragment = DOMPurify.sanitize(marked.parse(text), {
+    if (text.length > MOST) {
+        const shown = plain(text.slice(0, MOST));
+        shown.append(note("image-note", `[${text.length - MOST} more characters are not shown here]`));
+        return shown;
+    }
+    const found = htmlOf(text);
+    if (found === null) return plain(text);
+    const fragment = DOMPurify.sanitize(found, {
         ALLOWED_TAGS: TAGS,
         ALLOWED_ATTR: KEPT,
         ALLOW_DATA_ATTR: false,
@@ -51,7 +91,18 @@ export function render(text, { imageOf = () => null, citations = null, level = 3
     for (const table of fragment.querySelectorAll("table")) wrap(table, "scroll-x");
     for (const block of fragment.querySelectorAll("pre")) block.tabIndex = 0;
     if (citations?.size) markCitations(fragment, citations);
+    breakWords(fragment);
     return fragment;
+}
+
+/** Say where very long words may be broken: where the browser has to find that out, it takes seconds. */
+function breakWords(fragment) {
+    const walker = document.createTreeWalker(fragment, NodeFilter.SHOW_TEXT);
+    const long = [];
+    while (walker.nextNode()) {
+        if (/\S{1000}/.test(walker.currentNode.data) && !walker.currentNode.parentElement?.closest("pre")) long.push(walker.currentNode);
+    }
+    for (const text of long) text.replaceWith(...text.data.match(/.{1,400}/gsu).flatMap((part) => [part, document.createElement("wbr")]));
 }
 
 function keepLink(link) {
@@ -60,6 +111,7 @@ function keepLink(link) {
         link.removeAttribute("href");
         return;
     }
+    link.title = link.href; // where it leads, whatever its words say
     link.target = "_blank";
     link.rel = "noopener noreferrer";
 }
@@ -73,10 +125,14 @@ function keepImage(image, imageOf) {
         image.loading = "lazy";
         return;
     }
-    const note = document.createElement("span");
-    note.className = "image-note";
-    note.textContent = `[image not loaded: ${image.alt || src || "no name"}]`;
-    image.replaceWith(note);
+    image.replaceWith(note("image-note", `[image not loaded: ${image.alt || src || "no name"}]`));
+}
+
+function note(className, text) {
+    const element = document.createElement("span");
+    element.className = className;
+    element.textContent = text;
+    return element;
 }
 
 /** Headings in order, whatever the text begins with: a screen reader meets no gap. */

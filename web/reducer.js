@@ -40,10 +40,11 @@ export function initial() {
 
 /** Fold one event: `{seq, type, ts, agent, path, round, data}`; those without `seq` are not stored. */
 export function reduce(state, event) {
-    const handle = HANDLERS[event.type];
-    if (event.seq === undefined) return handle ? handle(state, event, event.data ?? {}) : state;
+    const handle = Object.hasOwn(HANDLERS, event.type) ? HANDLERS[event.type] : null;
+    if (event.seq === undefined) return handle ? attempt(() => handle(state, event, event.data ?? {})) ?? state : state;
     if (event.seq <= state.seq) return state;
-    const at = Date.parse(event.ts);
+    const parsed = Date.parse(event.ts);
+    const at = Number.isNaN(parsed) ? (state.lastAt ?? 0) : parsed;
     const missing = event.seq > state.seq + 1 && !state.gap;
     const known = {
         ...state,
@@ -51,7 +52,17 @@ export function reduce(state, event) {
         lastAt: Math.max(state.lastAt ?? at, at),
         gap: missing ? { requested: state.seq, earliest: event.seq } : state.gap,
     };
-    return handle ? handle(known, { ...event, at }, event.data ?? {}) : known;
+    if (!handle) return known;
+    // One that cannot be read, of another version perhaps, is a step that is missing, and not the end of the page.
+    return attempt(() => handle(known, { ...event, at }, event.data ?? {})) ?? { ...known, gap: known.gap ?? { requested: state.seq, earliest: event.seq + 1 } };
+}
+
+function attempt(action) {
+    try {
+        return action();
+    } catch {
+        return null;
+    }
 }
 
 /** Fold many. */
@@ -214,9 +225,9 @@ function startStep(state, event, data) {
         agent: event.agent,
         path: event.path,
         round: event.round,
-        task: data.task,
-        model: data.model,
-        tier: data.tier,
+        task: String(data.task ?? ""),
+        model: data.model ?? null,
+        tier: data.tier ?? null,
         status: "running",
         startedAt: before?.startedAt ?? event.at,
         endedAt: null,

@@ -51,7 +51,6 @@ async function once(runId, after, on, signal, begun) {
         });
         if (response.status === 204) return true;
         if (!response.ok) throw await problemOf(response);
-        begun();
         on.state("live");
         const frames = parser();
         const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -61,6 +60,7 @@ async function once(runId, after, on, signal, begun) {
             clearTimeout(timer);
             timer = setTimeout(() => silence.abort(), SILENCE);
             const events = frames(value);
+            if (events.length) begun(); // a stream that opens and breaks is no success: the next try waits longer
             if (events.length && on.events(events)) return true;
         }
     } finally {

@@ -81,6 +81,28 @@ async (load, logs) => {
     holds(throws(() => valueOf(kindOf({ type: "object" }), "{")), "JSON is JSON");
 
     same(parseTable('a,"b ""x"", y"\r\n1,2\n', ","), [["a", 'b "x", y'], ["1", "2"]], "cells may be quoted");
+
+    // What a hostile or a newer server says: one event that cannot be read is a gap, and never the end.
+    for (const bad of ["approval.requested", "artifact.created", "action.in_doubt", "toString", "__proto__", "constructor"]) {
+        const after = replay([...begun, at(4, bad, {}), at(5, "message.completed", { message_id: "msg_1.coder.0", text: "after" })]);
+        same([after.seq, text(after)], [5, "after"], `what comes after ${bad} is folded`);
+    }
+    holds(replay([...begun, at(4, "approval.requested", {})]).gap, "what could not be read is told as missing");
+    same(replay([{ ...begun[0], ts: "never" }]).createdAt, 0, "a time that is none is a number");
+    same([format.money("NaN"), format.money("1e400"), format.count(Number.NaN), format.clock(Number.NaN)], ["unknown", "unknown", "–", ""], "numbers that are none");
+
+    // Arguments of a call: no field says anything else than what would run.
+    for (const [schema, value] of [[{ type: "string" }, { rm: 1 }], [{ type: "boolean" }, "false"], [{ enum: ["GET"] }, "DELETE"], [{ type: "integer" }, "abc"], [{ type: "string" }, null], [{ enum: "abc", anyOf: [null] }, "x"], [null, { a: 1 }]]) {
+        const field = kindOf(schema, value);
+        same([field.kind, JSON.stringify(valueOf(field, shown(field, value)))], ["json", JSON.stringify(value)], `shown as it is: ${JSON.stringify([schema, value])}`);
+    }
+    same(kindOf({ type: ["string", "null"] }, null).optional, true, "two types, of which one is null");
+    same(kindOf({ type: "string" }, "a\rb").kind, "long", "a field of one line would drop what ends lines");
+    const { numberOf, written } = await load("exact.js");
+    same([numberOf("17"), numberOf("1.5")], [17, 1.5], "numbers");
+    same(written("a\u202eb\u200b\r\n\tc\u{e0041}\ufe0f"), "a\\u{202e}b\\u{200b}\\u{000d}\n\tc\\u{e0041}\\u{fe0f}", "what cannot be seen is written out");
+    const many = shorten(diffLines("", Array.from({ length: 5000 }, (_, index) => index).join("\n")));
+    holds(many.length < 1100 && many[many.length - 1][1].includes("more lines"), "a long difference is cut, and says so");
     return wrong;
 
     function throws(action) {

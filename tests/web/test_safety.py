@@ -81,7 +81,7 @@ async def test_what_a_model_writes_runs_nothing_and_loads_nothing(visit: Open, t
                     [each.tagName, ...each.getAttributeNames().map((name) => `${name}=${each.getAttribute(name)}`)])"""
             )
             links = await answer.locator("a").evaluate_all(
-                "(all) => all.map((each) => [each.getAttribute('href'), each.rel])"
+                "(all) => all.map((each) => [each.getAttribute('href'), each.rel, each.title])"
             )
             await look(v, "light-hostile")
             assert "taken" not in await page.title()
@@ -100,5 +100,6 @@ async def test_what_a_model_writes_runs_nothing_and_loads_nothing(visit: Open, t
         "DIV",
     }
     assert not [each for each in found if each.startswith(("on", "style=", "id=", "src="))]
-    assert [href for href, _ in links if href] == ["https://evil.example/page"]
-    assert {rel for href, rel in links if href} == {"noopener noreferrer"}
+    assert [href for href, *_ in links if href] == ["https://evil.example/page"]
+    told = {(rel, title) for href, rel, title in links if href}
+    assert told == {("noopener noreferrer", "https://evil.example/page")}

@@ -34,9 +34,10 @@ function Deciding({ state }) {
 function AgentCard({ step, state }) {
     const messages = messagesOf(state, step);
     const calls = callsOf(state, step);
+    const name = [named(step.agent), /#(\d+)$/.exec(step.path ?? "")?.[1]].filter(Boolean).join(" ");
     const length = messages.reduce((sum, message) => sum + message.text.length, 0);
     return html`
-        <article class="card agent-card" style=${tint(step.agent)} data-step=${step.key} aria-label=${`${named(step.agent)} at work`}>
+        <article class="card agent-card" style=${tint(step.agent)} data-step=${step.key} aria-label=${`${name} at work`}>
             <header>
                 <span class="initial" aria-hidden="true">${named(step.agent)[0]}</span>
                 <div class="card-names">
@@ -48,7 +49,7 @@ function AgentCard({ step, state }) {
                     <span class="model" title=${step.model}>${modelName(step.model)}</span>
                 </div>
             </header>
-            <${Sticky} className="card-text" label=${`What ${named(step.agent)} writes`} tick=${length}>
+            <${Sticky} className="card-text" label=${`What ${name} writes`} tick=${length}>
                 ${messages.map((message) => html`<${GrowingText} key=${message.id} text=${message.text} done=${message.done} options=${CARD} />`)}
                 ${messages.length === 0 && html`<p class="quiet">${step.status === "waiting" ? "Waits for your decision." : calls.length ? "Works with its tools." : "Thinks."}</p>`}
             </${Sticky}>

@@ -7,7 +7,8 @@ import { now, refreshSoon, said, toolsByName } from "../house.js";
 import { Icon } from "../icons.js";
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { ActionBody } from "./approval_action.js";
-import { BudgetBody, InputBody } from "./approval_other.js";
+import { InputBody } from "./approval_input.js";
+import { BudgetBody } from "./approval_other.js";
 import { Failure, Skeleton } from "./states.js";
 
 const RESULTS = { approve: "approved", edit: "approved with edits", reject: "rejected", respond: "answered" };
@@ -18,7 +19,7 @@ export function ApprovalCard({ id, asked, headed = true, link = null, onDecided 
     const [problem, setProblem] = useState(null);
     const load = () => {
         setProblem(null);
-        ask(`/v1/approvals/${id}`).then(setApproval).catch(setProblem);
+        ask(`/v1/approvals/${id}`, { exact: true }).then(setApproval).catch(setProblem);
     };
     useEffect(load, [id, asked?.status]);
     if (problem && !approval) return html`<${Failure} problem=${problem} again=${load} />`;

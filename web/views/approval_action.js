@@ -36,7 +36,7 @@ function ActionForm({ approval, schema, decided, reload }) {
     const can = (verb) => approval.allowed_decisions.includes(verb);
     const args = approval.action?.args ?? {};
     const fields = useMemo(() => fieldsOf(schema, args), [schema, approval.args_digest]);
-    const original = useMemo(() => Object.fromEntries(fields.map(([name, field]) => [name, shown(field, args[name])])), [fields]);
+    const original = useMemo(() => Object.fromEntries(fields.map(([name, field]) => [name, shown(field, own(args, name))])), [fields]);
     const [texts, setTexts] = useState(original);
     const [editing, setEditing] = useState(false);
     const [mode, setMode] = useState("decide");
@@ -73,8 +73,8 @@ function ActionForm({ approval, schema, decided, reload }) {
             <div class="fields">
                 ${fields.map(
                     ([name, field], index) => html`
-                        <${Field} key=${name} id=${`${approval.id}-${name}`} name=${name} field=${field} text=${texts[name]} first=${index === 0}
-                            readOnly=${!editing} problem=${faults[name] ?? state.faults[name]} onInput=${(text) => setTexts({ ...texts, [name]: text })} />`,
+                        <${Field} key=${name} id=${`${approval.id}-${encodeURIComponent(name)}`} name=${name} field=${field} text=${texts[name]} first=${index === 0}
+                            readOnly=${!editing} problem=${own(faults, name) ?? own(state.faults, name)} onInput=${(text) => setTexts({ ...texts, [name]: text })} />`,
                 )}
                 ${fields.length === 0 && html`<p class="quiet">It has no arguments.</p>`}
             </div>
@@ -98,24 +98,28 @@ function ActionForm({ approval, schema, decided, reload }) {
         </div>`;
 }
 
+/** What an object has of itself: names of arguments are anybody's, `constructor` too. */
+const own = (object, name) => (Object.hasOwn(object, name) ? object[name] : undefined);
+
 /** The fields of a call: those of its schema that it has, then what else it has. */
 function fieldsOf(schema, args) {
     const properties = schema.properties ?? {};
-    const names = [...new Set([...Object.keys(properties).filter((name) => name in args || (schema.required ?? []).includes(name)), ...Object.keys(args)])];
-    return names.map((name) => [name, kindOf(properties[name], args[name])]);
+    const required = new Set(Array.isArray(schema.required) ? schema.required : []);
+    const names = [...new Set([...Object.keys(properties).filter((name) => Object.hasOwn(args, name) || required.has(name)), ...Object.keys(args)])];
+    return names.map((name) => [name, kindOf(own(properties, name), own(args, name))]);
 }
 
 function read(fields, texts, changes, args) {
-    const edited = { ...args };
+    const edited = new Map(Object.entries(args));
     const wrong = {};
     for (const [name, field] of fields) {
-        if (!changes.includes(name) && name in args) continue;
+        if (!changes.includes(name) && edited.has(name)) continue;
         try {
             const value = valueOf(field, texts[name]);
-            if (value !== null || name in args) edited[name] = value;
+            if (value !== null || edited.has(name)) edited.set(name, value);
         } catch (error) {
             wrong[name] = error.message;
         }
     }
-    return [edited, wrong];
+    return [Object.fromEntries(edited), wrong];
 }

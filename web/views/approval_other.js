@@ -1,4 +1,4 @@
-// What else a person is asked: whether more may be spent, and an answer to a question.
+// What else a person is asked: whether more may be spent.
 
 import { Icon } from "../icons.js";
 import { html, useState } from "../vendor/preact.js";
@@ -57,23 +57,3 @@ const sendsOn = (send) => (event) => {
     event.stopPropagation();
     send(event);
 };
-
-/** A question, and room for its answer; JSON where the graph that asks wants some. */
-export function InputBody({ approval, decided }) {
-    const state = useDecision(approval, decided);
-    const [text, setText] = useState("");
-    const message = approval.response_schema?.properties?.message;
-    const json = message && message.type && message.type !== "string";
-    const send = (event) => {
-        event.preventDefault();
-        if (text.trim() && !state.busy) state.decide({ type: "respond", message: text.trim() });
-    };
-    return html`
-        <form class="approval-body said" onSubmit=${send} onKeyDown=${sendsOn(send)}>
-            <label>Your answer${json && html` <span class="quiet">as JSON</span>`}
-                <textarea class=${json ? "code" : ""} rows="3" maxlength="16000" value=${text} onInput=${(event) => setText(event.target.value)} />
-            </label>
-            <div class="row"><button class="button primary" disabled=${state.busy || !text.trim()}>Answer <kbd aria-hidden="true">⌘⏎</kbd></button></div>
-            ${state.problem && html`<${Failure} problem=${state.problem} />`}
-        </form>`;
-}

@@ -1,6 +1,7 @@
 // Below a run: a note to the supervisor while it works, a follow-up in the same thread when it has ended.
 
 import { post } from "../api.js";
+import { draft, keepDraft } from "../drafts.js";
 import { has, refreshSoon } from "../house.js";
 import { go } from "../router.js";
 import { isOver } from "../selectors.js";
@@ -22,13 +23,13 @@ function Notes({ notes }) {
 }
 
 function Form({ over, state, runId }) {
-    const kept = `signalbox-draft-${over ? "follow" : "steer"}-${runId}`;
-    const [text, setText] = useState(() => sessionStorage.getItem(kept) ?? "");
+    const kept = `${over ? "follow" : "steer"}-${runId}`;
+    const [text, setText] = useState(() => draft(kept));
     const [busy, setBusy] = useState(false);
     const [problem, setProblem] = useState(null);
     const write = (value) => {
         setText(value);
-        sessionStorage.setItem(kept, value);
+        keepDraft(kept, value);
     };
     const submit = async (event) => {
         event?.preventDefault();

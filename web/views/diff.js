@@ -3,6 +3,7 @@
 import { html } from "../vendor/preact.js";
 
 const MOST_LINES = 600;
+const MOST_ROWS = 1000;
 
 /** Return lines as `[sign, text]`; sign is " ", "-" or "+". Texts too long to compare are shown as replaced. */
 export function diffLines(before, after) {
@@ -49,7 +50,7 @@ export function shorten(lines) {
         if (near[index]) kept.push(line);
         else if (kept.length && kept[kept.length - 1][0] !== "…") kept.push(["…", ""]);
     });
-    return kept;
+    return kept.length > MOST_ROWS ? [...kept.slice(0, MOST_ROWS), ["…", `and ${kept.length - MOST_ROWS} more lines`]] : kept;
 }
 
 const asText = (value) => (typeof value === "string" ? value : value === undefined ? "" : JSON.stringify(value, null, 2));

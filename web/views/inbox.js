@@ -2,12 +2,12 @@
 
 import { post } from "../api.js";
 import { named, plural, since } from "../format.js";
-import { inbox, now, recent, refresh, refreshSoon } from "../house.js";
+import { inbox, inboxProblem, now, recent, refresh, refreshSoon } from "../house.js";
 import { go, link, place } from "../router.js";
 import { html, useState } from "../vendor/preact.js";
 import { ApprovalCard } from "./approval.js";
 import { Page } from "./page.js";
-import { Empty, Failure, Skeleton } from "./states.js";
+import { Empty, Failure, Guard, Skeleton } from "./states.js";
 
 export function InboxView() {
     const [chosen, setChosen] = useState([]);
@@ -34,7 +34,8 @@ export function InboxView() {
                 <p class="lead">${rows?.length ? `${plural(rows.length, "question")} for you, oldest first.` : "What agents may not do without you is asked here."}</p>
             </header>
             ${rows && rows.length > 1 && html`<${Filters} rows=${rows} agent=${agent} tool=${tool} filter=${filter} />`}
-            ${!rows && html`<${Skeleton} lines=${5} label="Loading what waits for you" />`}
+            ${inboxProblem.value && html`<${Failure} problem=${inboxProblem.value} again=${refresh} />`}
+            ${!rows && !inboxProblem.value && html`<${Skeleton} lines=${5} label="Loading what waits for you" />`}
             ${rows && !listed.length && html`<${Nothing} filtered=${Boolean(agent || tool)} />`}
             ${several.length > 1 && html`<${Together} approvals=${several} done=${() => setChosen([])} />`}
             <ul class="inbox">
@@ -43,8 +44,8 @@ export function InboxView() {
                         <li key=${each.id}>
                             ${ids.has(each.id) && rows.filter((other) => other.tool === each.tool && other.type === "action").length > 1 && each.type === "action" &&
                             html`<label class="check-label inbox-choose"><input type="checkbox" checked=${chosen.includes(each.id)} onChange=${() => toggle(each.id)} /> Choose, to decide several together</label>`}
-                            <${ApprovalCard} id=${each.id} asked=${ids.has(each.id) ? each : { status: "decided" }} headed=${false}
-                                link=${html`<${Whence} approval=${each} />`} onDecided=${() => setKept([...kept, each])} />
+                            <${Guard} what="A question for you"><${ApprovalCard} id=${each.id} asked=${ids.has(each.id) ? each : { status: "decided" }} headed=${false}
+                                link=${html`<${Whence} approval=${each} />`} onDecided=${() => setKept([...kept, each])} /></${Guard}>
                         </li>`,
                 )}
             </ul>

@@ -18,7 +18,7 @@ export function Notices({ state, following }) {
         ${state.status === "incomplete" && html`<${Early} state=${state} following=${following} />`}
         ${state.status === "cancelled" && html`<p class="notice">Somebody stopped this run. What was there by then is kept.</p>`}
         <${Degraded} state=${state} />
-        ${Object.values(state.doubts).map((each) => html`<${Doubt} key=${each.id} action=${each} />`)}
+        ${Object.values(state.doubts).map((each) => html`<${Doubt} key=${each.id} action=${each} known=${knownOf(each, state, following)} />`)}
         <${Budget} state=${state} />`;
 }
 
@@ -80,26 +80,38 @@ function Degraded({ state }) {
         </div>`;
 }
 
+const OUTCOMES = { done: "done", failed: "not_done" };
+
+/** What somebody has said of an action since, where the run had it when it was loaded: nothing in its log says so. */
+function knownOf(action, state, following) {
+    const actions = following.resource.value?.actions ?? state.run?.actions ?? [];
+    return OUTCOMES[actions.find((each) => each.id === action.id)?.status] ?? null;
+}
+
 /** Nobody knows whether a call took effect: a person looks, and says so. */
-function Doubt({ action }) {
-    const [settled, setSettled] = useState(null);
+function Doubt({ action, known }) {
+    const [said, setSaid] = useState(null);
+    const [busy, setBusy] = useState(false);
     const [problem, setProblem] = useState(null);
+    const settled = said ?? known;
     const settle = async (outcome) => {
+        setBusy(true);
         setProblem(null);
         try {
             await post(`/v1/actions/${action.id}/resolution`, { outcome });
-            setSettled(outcome);
+            setSaid(outcome);
         } catch (error) {
             setProblem(error);
         }
+        setBusy(false);
     };
     if (settled) return html`<p class="notice">Noted: the call of <code>${action.tool}</code> ${settled === "done" ? "took effect" : "did not take effect"}.</p>`;
     return html`
         <div class="notice is-asking" role="group" aria-label="An action in doubt">
             <p><strong>It is not known whether a call of <code>${action.tool}</code> took effect.</strong> It is not made again. Look at the target, then say what you found.</p>
             <div class="row">
-                <button type="button" class="button" onClick=${() => settle("done")}>It took effect</button>
-                <button type="button" class="button" onClick=${() => settle("not_done")}>It did not</button>
+                <button type="button" class="button" disabled=${busy} onClick=${() => settle("done")}>It took effect</button>
+                <button type="button" class="button" disabled=${busy} onClick=${() => settle("not_done")}>It did not</button>
             </div>
             ${problem && html`<${Failure} problem=${problem} />`}
         </div>`;

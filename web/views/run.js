@@ -16,7 +16,7 @@ import { Notices } from "./notices.js";
 import { Page } from "./page.js";
 import { Plan } from "./plan.js";
 import { RunHeader } from "./run_header.js";
-import { Failure, Missing, Skeleton } from "./states.js";
+import { Failure, Guard, Missing, Skeleton } from "./states.js";
 import { WORDS } from "./status.js";
 import { Timeline } from "./timeline.js";
 
@@ -68,7 +68,7 @@ export function RunView({ id }) {
     if (phase === "failed" && state.seq === 0) {
         const problem = following.problem.value;
         if (problem.status === 404) return html`<${Missing} what="run" />`;
-        return html`<${Page} title="Run"><h1>This run cannot be shown</h1><${Failure} problem=${problem} /></${Page}>`;
+        return html`<${Page} title="Run"><h1>This run cannot be shown</h1><${Failure} problem=${problem} again=${() => following.again()} /></${Page}>`;
     }
     if (!resource) {
         return html`<${Page} title="Run" busy=${true}>
@@ -78,22 +78,22 @@ export function RunView({ id }) {
         </${Page}>`;
     }
     const over = isOver(state);
-    const aside = chosen && html`<${Inspector} key=${chosen.key} chosen=${chosen} state=${state} runId=${id} close=${close} choose=${choose} />`;
+    const aside = chosen && html`<${Guard} key=${chosen.key} what="These details"><${Inspector} chosen=${chosen} state=${state} runId=${id} close=${close} choose=${choose} /></${Guard}>`;
     const title = state.task.length > 60 ? `${state.task.slice(0, 60)}…` : state.task;
     return html`
         <${Page} title=${title} aside=${aside}>
             <${RunHeader} state=${state} resource=${resource} following=${following} />
             ${phase === "reconnecting" && html`<${Reconnecting} />`}
             <${Notices} state=${state} following=${following} />
-            ${pendingOf(state).length === 0 && html`<${Answer} state=${state} runId=${id} choose=${choose} />`}
-            ${over && html`<${Artifacts} state=${state} choose=${choose} />`}
-            <${Plan} state=${state} choose=${choose} />
-            <${Timeline} state=${state} chosen=${chosen} choose=${choose} />
-            ${pendingOf(state).map((each) => html`<${ApprovalCard} key=${each.id} id=${each.id} asked=${each} />`)}
-            <${Decisions} state=${state} />
-            ${!over && html`<${Artifacts} state=${state} choose=${choose} />`}
-            ${!over && html`<${Agents} state=${state} choose=${choose} />`}
-            <${Finished} state=${state} choose=${choose} />
+            ${pendingOf(state).length === 0 && html`<${Guard} key="answer" what="The answer"><${Answer} state=${state} runId=${id} choose=${choose} /></${Guard}>`}
+            ${over && html`<${Guard} key="files" what="The list of files"><${Artifacts} state=${state} choose=${choose} /></${Guard}>`}
+            <${Guard} key="plan" what="The plan"><${Plan} state=${state} choose=${choose} /></${Guard}>
+            <${Guard} key="timeline" what="The timeline"><${Timeline} state=${state} chosen=${chosen} choose=${choose} /></${Guard}>
+            ${pendingOf(state).map((each) => html`<${Guard} key=${each.id} what="A question for you"><${ApprovalCard} id=${each.id} asked=${each} /></${Guard}>`)}
+            <${Guard} key="decisions" what="What was decided"><${Decisions} state=${state} /></${Guard}>
+            ${!over && html`<${Guard} key="files-so-far" what="The list of files"><${Artifacts} state=${state} choose=${choose} /></${Guard}>`}
+            ${!over && html`<${Guard} key="agents" what="Who works"><${Agents} state=${state} choose=${choose} /></${Guard}>`}
+            <${Guard} key="finished" what="The finished steps"><${Finished} state=${state} choose=${choose} /></${Guard}>
             <${Composer} state=${state} runId=${id} />
         </${Page}>`;
 }

@@ -1,7 +1,7 @@
 // What this browser and this server are set to.
 
-import { ask, at, send } from "../api.js";
-import { info, toolsByName } from "../house.js";
+import { ask, at } from "../api.js";
+import { info, leave, toolsByName } from "../house.js";
 import { lettersOn, setLetters } from "../keys.js";
 import { choose, chosen, THEMES } from "../theme.js";
 import { html, useEffect, useState } from "../vendor/preact.js";
@@ -52,16 +52,14 @@ function Notifications() {
 
 function Access() {
     const { data } = useAnswer(() => ask("/session", { quiet: true }));
+    const [problem, setProblem] = useState(null);
     if (!data?.signed_in) return null;
-    const leave = async () => {
-        await send("/session", { method: "DELETE", quiet: true }).catch(() => {});
-        location.reload();
-    };
     return html`
         <section class="card setting" aria-labelledby="access-title">
             <h2 id="access-title">Access</h2>
             <p>This browser is signed in with the key <code>${data.caller?.id}</code> (${data.caller?.scopes.join(", ")}). The key itself is not kept here: a cookie that no script can read stands for it.</p>
-            <button type="button" class="button" onClick=${leave}>Sign out</button>
+            <button type="button" class="button" onClick=${() => leave().catch(setProblem)}>Sign out</button>
+            ${problem && html`<${Failure} problem=${{ ...problem, title: "You are still signed in", detail: problem.detail }} />`}
         </section>`;
 }
 

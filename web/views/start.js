@@ -2,6 +2,7 @@
 
 import { tint } from "../agents.js";
 import { post } from "../api.js";
+import { draft, keepDraft } from "../drafts.js";
 import { bytes, named } from "../format.js";
 import { info, refreshSoon, team } from "../house.js";
 import { Icon } from "../icons.js";
@@ -16,12 +17,12 @@ const EXAMPLES = [
     "Write a Python function that merges overlapping intervals, with tests, and run them",
     "What is the difference between a process and a thread? Answer with sources",
 ];
-const DRAFT = "signalbox-draft";
+const DRAFT = "start";
 const MOST_FILES = 20;
 const MOST_BYTES = 5 * 1024 * 1024;
 
 export function StartView() {
-    const [text, setText] = useState(() => sessionStorage.getItem(DRAFT) ?? "");
+    const [text, setText] = useState(() => draft(DRAFT));
     const [options, setOptions] = useState({ budget: "", rounds: "", mode: "policy", agents: null, fresh: false });
     const [files, setFiles] = useState([]);
     const [busy, setBusy] = useState(false);
@@ -30,7 +31,7 @@ export function StartView() {
     useEffect(() => area.current?.focus({ preventScroll: true }), []);
     const write = (value) => {
         setText(value);
-        sessionStorage.setItem(DRAFT, value);
+        keepDraft(DRAFT, value);
     };
     const submit = async (event) => {
         event?.preventDefault();
@@ -40,7 +41,7 @@ export function StartView() {
         try {
             const sent = await Promise.all(files.map(async (file) => ({ name: file.name, content_base64: await fileToBase64(file) })));
             const run = await post("/v1/runs", startBody(text, options, sent));
-            sessionStorage.removeItem(DRAFT);
+            keepDraft(DRAFT, "");
             refreshSoon();
             go(`/runs/${run.id}`);
         } catch (error) {

@@ -1,7 +1,7 @@
 // What every view may have to say: that it loads, that there is nothing yet, that something went wrong.
 
 import { link } from "../router.js";
-import { html } from "../vendor/preact.js";
+import { html, useErrorBoundary } from "../vendor/preact.js";
 import { Page } from "./page.js";
 
 /** The shape of what will be there. */
@@ -24,6 +24,13 @@ export const Failure = ({ problem, again, children }) => html`
         ${problem.requestId && html`<p class="quiet">Request <code>${problem.requestId}</code></p>`}
         ${(again || children) && html`<div class="row">${again && html`<button type="button" class="button" onClick=${again}>Try again</button>`}${children}</div>`}
     </div>`;
+
+/** Keeps what cannot be drawn to itself: the rest of the page stays. */
+export function Guard({ what = "This part", children }) {
+    const [error, again] = useErrorBoundary();
+    if (!error) return children;
+    return html`<${Failure} again=${again} problem=${{ title: `${what} cannot be shown`, detail: "Something in it is not as this page expects it. The run is not affected, and the trace has all of it." }} />`;
+}
 
 /** An address that leads nowhere. */
 export const Missing = ({ what = "page" }) => html`

@@ -27,6 +27,8 @@ function decodeURIComponentSafe(text) {
     }
 }
 
+const MOST_OPEN = 20_000;
+
 /** A text that is whole. */
 export function Markdown({ text, options, className = "md" }) {
     const box = useRef(null);
@@ -42,7 +44,7 @@ export function GrowingText({ text, done, options, className = "md" }) {
     return html`
         <div class=${`${className} growing`} key="growing">
             <${Settled} blocks=${settled} count=${settled.length} options=${options} />
-            <${Markdown} text=${open} options=${options} className="block" />
+            ${open.length > MOST_OPEN ? html`<pre class="as-it-is" key="long">${open}</pre>` : html`<${Markdown} key="open" text=${open} options=${options} className="block" />`}
         </div>`;
 }
 

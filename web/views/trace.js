@@ -112,7 +112,11 @@ function lineOf({ type, data }) {
         "artifact.created": () => data.artifact.name,
         "usage.updated": () => `${count(data.usage.input_tokens + data.usage.output_tokens)} tokens, $${data.usage.cost_usd ?? "?"}`,
         "validation.completed": () => data.verdict,
-    }[type];
-    const line = told ? told() : (data.approval?.tool ?? data.detail ?? data.run?.status ?? "");
-    return String(line || "–").slice(0, 240);
+    };
+    try {
+        const line = Object.hasOwn(told, type) ? told[type]() : (data.approval?.tool ?? data.detail ?? data.run?.status ?? "");
+        return String(line || "–").slice(0, 240);
+    } catch {
+        return "–"; // of another version perhaps; its JSON is below
+    }
 }
