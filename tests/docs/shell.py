@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 from tests.docs.markdown import Block
 from tests.e2e.processes import clean_environment
 
-BOUND: Final = 100.0
+BOUND: Final = 140.0
 SHOWN_AS_FILE: Final = re.compile(r"`(?P<path>[\w/]+\.py)`:$")
 COMMANDS: Final = ("signalbox", "curl", "git", "python", "python3", "stop")
 SHIMS: Final = Path(__file__).with_name("shims.py")

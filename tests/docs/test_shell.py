@@ -15,7 +15,7 @@ from tests.docs.shell import Shell
 from tests.e2e.models import Models
 from tests.fakes.postgres import postgres, postgres_url  # noqa: F401 - fixtures
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 
 ASK: Final = "curl -s localhost:8000/v1/runs?wait=20 -H 'content-type: application/json' -d "
 BEFORE: Final = {
