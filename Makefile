@@ -37,7 +37,7 @@ TURNS := create_run threads cancel approvals approval_rounds asking_users doubt 
 	budgets budget_questions rounds short_form retention retry metrics
 OVER := tests/integration -m "not slow" $(ANYWHERE:%=--ignore tests/integration/test_%.py)
 
-.PHONY: help install dev run serve test test-slow test-web test-all lint format lock audit env-example check bench chaos fuzz
+.PHONY: help install dev run serve test test-slow test-times test-web test-all lint format lock audit env-example check bench chaos fuzz
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -52,13 +52,18 @@ run: install ## answer one task: make run TASK="…"; progress on stderr, the ru
 serve: install ## start the API on http://127.0.0.1:8000
 	@$(BIN)/signalbox serve
 
-test: dev ## all tests but the slow ones
-	@$(PYTEST) -m "not slow"
+test: dev ## the everyday tests: of every file the first ones, of every test one case
+	@$(PYTEST) -m "not slow and not thorough"
+	@echo "These were the everyday tests; make test-slow and make test-web run the rest."
 
-test-slow: dev ## the slow tests: real processes, kills, restarts; then HTTP over Postgres
+test-slow: dev ## all others: every further case, real processes, kills, restarts; then HTTP over Postgres
+	@$(PYTEST) -m "thorough and not slow"
 	@$(PYTEST) -m "slow and not browser"
 	@$(PYTEST) $(TURNS:%=tests/integration/test_%.py) -m "not slow" --over postgres-local
 	@$(PYTEST) $(OVER) --over postgres-queue
+
+test-times: dev ## the everyday tests one by one, and the thirty that take longest
+	@$(BIN)/pytest -m "not slow and not thorough" --durations 30 --durations-min 0.1
 
 test-web: dev ## the page in a browser (Chromium, or what CHROMIUM names; skipped without one); pictures in build/pictures
 	@$(BIN)/pytest -n 2 -m browser

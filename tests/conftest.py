@@ -65,6 +65,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+_ONE_CASE: Final = frozenset({"attacks", "contract", "integration", "unit"})
+"""Folders in which the first case of a test is for every day; elsewhere all cases are."""
+
+_FIRST_TESTS: Final = {"integration": 3}
+"""Of how many tests of a file that is said, in folders whose tests each start the product."""
+
+
+@pytest.hookimpl(tryfirst=True)  # while tests are in the order of their file, not yet shuffled
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `thorough` what a file repeats with other values, and what goes further than its first tests.
+
+    So the most telling test stands first in its file, and the most telling case first in its list.
+    """
+    tests: dict[Path, list[str]] = {}
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        if folder not in _ONE_CASE or item.get_closest_marker("slow"):
+            continue
+        name = item.nodeid.partition("[")[0]  # without the values of the case
+        seen = tests.setdefault(item.path, [])
+        if name in seen or len(seen) == _FIRST_TESTS.get(folder):
+            item.add_marker(pytest.mark.thorough)
+        else:
+            seen.append(name)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_name_is_looked_up() -> Iterator[None]:
     """Refuse name resolution too: pytest-socket refuses only the connection that would follow."""
