@@ -35,6 +35,9 @@ DEFAULT_MODELS: Final[dict[Tier, str]] = {
 
 PREFIX: Final = "SIGNALBOX_"
 
+OF_THE_CLIENT: Final = "SIGNALBOX_URL"
+"""Where the Python client finds a server; the service itself does not read it."""
+
 _SECRET_VARIABLE: Final = re.compile(
     r"(?:^|_)(?:(?:API)?KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|DSN)$", re.IGNORECASE
 )
@@ -358,7 +361,7 @@ def known_variables() -> set[str]:
 
 def unknown_variables() -> list[str]:
     """Return the `SIGNALBOX_` variables that name no setting: most often a slip of the pen."""
-    known = known_variables()
+    known = known_variables() | {OF_THE_CLIENT}
     given = environment()
     return sorted(name for name in given if name.startswith(PREFIX) and name not in known)
 

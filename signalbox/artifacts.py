@@ -49,8 +49,12 @@ class ArtifactOperations:
         try:
             yield from _download(self._sender, run_id, name, writing.write, writing.restart)
             yield Work(writing.finish)
-        finally:
-            writing.abandon()
+        except GeneratorExit:
+            writing.abandon()  # nobody is there any more to carry a step out
+            raise
+        except Exception:
+            yield Work(writing.abandon)
+            raise
         return target
 
 

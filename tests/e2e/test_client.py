@@ -26,6 +26,7 @@ def test_a_stream_goes_on_when_the_server_is_killed_and_started_again(
     port = service.base_url.rpartition(":")[2]
     seen: list[Event] = []
     killed_at = 0
+    again = service.process
     retries = Retries(stream_attempts=30, longest_pause=1.0)
     with Signalbox(service.base_url, retries=retries) as client:
         run = client.runs.create(TASK)

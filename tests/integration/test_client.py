@@ -67,6 +67,8 @@ async def test_a_call_is_decided_on_the_way(
         answer = decide if kind == "sync" else decide_slowly
         run = await face.do(lambda c: c.run("Do it", on_approval=answer))
         [approval] = await face.all(lambda c: c.approvals.list(run_id=run.id))
+        # What is decided is not asked again by whoever follows the run from its beginning.
+        assert await face.do(lambda c: c.follow(run.id, on_approval=answer)) == run
     assert run.output == "Sent."
     assert asked[0].action
     assert len(asked[0].action.args["body"]) == 5000

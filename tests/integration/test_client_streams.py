@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -78,6 +79,9 @@ async def test_no_event_is_missed_or_repeated_wherever_a_stream_breaks(
         events = await face.all(lambda c: c.runs.events(run["id"], tokens=False))
         assert [(event.seq, event.type) for event in events] == stored
         assert proxy.connections > 5
+        known = [int(seq) for seq in re.findall(rb"last-event-id: (\d+)", proxy.requests)]
+        assert known == sorted(known)
+        assert known[-1] > known[0] == 0
         types = ["supervisor.*", "agent.completed"]
         some = await face.all(lambda c: c.runs.events(run["id"], types=types))
         assert {event.type for event in some} == {"supervisor.decision", "agent.completed"}
@@ -175,6 +179,39 @@ async def test_silence_counts_as_a_broken_connection(kind: str) -> None:
         with pytest.raises(StreamBrokenError, match="2 times"):
             await face.do(lambda c: c.follow("run_1", on_event=seen.append, idle=0.1))
     assert [event.seq for event in seen] == [1]
+
+
+def stream(*frames: bytes) -> bytes:
+    """Return an answer that is a stream of these, and ends."""
+    body = b"retry: 1\n\n" + b"".join(frames)
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n"
+    return head + b"content-length: %d\r\n\r\n" % len(body) + body
+
+
+def frame(seq: int | None, type_: str, **data: object) -> bytes:
+    event = {"seq": seq, "type": type_, "data": data}
+    id_ = f"id: {seq}\n" if seq else ""
+    return f"{id_}event: {type_}\n".encode() + b"data: " + orjson.dumps(event) + b"\n\n"
+
+
+@faces
+async def test_what_comes_again_is_left_out_and_what_is_missing_is_asked_for(kind: str) -> None:
+    """Also of a server, or something before it, that heeds no `Last-Event-ID`; unknown types are given."""
+    one, two, end = frame(1, "run.created"), frame(2, "future.thing"), frame(3, "run.completed")
+    answers = (stream(one), stream(one, end), stream(one, two), stream(one, two, end))
+    async with saying(*answers) as url, facing(kind, url, retries=PATIENT) as face:
+        events = await face.all(lambda c: c.runs.events("run_1"))
+    seen = [(event.seq, event.type) for event in events]
+    assert seen == [(1, "run.created"), (2, "future.thing"), (3, "run.completed")]
+
+
+@faces
+async def test_what_is_kept_no_longer_is_said(kind: str) -> None:
+    gap = frame(None, "stream.gap", requested=0, earliest=7, latest=8)
+    answer = stream(gap, frame(7, "agent.completed"), frame(8, "run.completed"))
+    async with saying(answer) as url, facing(kind, url) as face:
+        events = await face.all(lambda c: c.runs.events("run_1"))
+    assert [(e.seq, e.type) for e in events][::2] == [(None, "stream.gap"), (8, "run.completed")]
 
 
 @faces
