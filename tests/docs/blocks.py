@@ -13,10 +13,12 @@ HELD: Final[dict[tuple[str, str], str]] = {
     "test_the_snippet_of_the_documents_checks_a_receipt",
     ("docs/webhooks.md", "Webhook("): "tests/integration/test_webhooks.py::"
     "test_a_delivery_is_verified_as_the_page_shows",
+    ("docs/client.md", ""): "tests/docs/test_client.py::test_every_program_of_the_page_works",
     ("docs/approvals.md", "/resolution"): "tests/integration/test_doubt.py::"
     "test_an_action_in_doubt_is_settled_as_the_page_shows",
 }
-"""Blocks in `sh` and `python` that a test of their own executes: by document and a piece of them; '' is all of a document."""
+"""Blocks in `sh` and `python` that a test of their own executes: by document and a piece of them; an empty one is
+all of a document."""
 
 NOT_RUN: Final[dict[tuple[str, str], str]] = {
     ("CONTRIBUTING.md", "make check"): "it runs the tests that this is one of",
