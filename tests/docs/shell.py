@@ -35,8 +35,7 @@ class Shell:
         # What make would install is there: it looks for these.
         for stamp in (".installed", ".installed-dev", ".installed-sandbox"):
             (home / "venv" / stamp).touch()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port, self._other = free_ports()
         own = {
             "PATH": f"{home / 'venv' / 'bin'}:{clean_environment(folder, {})['PATH']}",
             "PYTHONPATH": str(ROOT),
@@ -94,6 +93,7 @@ class Shell:
             "--port 8000": f"--port {self.port}",
             "postgresql://signalbox:secret@db.example.internal/signalbox": self._database,
             "--port 9000": "--port 0",
+            "9001": str(self._other),
             "--metrics-port 9100": "--metrics-port 0",
             "/run/sandbox/": f"{self._home}/",
             "DATA_DIR=/data": "DATA_DIR=data",
@@ -110,6 +110,15 @@ class Shell:
     def __exit__(self, *_: object) -> None:
         """Stop what stays in the background; fails where something of it ends badly."""
         self.run("stop")
+
+
+def free_ports() -> tuple[int, int]:
+    """Return two ports of this machine that nobody has."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as two,
+    ):
+        return one.getsockname()[1], two.getsockname()[1]
 
 
 def as_script(block: Block) -> str:

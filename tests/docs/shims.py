@@ -26,9 +26,9 @@ HOME: Final = Path(os.environ["SHIM_HOME"])
 """Where it is kept what works in the background."""
 
 WORKS: Final = re.compile(
-    r"Signalbox is at |takes runs\.|Signalbox sandbox at |Listening at |serves at "
+    r"Signalbox is at |takes runs\.|Signalbox sandbox at |Listening at |The agent \w+ is at "
 )
-STAY: Final = re.compile(r"(serve|worker|sandbox|webhooks listen)\b")
+STAY: Final = re.compile(r"(serve|worker|sandbox|webhooks listen|agent (?!test\b)\w+)\b")
 OPEN: Final = re.compile(r"\b(run|apr|key)_\w*…")
 
 
