@@ -31,13 +31,13 @@ PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
 
 # What is the same on every database: requests that are refused, tools and models by themselves.
 ANYWHERE := bad_input exfiltration agents_alone emulation sandbox_robust tables research context told_usage hostile about \
-	oidc client client_files client_models client_streams browsers canaries log_lines openai_chat openai_responses recording runs_commands structured providers rate_limits doctor doctor_checks health model_faults model_calls stopping validation disagreement offline gates metrics
+	oidc client client_files client_models client_streams browsers canaries log_lines openai_chat openai_responses recording commands runs_commands structured providers rate_limits doctor doctor_checks health model_faults model_calls stopping validation disagreement offline gates metrics
 # What asks of who executes runs; the rest asks Postgres the same with and without the queue.
 TURNS := create_run threads cancel approvals approval_rounds asking_users doubt event_stream event_reconnect cache \
 	budgets budget_questions rounds short_form retention retry metrics
 OVER := tests/integration -m "not slow" $(ANYWHERE:%=--ignore tests/integration/test_%.py)
 
-.PHONY: help install dev run serve test test-slow test-times test-web test-all lint format lock audit env-example check bench chaos fuzz
+.PHONY: help install dev run demo serve test test-slow test-times test-web test-all lint format lock audit env-example check bench chaos fuzz
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ dev: $(INSTALLED_DEV) $(INSTALLED_SANDBOX) ## the same with the tools for tests 
 
 run: install ## answer one task: make run TASK="…"; progress on stderr, the run as JSON on stdout
 	@$(BIN)/signalbox run -- "$$TASK"
+
+demo: install ## start a server with its page and play a run that stops to ask you; Ctrl-C ends it, and leaves nothing
+	@$(BIN)/signalbox demo
 
 serve: install ## start the API on http://127.0.0.1:8000
 	@$(BIN)/signalbox serve

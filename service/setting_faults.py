@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -13,8 +14,16 @@ Fields = Mapping[str, FieldInfo]
 
 
 def one_line(error: ValidationError, known: Fields) -> str:
-    """Return which setting it is, what it was and what it may be; no secret."""
-    fault = error.errors(include_url=False)[0]
+    """Return which setting it is, what it was and what it may be; no secret. Of several, the first."""
+    return every_line(error, known)[0]
+
+
+def every_line(error: ValidationError, known: Fields) -> list[str]:
+    """Return the line of each setting that cannot be used."""
+    return [_line(dict(fault), known) for fault in error.errors(include_url=False)]
+
+
+def _line(fault: dict[str, Any], known: Fields) -> str:
     name = str(fault["loc"][0]) if fault["loc"] else ""
     named = variable(name, known) if name else ""
     # Of a table: which rule of it, and what in that.

@@ -366,6 +366,6 @@ def unknown_variables() -> list[str]:
     return sorted(name for name in given if name.startswith(PREFIX) and name not in known)
 
 
-def environment() -> dict[str, str | None]:
-    """Return every variable, with those of `.env`."""
-    return {**dotenv_values(".env"), **os.environ}
+def environment(*, dotenv: bool = True) -> dict[str, str | None]:
+    """Return every variable; `dotenv`: with those of `.env`."""
+    return {**(dotenv_values(".env") if dotenv else {}), **os.environ}

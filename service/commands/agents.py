@@ -30,16 +30,31 @@ from tools.sandbox.off import NoSandbox
 
 def list_agents(settings: Settings) -> str:
     """Return a table of the team."""
+    lines = []
+    for each in describe_agents(settings):
+        tools = ", ".join(each["tools"]) or ("its own graph" if each["graph"] else "no tools")
+        lines.append(f"{each['name']:<12} {each['tier']:<9} {each['model']:<28} {tools}")
+        lines.append(f"{'':<12} {each['description']}")
+    return "\n".join(lines)
+
+
+def describe_agents(settings: Settings) -> list[dict[str, Any]]:
+    """Return what there is to know of each agent of the team."""
     # Only the names of the tools matter here.
     toolbox = open_toolbox(settings, NoSandbox("Programs are not run by this command."))
     team = open_team(settings, toolbox)
     gateway = open_gateway(settings, team)
-    lines = []
-    for spec in team.specs:
-        tools = ", ".join(spec.tools) or ("its own graph" if spec.graph else "no tools")
-        lines.append(f"{spec.name:<12} {spec.tier:<9} {gateway.name(spec.tier):<28} {tools}")
-        lines.append(f"{'':<12} {spec.description}")
-    return "\n".join(lines)
+    return [
+        {
+            "name": spec.name,
+            "tier": spec.tier,
+            "model": gateway.name(spec.tier),
+            "tools": list(spec.tools),
+            "graph": spec.graph is not None,
+            "description": spec.description,
+        }
+        for spec in team.specs
+    ]
 
 
 async def test_agent(settings: Settings, name: str, task: str) -> dict[str, Any]:

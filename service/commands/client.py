@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sys
+import base64
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import httpx
 
+import signalbox
 from domain.errors import ConfigurationError, RunFailedError
-from domain.run import TERMINAL
+from service.commands.exits import ServerAwayError, TooLateError
 from service.settings import Settings
+from signalbox import AsyncSignalbox, Retries
 
 TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
 """The server pings every ten seconds, so a silent minute means that it is gone."""
 
-MOST_FAILURES: Final = 6
-"""Connections in a row that may end without a new event before a stream is given up."""
+ATTEMPTS: Final = 3
+"""How often a request is sent that nobody answers."""
 
-LONGEST_PAUSE: Final = 8.0
-"""Seconds between two of them, at the most; the first comes after half of one."""
+GONE: Final = 410
 
 Show = Callable[[dict[str, Any]], None]
 
@@ -31,27 +31,44 @@ Show = Callable[[dict[str, Any]], None]
 async def client_of(settings: Settings, url: str | None) -> AsyncIterator[httpx.AsyncClient]:
     """Yield a client of a server: the one named, or the one that these settings would start on this machine.
 
-    Raises `ConfigurationError` for an address or key that cannot be, `RunFailedError` where nobody answers.
+    Raises `ConfigurationError` for an address or key that cannot be, `ServerAwayError` where nobody answers.
     """
-    base_url = (url or _own_url(settings)).rstrip("/")
     key = settings.api_key.get_secret_value() if settings.api_key else None
-    headers = authorised(key)
+    async with connected(url or _own_url(settings), key) as client:
+        yield client
+
+
+@asynccontextmanager
+async def connected(url: str, key: str | None) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client of the server at an address; raises as `client_of` does."""
+    base_url = url.rstrip("/")
     try:
         # No proxies from the environment: the server is on this machine or named by the user.
         async with httpx.AsyncClient(
-            base_url=base_url, headers=headers, timeout=TIMEOUT, trust_env=False
+            base_url=base_url, headers=authorised(key), timeout=TIMEOUT, trust_env=False
         ) as client:
             yield client
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        msg = f"--url {base_url!r} is no address of a server; one looks like http://127.0.0.1:8080"
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, signalbox.ConfigurationError) as error:
+        shown = re.sub("//[^/]*@", "//***@", base_url)  # a password may stand there
+        msg = f"--server {shown!r} is no address of a server; one looks like http://127.0.0.1:8080"
         raise ConfigurationError(msg) from error
     except httpx.HTTPError as error:
-        why = str(error) or type(error).__name__
-        msg = (
-            f"The server at {base_url} cannot be reached ({why}). Start one with `signalbox serve`, or say with "
-            "--url where it is."
-        )
-        raise RunFailedError(msg) from error
+        raise _away(base_url, str(error) or type(error).__name__) from error
+    except signalbox.ServerUnreachableError as error:
+        raise _away(base_url, str(error.__cause__ or error)) from error
+    except signalbox.StreamBrokenError as error:
+        raise ServerAwayError(str(error)) from error
+    except signalbox.ProblemError as error:
+        raise refusal(error) from error
+    except signalbox.SignalboxError as error:
+        raise RunFailedError(str(error)) from error
+
+
+def _away(base_url: str, why: str) -> ServerAwayError:
+    return ServerAwayError(
+        f"The server at {base_url} cannot be reached ({why}). Start one with `signalbox serve`, or say with "
+        "--server where it is."
+    )
 
 
 def authorised(key: str | None) -> dict[str, str]:
@@ -71,64 +88,63 @@ def _own_url(settings: Settings) -> str:
 async def fetched(answer: Awaitable[httpx.Response]) -> Any:  # noqa: ANN401 - JSON
     """Return the document of an answer; raises `RunFailedError` with what a refusal says."""
     response = await answer
-    if response.is_success:
-        return response.json()
-    raise refused(response)
+    if not response.is_success:
+        raise refused(response)
+    try:
+        document = response.json()
+    except ValueError:
+        document = None
+    if not isinstance(document, dict) or not document.keys() & {"id", "data"}:
+        msg = f"What answers at {response.url.netloc.decode()} is no Signalbox; --server says where one is."
+        raise RunFailedError(msg)
+    return document
 
 
 def refused(response: httpx.Response) -> RunFailedError:
     """Return what a refusal says, whose body has been read."""
     try:
         problem: dict[str, Any] = response.json()
-        remedy = " SIGNALBOX_API_KEY names yours." if problem["code"] == "unauthenticated" else ""
-        return RunFailedError(f"{problem['title']}: {problem['detail']}{remedy}")
+        return RunFailedError(_sentence(problem["title"], problem["detail"], problem["code"]))
     except (ValueError, KeyError, TypeError):
         return RunFailedError(f"The server answered HTTP {response.status_code}.")
 
 
-async def follow(client: httpx.AsyncClient, run_id: str, show: Show) -> dict[str, Any]:
+def refusal(error: signalbox.ProblemError) -> RunFailedError:
+    """Return what the Python client was refused with."""
+    said = _sentence(error.problem.title, error.detail, error.code)
+    return TooLateError(said) if error.status == GONE else RunFailedError(said)
+
+
+def _sentence(title: str, detail: str, code: str) -> str:
+    remedy = " SIGNALBOX_API_KEY names yours." if code == "unauthenticated" else ""
+    return f"{title}: {detail}{remedy}"
+
+
+def api_of(client: httpx.AsyncClient) -> AsyncSignalbox:
+    """Return the Python client over the connections of another, whose key goes along."""
+    return AsyncSignalbox(
+        str(client.base_url), api_key="", retries=Retries(attempts=ATTEMPTS), http=client
+    )
+
+
+async def created(client: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any]:
+    """Create the run that a body asks for; return it. However often it has to be sent, one run is made."""
+    options = {name: value for name, value in body.items() if name != "task"}
+    if "approvals" in options:
+        options["approvals"] = options["approvals"].get("mode")
+    if "files" in options:
+        options["files"] = {
+            each["name"]: base64.b64decode(each["content_base64"]) for each in options["files"]
+        }
+    run = await api_of(client).runs.create(body["task"], **options)
+    return run.model_dump(mode="json")
+
+
+async def read_to_end(client: httpx.AsyncClient, run_id: str, show: Show) -> dict[str, Any]:
     """Show a run's events as they come until it has ended; return it. A stream that breaks off is taken up
-    again behind the last event; raises `httpx.HTTPError` where the server stays away."""
-    last, failures = 0, 0
-    while True:
-        before = last
-        try:
-            async for event in events_of(client, run_id, after=last):
-                last = event.get("seq") or last
-                show(event)
-        except httpx.TransportError:
-            if last == before and failures + 1 >= MOST_FAILURES:
-                raise  # says why nobody answers
-        failures = 0 if last > before else failures + 1
-        run = await _look(client, run_id)
-        if run is not None and run["status"] in TERMINAL:
-            return run
-        if failures >= MOST_FAILURES:
-            msg = f"The stream of {run_id} broke off {failures} times without anything new. The run may go on."
-            raise RunFailedError(msg)
-        pause = min(LONGEST_PAUSE, 0.5 * 2**failures)
-        print("The stream broke off; it is taken up again.", file=sys.stderr)  # noqa: T201 - the command's own output
-        await asyncio.sleep(pause)
-
-
-async def _look(client: httpx.AsyncClient, run_id: str) -> dict[str, Any] | None:
-    """Return the run, `None` where nobody answers at the moment."""
-    try:
-        run: dict[str, Any] = await fetched(client.get(f"/v1/runs/{run_id}"))
-    except httpx.TransportError:
-        return None
+    again behind the last event."""
+    async with api_of(client).runs.events(run_id) as events:
+        async for event in events:
+            show(event.model_dump(mode="json", exclude_unset=True))
+    run: dict[str, Any] = await fetched(client.get(f"/v1/runs/{run_id}"))
     return run
-
-
-async def events_of(
-    client: httpx.AsyncClient, run_id: str, *, after: int = 0
-) -> AsyncIterator[dict[str, Any]]:
-    """Yield a run's events as they come until the stream ends; raises `RunFailedError` where there is none."""
-    headers = {"accept": "text/event-stream", "last-event-id": str(after)}
-    async with client.stream("GET", f"/v1/runs/{run_id}/events", headers=headers) as response:
-        if not response.is_success:
-            await response.aread()
-            raise refused(response)
-        async for line in response.aiter_lines():
-            if line.startswith("data: "):
-                yield json.loads(line.removeprefix("data: "))

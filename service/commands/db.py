@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 from service.settings import Settings
 from service.store.engine import shown_url
 from service.store.upgrading import needed, upgrade_store
@@ -12,10 +14,25 @@ async def upgrade(settings: Settings) -> list[str]:
     return [shown_url(settings.database_url), *await upgrade_store(settings.database_url)]
 
 
-async def check(settings: Settings) -> tuple[bool, str]:
-    """Return whether the database is what this version expects, and a line that says so."""
+class Checked(NamedTuple):
+    """Whether a database is what this version expects."""
+
+    database: str
+    missing: list[str]
+    """What it would be upgraded for."""
+
+    def line(self) -> str:
+        """Return it in a line."""
+        if self.missing:
+            return f"{self.database}: run `signalbox db upgrade` (for {', '.join(self.missing)})"
+        return f"{self.database}: nothing to upgrade"
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {"ok": not self.missing, "database": self.database, "missing": self.missing}
+
+
+async def check(settings: Settings) -> Checked:
+    """Look whether the database is what this version expects."""
     missing = await needed(settings.database_url)
-    shown = shown_url(settings.database_url)
-    if missing:
-        return False, f"{shown}: run `signalbox db upgrade` (for {', '.join(missing)})"
-    return True, f"{shown}: nothing to upgrade"
+    return Checked(shown_url(settings.database_url), list(missing))

@@ -14,11 +14,14 @@ from typing import Any, Final, Literal
 
 import httpx
 
+from service.commands.client import api_of, fetched
 from service.commands.progress import Progress
+from signalbox import Decision, ProblemError
 
 Approve = Literal["ask", "auto", "deny"]
 """`ask` the person at the terminal; without one it is said how to decide · `auto` approve every call, but
-spend no more than was said · `deny` reject every call."""
+spend no more than was said, and leave to a person what is asked although nobody was to be · `deny` reject
+every call."""
 
 NOBODY: Final = "Nobody is at the terminal to answer. Decide by yourself, and say what you assumed."
 
@@ -30,10 +33,24 @@ LOOK_SECONDS: Final = 1.0
 class Person:
     """Whoever sits at the terminal; questions come one after the other."""
 
-    def __init__(self, client: httpx.AsyncClient, progress: Progress, *, approve: Approve) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        progress: Progress,
+        *,
+        approve: Approve,
+        insists: bool = False,
+    ) -> None:
         self._client = client
+        self._api = api_of(client)
         self._progress = progress
         self._approve = approve
+        self._insists = insists
+        """What is asked is for a person, whatever the command was told."""
+        self._waits = False
+        self._left: set[str] = set()
+        """What nobody here decides."""
+        self.stuck = asyncio.Event()
         self._questions: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1_000)
         self._closed: set[str] = set()
 
@@ -44,28 +61,43 @@ class Person:
             self._questions.put_nowait(event["data"]["approval"])
         elif type_ in {"approval.resolved", "approval.expired"}:
             self._closed.add(event["data"]["approval"]["id"])
+        elif type_ == "run.requires_action":
+            self._waits = True
+        elif type_ in {"run.started", "run.resumed"}:
+            self._waits = False
+        self._look()
+
+    def _look(self) -> None:
+        """See whether the run waits for somebody else."""
+        if self._waits and self._left - self._closed:
+            self.stuck.set()
 
     async def decide_forever(self) -> None:
         """Decide one question after the other, until cancelled."""
         while True:
             approval = await self._questions.get()
             if approval["id"] not in self._closed:
-                await self._decide(approval)
+                await self.decide(approval)
 
-    async def _decide(self, asked: dict[str, Any]) -> None:
+    async def decide(self, asked: dict[str, Any]) -> bool:
+        """Decide one question; return whether it is decided."""
         path = f"/v1/approvals/{asked['id']}"
         # The event has long arguments cut; whoever decides has to see the whole call.
-        approval: dict[str, Any] = (await self._client.get(path)).json()
+        approval: dict[str, Any] = await fetched(self._client.get(path))
         decision = self._decision_told(approval) or await self._ask(approval)
         while decision is not None:
-            body = {**decision, "args_digest": approval["args_digest"]}
-            response = await self._client.post(f"{path}/decision", json=body)
-            if response.is_success:
-                return
-            problem = response.json()
-            self._progress.insist(f"{problem['title']}: {problem['detail']}")
-            again = response.status_code == 422  # noqa: PLR2004 - what was typed can be mended
-            decision = await self._ask(approval) if again and self._approve == "ask" else None
+            said = Decision(**decision, args_digest=approval["args_digest"])
+            try:
+                await self._api.approvals.decide(approval["id"], said)
+            except ProblemError as error:
+                self._progress.insist(f"{error.problem.title}: {error.detail}")
+                again = error.status == 422 and (self._approve == "ask" or self._insists)  # noqa: PLR2004 - it can be mended
+                decision = await self._ask(approval) if again else None
+            else:
+                return True
+        self._left.add(approval["id"])
+        self._look()
+        return False
 
     def _decision_told(self, approval: dict[str, Any]) -> dict[str, Any] | None:
         if self._approve == "ask":
@@ -75,23 +107,26 @@ class Person:
         if approval["type"] == "budget":
             # To approve calls is not to spend more than was said.
             return {"type": "reject"}
-        return {"type": "approve"} if self._approve == "auto" else {"type": "reject"}
+        if self._approve == "deny":
+            return {"type": "reject"}
+        return None if self._insists else {"type": "approve"}
 
     async def _ask(self, approval: dict[str, Any]) -> dict[str, Any] | None:
         """Return what the person says; `None` where nobody is there, or has decided elsewhere."""
         self._progress.insist(f"{approval['id']}: {approval['description']}")
         if approval["type"] == "action":
-            for part in _readable(approval["action"]["args"]):
+            for part in readable(approval["action"]["args"]):
                 self._progress.insist(f"  {part}")
         by_curl = f"to decide: {_by_curl(self._client, approval)}"
         if not sys.stdin.isatty():
             self._progress.insist(by_curl)
             return None
-        try:
-            return await self._typed(approval)
-        except EOFError:
-            self._progress.insist(by_curl)
-            return None
+        with self._progress.asking():
+            try:
+                return await self._typed(approval)
+            except EOFError:
+                self._progress.insist(by_curl)
+                return None
 
     async def _typed(self, approval: dict[str, Any]) -> dict[str, Any] | None:
         """Return the decision that is typed; raises `EOFError` where the terminal is closed."""
@@ -152,7 +187,7 @@ def _twice(limits: dict[str, Any]) -> dict[str, Any]:
     return twice
 
 
-def _readable(args: dict[str, Any]) -> Iterator[str]:
+def readable(args: dict[str, Any]) -> Iterator[str]:
     """Yield a call's arguments as lines; a program with its own."""
     for name, value in args.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -6,18 +6,22 @@ import asyncio
 import json
 import sys
 from collections.abc import Coroutine
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from domain.caller import LOCAL_TENANT, SCOPES, TENANT, CallerLimits, Scope
-from service.settings import Settings, prepare_environment, read_settings
+from service.commands.exits import INTERRUPTED
+from service.commands.options import as_json, example
 
-INTERRUPTED: Final = 130
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 
 def command_settings(**overrides: Any) -> Settings:
     """Return the settings of a command, with the environment prepared for what it imports."""
+    from service.settings import prepare_environment, read_settings  # noqa: PLC0415 - `--help` does without
+
     settings = read_settings(**overrides)
     prepare_environment()
     return settings
@@ -28,7 +32,7 @@ def exit_with(work: Coroutine[Any, Any, int]) -> NoReturn:
     failed."""
     try:
         code = asyncio.run(work)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         code = INTERRUPTED
     sys.exit(code)
 
@@ -46,15 +50,17 @@ def _name(_context: click.Context, _option: click.Parameter, value: str) -> str:
     return value.strip()
 
 
-@click.group()
+@click.group(epilog=example("signalbox keys create --name me", "signalbox keys list"))
 def keys() -> None:
     """Make, list and revoke the keys of the API. It works while a server runs."""
 
 
-_as_json: Final = click.option("--json", "json_", is_flag=True, help="Print JSON on stdout.")
-
-
-@keys.command(name="create")
+@keys.command(
+    name="create",
+    epilog=example(
+        "signalbox keys create --name CI --scope runs:write --scope runs:read --expires-days 90"
+    ),
+)
 @click.option("--name", required=True, callback=_name, help="Whose key it is, or what for.")
 @click.option(
     "--tenant",
@@ -88,7 +94,7 @@ _as_json: Final = click.option("--json", "json_", is_flag=True, help="Print JSON
     default=None,
     help="Its own number in place of SIGNALBOX_MAX_CONCURRENT_PER_KEY.",
 )
-@_as_json
+@as_json
 def create(
     name: str,
     tenant: str,
@@ -118,8 +124,8 @@ def create(
     click.echo(json.dumps({**work.as_json(key), "secret": secret}) if json_ else secret)
 
 
-@keys.command(name="list")
-@_as_json
+@keys.command(name="list", epilog=example("signalbox keys list", "signalbox keys list --json"))
+@as_json
 def list_keys(*, json_: bool) -> None:
     """List all keys, the oldest first, also those that are no longer good."""
     settings = command_settings()
@@ -135,9 +141,9 @@ def list_keys(*, json_: bool) -> None:
         click.echo("There are no keys. `signalbox keys create --name NAME` makes one.", err=True)
 
 
-@keys.command(name="revoke")
+@keys.command(name="revoke", epilog=example("signalbox keys revoke key_…"))
 @click.argument("key_id", metavar="ID")
-@_as_json
+@as_json
 def revoke(key_id: str, *, json_: bool) -> None:
     """Revoke the key ID, for good. Running servers refuse it within seconds."""
     settings = command_settings()

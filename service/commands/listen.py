@@ -23,9 +23,12 @@ HOST: Final = "127.0.0.1"
 class Listener:
     """Answers every delivery and says what it is; one whose signature is not good is refused."""
 
-    def __init__(self, secret: str | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, secret: str | None, say: Callable[[str], None], *, json_: bool = False
+    ) -> None:
         self._verifier = _make_verifier(secret) if secret else None
         self._say = say
+        self._json = json_
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -41,8 +44,13 @@ class Listener:
             document: Any = json.loads(body)
         except ValueError:
             document = None
-        for line in _lines(document, headers.get("webhook-id", "no webhook-id"), fault):
-            self._say(line)
+        delivery_id = headers.get("webhook-id", "no webhook-id")
+        if self._json:
+            told = {"delivery_id": delivery_id, "refused": fault, "body": document}
+            self._say(json.dumps(told, ensure_ascii=True))
+        else:
+            for line in _lines(document, delivery_id, fault):
+                self._say(line)
         return 401 if fault else 204
 
     def _fault(self, body: bytes, headers: Mapping[str, str]) -> str | None:
@@ -88,9 +96,9 @@ def _lines(document: Any, delivery_id: str, fault: str | None) -> list[str]:  # 
     return [click.unstyle(line) for line in lines]
 
 
-def listen(port: int, secret: str | None) -> None:
+def listen(port: int, secret: str | None, *, json_: bool = False) -> None:
     """Listen until Ctrl-C."""
-    listener = Listener(secret, click.echo)
+    listener = Listener(secret, click.echo, json_=json_)
     sock = open_socket(HOST, port)
     sock.listen()  # so that whoever reads the line below is not refused
     url = f"http://{HOST}:{sock.getsockname()[1]}/"

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from domain.unseen import shows
+from service.settings import wants_colour
 
 SHOWN_ARGS: Final = 100
-COLOURS: Final = (36, 33, 35, 32, 34)
+COLOURS: Final = {"cyan": 36, "yellow": 33, "magenta": 35, "green": 32, "blue": 34}
+COLOUR_NAMES: Final = tuple(COLOURS)
+
+VOIDING: Final = frozenset({"agent.retrying", "run.resumed"})
+"""After these, what was half said does not count."""
+
+Look = Callable[[], Awaitable[dict[str, Any]]]
+"""Returns the run as it stands."""
 
 
 class Progress:
@@ -19,7 +28,7 @@ class Progress:
     def __init__(self, *, quiet: bool = False, replayed: bool = False) -> None:
         self._quiet = quiet
         self._replayed = replayed
-        self._colour = sys.stderr.isatty()
+        self._colour = sys.stderr.isatty() and wants_colour()
         self._lines: dict[str, str] = {}
         self._agents: list[str] = []
 
@@ -49,9 +58,14 @@ class Progress:
         type_, data = event["type"], event["data"]
         if type_ == "message.delta":
             self._token(agent, data)
+        elif type_ == "message.snapshot":
+            self._lines.pop(data["message_id"], None)
+            self._token(agent, data)
         elif type_ == "message.completed":
             self._flush(agent, data["message_id"])
         else:
+            if type_ in VOIDING:
+                self._lines.clear()
             text = _describe(type_, data)
             if text:
                 self.say(agent, text)
@@ -78,13 +92,34 @@ class Progress:
             self._print(agent, text)
 
     def _print(self, agent: str, text: str) -> None:
-        if agent not in self._agents:
-            self._agents.append(agent)
+        self.write(agent, plain_line(text))
+
+    def write(self, agent: str, line: str) -> None:
+        """Write a line that hides nothing."""
         name = f"{agent:>10}"
         if self._colour:
-            colour = COLOURS[self._agents.index(agent) % len(COLOURS)]
-            name = f"\x1b[{colour}m{name}\x1b[0m"
-        print(f"{name} | {plain_line(text)}", file=sys.stderr, flush=True)  # noqa: T201 - the command's own output
+            name = f"\x1b[{COLOURS[self.colour_of(agent)]}m{name}\x1b[0m"
+        print(f"{name} | {line}", file=sys.stderr, flush=True)  # noqa: T201 - the command's own output
+
+    def colour_of(self, agent: str) -> str:
+        """Return the colour of an agent's name, which it keeps."""
+        if agent not in self._agents:
+            self._agents.append(agent)
+        return COLOUR_NAMES[self._agents.index(agent) % len(COLOUR_NAMES)]
+
+    async def tick(self, look: Look) -> None:
+        """Keep what moves up to date, until cancelled."""
+
+    def open(self) -> None:
+        """Show what moves."""
+
+    def close(self) -> None:
+        """Take away what moves."""
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Keep still while somebody types."""
+        yield
 
 
 def _describe(type_: str, data: dict[str, Any]) -> str:

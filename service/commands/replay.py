@@ -8,11 +8,10 @@ from pathlib import Path
 import click
 
 from service.commands.key_options import command_settings, exit_with
-from service.recordings import read_recording, replay_settings
-from service.settings import without_telemetry
+from service.commands.options import example
 
 
-@click.command()
+@click.command(epilog=example("signalbox runs replay --check run.jsonl"))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--check",
@@ -30,6 +29,9 @@ def replay(file: Path, *, check: bool, loose: bool, quiet: bool) -> None:
 
     Nothing is asked of a model, sent anywhere or run as a program. Exit 0 only if it went as recorded.
     """
+    from service.recordings import read_recording, replay_settings  # noqa: PLC0415 - loads what only it needs
+    from service.settings import without_telemetry  # noqa: PLC0415 - likewise
+
     recording = read_recording(file, loose=loose)
     # A replay reaches nobody, and in traces it would pass for a run with a model.
     without_telemetry()

@@ -18,10 +18,12 @@ from domain.errors import ConfigurationError
 from domain.recording import Recording
 from domain.secrets import Scrubber
 from service.bootstrap import open_services
-from service.commands.client import TIMEOUT
+from service.commands.client import connected
+from service.commands.following import follow
+from service.commands.lanes import make_progress
 from service.commands.progress import Progress, say
 from service.commands.recording import read_events
-from service.commands.run import follow, serving_alone
+from service.commands.run import serving_alone
 from service.comparing import MARK, differences
 from service.settings import Settings
 from service.taping import open_replayed_parts, team_digests
@@ -35,25 +37,18 @@ async def replay_run(
 ) -> int:
     """Make the recorded run again, show its progress, print it; return the exit code."""
     _refuse_what_cannot(recording, file, check=check)
-    progress = Progress(quiet=quiet, replayed=True)
+    progress = make_progress(quiet=quiet, replayed=True)
     replayer = Replayer(recording, Scrubber(), loose=loose)
     opens = partial(open_replayed_parts, recording, replayer)
     async with (
         open_services(settings, opens=opens) as services,
         serving_alone(services) as (base_url, key),
-        httpx.AsyncClient(
-            base_url=base_url,
-            headers={"authorization": f"Bearer {key}"},
-            timeout=TIMEOUT,
-            trust_env=False,
-        ) as client,
+        connected(base_url, key) as client,
     ):
         progress.insist(f"replayed from {file}: no model is called, no tool is run")
         _tell_versions(recording, services.graph_version, team_digests(services.team), progress)
         person = RecordedPerson(client, recording)
-        run = await follow(client, _body(recording, file), progress, person)
-        if run is None:
-            return 1
+        run = (await follow(client, _body(recording, file), progress, person)).run
         events = await read_events(client, run["id"])
     print(json.dumps(run, indent=2, ensure_ascii=False))  # noqa: T201 - the command's result
     return _judge(
@@ -142,6 +137,7 @@ class RecordedPerson:
         self._client = client
         self._questions: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1_000)
         self._decisions: dict[tuple[Any, ...], deque[dict[str, Any]]] = defaultdict(deque)
+        self.stuck = asyncio.Event()  # never set: what nobody has decided cancels the run
         self.undecided: list[str] = []
         """The questions that nobody had decided."""
         decided = {

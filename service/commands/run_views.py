@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Sequence
@@ -12,14 +13,13 @@ from urllib.parse import quote
 import httpx
 
 from domain.errors import ConfigurationError
-from service.commands.client import client_of, fetched, follow, refused
-from service.commands.progress import Progress, plain_line
+from service.commands.client import client_of, fetched, read_to_end, refused
+from service.commands.exits import code_of
+from service.commands.lanes import make_progress
+from service.commands.progress import plain_line
 from service.settings import Settings
 
 TASK_CHARS: Final = 60
-
-EXIT_CODES: Final = {"completed": 0, "incomplete": 3, "cancelled": 4}
-"""How `watch` ends; a run that failed is 1, and so is a server that cannot be reached."""
 
 
 class Server(NamedTuple):
@@ -38,7 +38,7 @@ async def list_runs(
         asked = {name: value for name, value in query.items() if value is not None}
         page = await fetched(client.get("/v1/runs", params=asked))
     if json_:
-        _print_json(page["data"])
+        print_json(page["data"])
         return
     rows = [
         (
@@ -51,7 +51,7 @@ async def list_runs(
         )
         for run in page["data"]
     ]
-    _print_table(("ID", "STATUS", "CREATED (UTC)", "ROUNDS", "COST", "TASK"), rows)
+    print_table(("ID", "STATUS", "CREATED (UTC)", "ROUNDS", "COST", "TASK"), rows)
     _tell_rest(page, limit, nothing="There are no such runs.")
 
 
@@ -64,7 +64,7 @@ async def show_run(server: Server, run_id: str, *, json_: bool) -> None:
             [] if json_ else (await fetched(client.get("/v1/approvals", params=asked)))["data"]
         )
     if json_:
-        _print_json(run)
+        print_json(run)
         return
     for line in _lines(run, pending):
         print(plain_line(line))  # noqa: T201 - the command's result
@@ -108,16 +108,25 @@ async def watch_run(server: Server, run_id: str, *, json_: bool, quiet: bool = F
 
 
 async def _watch(client: httpx.AsyncClient, run_id: str, *, json_: bool, quiet: bool) -> int:
-    await fetched(client.get(_path(run_id)))  # says that it is not there
-    progress = Progress(quiet=quiet)
-    run = await follow(client, run_id, progress.show)
+    run = await fetched(client.get(_path(run_id)))  # says that it is not there
+    progress = make_progress(quiet=quiet)
+    progress.open()
+    ticking = asyncio.create_task(
+        progress.tick(lambda: fetched(client.get(_path(run_id)))), name="lanes"
+    )
+    try:
+        run = await read_to_end(client, run_id, progress.show)
+    finally:
+        ticking.cancel()
+        await asyncio.gather(ticking, return_exceptions=True)
+        progress.close()
     progress.end(run)
     if json_:
-        _print_json(run)
+        print_json(run)
     elif run["result"]:
         for line in run["result"]["output"].splitlines():
             print(plain_line(line))  # noqa: T201 - the command's result
-    return EXIT_CODES.get(run["status"], 1)
+    return code_of(run)
 
 
 async def fork_run(
@@ -131,7 +140,7 @@ async def fork_run(
         if watch:
             return await _watch(client, run["id"], json_=json_, quiet=False)
     if json_:
-        _print_json(run)
+        print_json(run)
     else:
         print(run["id"])  # noqa: T201 - the command's result
     return 0
@@ -142,7 +151,7 @@ async def show_history(server: Server, run_id: str, *, limit: int, json_: bool) 
     async with client_of(*server) as client:
         page = await fetched(client.get(f"{_path(run_id)}/history", params={"limit": limit}))
     if json_:
-        _print_json(page["data"])
+        print_json(page["data"])
         return
     rows = [
         (
@@ -155,7 +164,7 @@ async def show_history(server: Server, run_id: str, *, limit: int, json_: bool) 
         )
         for each in page["data"]
     ]
-    _print_table(("CHECKPOINT", "STEP", "ROUND", "NEXT", "FINISHED", "FORKABLE"), rows)
+    print_table(("CHECKPOINT", "STEP", "ROUND", "NEXT", "FINISHED", "FORKABLE"), rows)
     _tell_rest(page, limit, nothing="No checkpoint is kept, or the run has not begun.")
 
 
@@ -212,7 +221,8 @@ def _short(text: str, most: int = TASK_CHARS) -> str:
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below their head, or nothing."""
     if not rows:
         return
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head) - 1)]
@@ -229,7 +239,8 @@ def _tell_rest(page: dict[str, Any], limit: int, *, nothing: str) -> None:
         _say(f"There are more; --limit shows up to 100 of them, not {limit}.")
 
 
-def _print_json(document: Any) -> None:  # noqa: ANN401 - JSON
+def print_json(document: Any) -> None:  # noqa: ANN401 - JSON
+    """Print a document for a program."""
     print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201 - the command's result
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 from domain.delivery import Endpoint
 from domain.errors import ConfigurationError, ToolFailedError
 from domain.webhook import Webhook
@@ -56,14 +59,29 @@ async def forget(settings: Settings, url: str, tenant_id: str) -> None:
             raise _unknown(webhook)
 
 
-async def list_endpoints(settings: Settings, tenant_id: str) -> list[str]:
-    """Return a line for each endpoint."""
+async def list_endpoints(settings: Settings, tenant_id: str) -> list[Endpoint]:
+    """Return every endpoint of a tenant."""
     async with open_beside(settings.database_url) as database:
-        found = await database.read(statements.list_all, tenant_id)
-    return [_line(each) for each in found]
+        return await database.read(statements.list_all, tenant_id)
 
 
-def _line(endpoint: Endpoint) -> str:
+def as_json(endpoint: Endpoint) -> dict[str, Any]:
+    """Return an endpoint as the command prints it; never with its secrets."""
+
+    def time(value: datetime | None) -> str | None:
+        return value.isoformat() if value else None
+
+    return {
+        "url": endpoint.url,
+        "created_at": time(endpoint.created_at),
+        "secret_shown_at": time(endpoint.shown_at),
+        "previous_secret_until": time(endpoint.previous_until),
+        "disabled_at": time(endpoint.disabled_at),
+    }
+
+
+def as_line(endpoint: Endpoint) -> str:
+    """Return an endpoint in a line."""
     notes = [f"since {endpoint.created_at:%Y-%m-%d %H:%M}Z"]
     if endpoint.shown_at is None:
         notes.append("its secret was shown to nobody yet")

@@ -95,7 +95,7 @@ class LockOwner:
             )
         return DatabaseInUseError(
             f"The database {shown!r} is in use by another process{where}; stop it, send runs to it "
-            "with `signalbox run --url`, or set SIGNALBOX_DISPATCH=queue for all of them"
+            "with `signalbox run --server`, or set SIGNALBOX_DISPATCH=queue for all of them"
         )
 
     async def _drop(self) -> None:

@@ -64,6 +64,6 @@ class FileOwner:
             holder = f" (pid {int(pid)})"
         return DatabaseInUseError(
             f"The database {str(self._path)!r} is in use by another process{holder}; stop it, "
-            "send runs to it with `signalbox run --url`, or set another SIGNALBOX_DATABASE_URL",
+            "send runs to it with `signalbox run --server`, or set another SIGNALBOX_DATABASE_URL",
             url=url or None,
         )

@@ -99,12 +99,12 @@ async def test_an_older_part_is_refused_with_the_command(
 
 async def test_upgrading_twice_changes_nothing(bare_url: str) -> None:
     settings = Settings(database_url=bare_url)
-    assert (await db.check(settings))[0] is False
+    assert (await db.check(settings)).missing
     shown, *made = await db.upgrade(settings)
     assert "***@" in shown
     assert [line.endswith(" made") for line in made] == [True] * 3
     assert [line.endswith(" already") for line in await upgrade_store(bare_url)] == [True] * 3
-    assert (await db.check(settings))[0] is True
+    assert not (await db.check(settings)).missing
     async with open_store(bare_url) as store:
         await add_run(store)
 

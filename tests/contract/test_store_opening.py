@@ -199,7 +199,7 @@ async def test_a_second_process_is_refused_with_the_holder_and_the_remedies(file
                 pass
         message = str(caught.value)
         assert "\n" not in message
-        for part in (f"pid {process.pid}", "signalbox run --url", "SIGNALBOX_DATABASE_URL"):
+        for part in (f"pid {process.pid}", "signalbox run --server", "SIGNALBOX_DATABASE_URL"):
             assert part in message
         await process.communicate(b"")
         assert process.returncode == 0

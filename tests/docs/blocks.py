@@ -23,6 +23,11 @@ all of a document."""
 NOT_RUN: Final[dict[tuple[str, str], str]] = {
     ("CONTRIBUTING.md", "make check"): "it runs the tests that this is one of",
     ("docs/chaos.md", "make chaos"): "takes minutes to half an hour; tests/chaos has a short one",
+    (
+        "docs/cli.md",
+        "",
+    ): "a line for each command and option: tests/docs/test_cli_lines.py has the command "
+    "read every one; tests/integration/test_commands.py and tests/e2e/test_terminal.py run them",
     ("docs/deploy.md", "docker compose"): "needs a Docker engine",
     ("docs/deploy.md", "proxy_pass"): "needs nginx",
     ("docs/tracing.md", "docker run"): "needs a Docker engine, and an image from a registry",

@@ -86,7 +86,9 @@ def test_every_subcommand_exists(document: Document) -> None:
     for line in document.code:
         for match in re.finditer(r"(?:^|(?<!from)[ /])signalbox ([a-z]+)(?: ([a-z]+))?", line):
             command = cli.commands[match[1]]
-            if isinstance(command, click.Group):
+            if isinstance(command, click.Group) and (
+                match[2] or not command.invoke_without_command
+            ):
                 assert match[2] in command.commands, line
 
 
@@ -98,7 +100,7 @@ def test_every_option_of_a_subcommand_exists(document: Document) -> None:
         )
         if match:
             command = cli.commands[match[1]]
-            if isinstance(command, click.Group):
+            if isinstance(command, click.Group) and match[2]:
                 command = command.commands[match[2]]
             options = {o for p in command.params for o in [*p.opts, *p.secondary_opts]}
             assert match[3] in options, line

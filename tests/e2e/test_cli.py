@@ -82,7 +82,7 @@ def test_files_are_sent_along_under_their_own_names(signalbox: StartProcess, fol
         (["no.csv"], "--file no.csv: it cannot be read (No such file or directory).", 2),
         (["."], "--file .: it cannot be read (Is a directory).", 2),
         (["large"], "--file large: it has more than 5242880 bytes.", 2),
-        (["a.csv", "b/a.csv"], "files/1/name: 'a.csv' is the name of two files", 1),
+        (["a.csv", "b/a.csv"], "--file: 'a.csv' is the name of two files", 2),
         ([".env"], "files/0/name: the name '.env' has a part that begins with a dot", 1),
     ],
 )
@@ -142,11 +142,15 @@ def test_run_uses_the_server_it_is_given(signalbox: StartProcess, serve: StartSe
     assert "run_python answered" in process.stderr
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "127.0.0.1:9", "not a url"])
-def test_a_server_that_is_not_there_is_one_line(signalbox: StartProcess, url: str) -> None:
-    """An address nobody listens at, or that is none, is named in one line; exit code 1."""
+@pytest.mark.parametrize(
+    ("url", "code"), [("http://127.0.0.1:9", 5), ("127.0.0.1:9", 2), ("not a url", 2)]
+)
+def test_a_server_that_is_not_there_is_one_line(
+    signalbox: StartProcess, url: str, code: int
+) -> None:
+    """An address nobody listens at, or that is none, is named in one line."""
     process = signalbox("run", "hello", "--url", url)
-    assert process.ended() == 1
+    assert process.ended() == code
     assert len(process.stderr.splitlines()) == 1, process.stderr
     assert url in process.stderr
     assert process.stdout == ""
@@ -362,7 +366,7 @@ def test_a_second_process_on_the_same_database_is_refused(
     assert "signalbox.db" in line
     assert re.search(r"pid \d+", line)
     assert "SIGNALBOX_DATABASE_URL" in line
-    assert "--url" in line
+    assert "--server" in line
 
 
 @pytest.mark.slow

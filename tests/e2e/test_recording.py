@@ -140,7 +140,7 @@ def test_a_run_that_was_broken_off_is_recorded_to_there(
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["run", "x", "--record", "r.jsonl", "--url", "http://127.0.0.1:9"], "Leave --url out"),
+        (["run", "x", "--record", "r.jsonl", "--url", "http://127.0.0.1:9"], "Leave --server out"),
         (["run", "x", "--record", "none/r.jsonl"], "it cannot be written (No such file"),
         (["run", "x", "--record", "knowledge"], "it is there, and is no file"),
         (["runs", "replay", "none.jsonl"], "it cannot be read (No such file"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from datetime import UTC, datetime
 
@@ -103,6 +104,18 @@ def test_listen_shows_and_verifies_what_comes(signalbox: StartProcess) -> None:
         "REFUSED: No matching signature found",
         "REFUSED: Message timestamp too old",
     ]
+
+
+def test_listen_prints_a_line_of_json_for_each(signalbox: StartProcess) -> None:
+    process = signalbox("webhooks", "listen", "--port", "0", "--json")
+    url = process.says(r"Listening at (http://\S+):")[1]
+    for body in ('{"type":"run.completed","data":{"run":{}}}', "no JSON"):
+        httpx.post(url, content=body, headers={"webhook-id": "whd_1"}, trust_env=False)
+    process.send(signal.SIGINT)
+    process.ended()
+    first, second = [json.loads(line) for line in process.stdout.splitlines()]
+    assert (first["delivery_id"], first["refused"]) == ("whd_1", None)
+    assert (first["body"]["type"], second["body"]) == ("run.completed", None)
 
 
 def test_the_access_log_of_another_server_has_no_links(start_process: StartProcess) -> None:

@@ -13,7 +13,7 @@ from sse_starlette.sse import AppStatus
 
 from service.commands.deciding import Approve
 from service.commands.replaying import replay_run
-from service.commands.run import run_task
+from service.commands.run import Manner, run_task
 from service.recordings import read_recording, replay_settings
 from service.settings import read_settings
 
@@ -63,10 +63,7 @@ async def record(
     code = await run_task(
         read_settings(**values),
         {"task": task, **(body or {})},
-        url=None,
-        quiet=False,
-        approve=approve,
-        record=file,
+        Manner(approve=approve, record=file),
     )
     return Said(code, *out.readouterr())
 
