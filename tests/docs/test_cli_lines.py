@@ -43,10 +43,10 @@ def test_a_line_is_understood(line: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_every_command_has_a_line() -> None:
     def walk(group: click.Group, path: str) -> set[str]:
-        found = set()
+        found: set[str] = set()
         for name, command in group.commands.items():
-            inner = isinstance(command, click.Group)
-            found |= walk(command, f"{path} {name}") if inner else {f"{path} {name}"}
+            below = f"{path} {name}"
+            found |= walk(command, below) if isinstance(command, click.Group) else {below}
         return found
 
     assert {
