@@ -28,8 +28,14 @@ NOT_RUN: Final[dict[tuple[str, str], str]] = {
         "",
     ): "a line for each command and option: tests/docs/test_cli_lines.py has the command "
     "read every one; tests/integration/test_commands.py and tests/e2e/test_terminal.py run them",
-    ("docs/deploy.md", "docker compose"): "needs a Docker engine",
-    ("docs/deploy.md", "proxy_pass"): "needs nginx",
+    ("docs/deployment.md", "docker compose"): "needs a Docker engine",
+    ("docs/deployment.md", "kubectl apply"): "needs a cluster; tests/deploy holds the files",
+    (
+        "docs/langgraph.md",
+        "",
+    ): "needs packages of its own (`make langgraph`); tests/e2e/test_langgraph.py starts "
+    "the same command and does the same with the same client",
+    ("docs/deployment.md", "proxy_pass"): "needs nginx",
     ("docs/tracing.md", "docker run"): "needs a Docker engine, and an image from a registry",
 }
 """Blocks that nothing executes, each with its reason."""

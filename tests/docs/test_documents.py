@@ -57,6 +57,12 @@ def routes() -> set[str]:
     }
 
 
+# Not the package, the service or the namespace of that name.
+_COMMAND: Final = (
+    r"(?:^|(?<!from)(?<!--namespace)[ /])signalbox (?!signalbox )([a-z]+)(?: ([a-z]+))?"
+)
+
+
 def bare(path: str) -> str:
     """Return a path without the names of its parameters."""
     return re.sub(r"\{\w+\}", "{}", path).rstrip("/") or "/"
@@ -84,7 +90,7 @@ def test_every_make_target_exists(document: Document) -> None:
 @documents
 def test_every_subcommand_exists(document: Document) -> None:
     for line in document.code:
-        for match in re.finditer(r"(?:^|(?<!from)[ /])signalbox ([a-z]+)(?: ([a-z]+))?", line):
+        for match in re.finditer(_COMMAND, line):
             command = cli.commands[match[1]]
             if isinstance(command, click.Group) and (
                 match[2] or not command.invoke_without_command
@@ -95,9 +101,7 @@ def test_every_subcommand_exists(document: Document) -> None:
 @documents
 def test_every_option_of_a_subcommand_exists(document: Document) -> None:
     for line in document.code:
-        match = re.search(
-            r"(?:^|(?<!from)[ /])signalbox ([a-z]+)(?: ([a-z]+))?.*? (--[a-z-]+)", line
-        )
+        match = re.search(rf"{_COMMAND}.*? (--[a-z-]+)", line)
         if match:
             command = cli.commands[match[1]]
             if isinstance(command, click.Group) and match[2]:
