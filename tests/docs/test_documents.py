@@ -26,7 +26,9 @@ MAX_README_LINES: Final = 200
 MAX_RECORD_LINES: Final = 35
 MAX_ARCHITECTURE_LINES: Final = 120
 
-EXAMPLES: Final = frozenset({"agents/translator.py", "my_agents/glossary.py"})
+EXAMPLES: Final = frozenset(
+    {"agents/translator.py", *(f"my_agents/{name}.py" for name in ("glossary", "echo", "greeter"))}
+)
 """Files that a reader makes."""
 
 OF_LIBRARIES: Final = frozenset({"LANGGRAPH_STRICT_MSGPACK", "ANTHROPIC_API_KEY", "SIGNALBOX_URL"})

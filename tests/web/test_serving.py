@@ -106,6 +106,21 @@ async def test_a_browser_keeps_the_files_for_good_and_asks_for_the_page_again(
     assert (other.status_code, other.headers["cache-control"]) == (200, "no-cache")
 
 
+async def test_programs_that_read_are_told_what_this_is(product: Product) -> None:
+    """In the shape of llmstxt.org; every link leads to something here, and every route that is named is one."""
+    told = await product.client.get("/llms.txt")
+    assert (told.status_code, told.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    title, _, summary = told.text.splitlines()[:3]
+    assert (title[:2], summary[:2]) == ("# ", "> ")
+    links = re.findall(r"\[[^]]+]\(([^)]+)\)", told.text)
+    assert len(links) >= 7
+    for link in links:
+        assert (await product.client.get(link)).status_code == 200, link
+    described = (await product.client.get("/openapi.json")).json()["paths"]
+    for path in re.findall(r"`(?:GET|POST) (/[^`?]+)", told.text):
+        assert re.sub(r"\{\w+}", "{}", path) in {re.sub(r"\{\w+}", "{}", p) for p in described}
+
+
 async def test_what_is_not_there_is_a_problem(product: Product) -> None:
     for path in (
         f"{FILES}x/nothing.js",
