@@ -19,6 +19,7 @@ GROUPS: Final[dict[str, str]] = {
         "keep_runs_days keep_events_days keep_checkpoints_days"
     ),
     "Callers": "api_key oidc requests_per_minute max_concurrent_per_key",
+    "Agents in services of their own": "agent_urls agent_secret",
     "Models": (
         "openai_api_key openai_base_url model_fast model_standard model_deep model_timeout "
         "model_max_output prices"
