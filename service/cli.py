@@ -121,7 +121,10 @@ class _AgentGroup(click.Group):
     ),
 )
 def agent() -> None:
-    """Serve the agent NAME to servers elsewhere (docs/agent-services.md), or try one out."""
+    """Serve the agent NAME to servers elsewhere (docs/agent-services.md), or try one out.
+
+    Serving takes --host and --port, as `signalbox serve` does.
+    """
 
 
 def _serving(name: str) -> click.Command:

@@ -38,7 +38,7 @@ def _server(url: str | None, api_key: str | None) -> Any:  # noqa: ANN401 - impo
 @click.option(
     "--status", type=click.Choice(get_args(RunStatus)), default=None, help="Only those that are so."
 )
-@click.option("--thread", default=None, metavar="ID", help="Only those of one conversation.")
+@click.option("--thread", default=None, metavar="ID", help="Only those of one thread.")
 @_limit
 @as_json
 @of_server

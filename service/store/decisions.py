@@ -83,7 +83,7 @@ def _is_replay(row: Row, verdict: Verdict, held: Held, by: str, now: datetime) -
         if made.same_as(verdict.decision):
             return True
         msg = (
-            f"The approval {what} was decided already: {made.type!r} by {made.by} at "
+            f"The approval {what} was decided already: {made.type!r} by {made.by!r} at "
             f"{made.at.isoformat()}. What was decided stands."
         )
         raise _refused("approval-already-decided", msg, row)

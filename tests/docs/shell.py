@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import subprocess
@@ -35,7 +36,7 @@ class Shell:
         # What make would install is there: it looks for these.
         for stamp in (".installed", ".installed-dev", ".installed-sandbox"):
             (home / "venv" / stamp).touch()
-        self.port, self._other = free_ports()
+        self.port, *self._others = free_ports(3)
         own = {
             "PATH": f"{home / 'venv' / 'bin'}:{clean_environment(folder, {})['PATH']}",
             "PYTHONPATH": str(ROOT),
@@ -93,7 +94,8 @@ class Shell:
             "--port 8000": f"--port {self.port}",
             "postgresql://signalbox:secret@db.example.internal/signalbox": self._database,
             "--port 9000": "--port 0",
-            "9001": str(self._other),
+            "9001": str(self._others[0]),
+            "9002": str(self._others[1]),
             "--metrics-port 9100": "--metrics-port 0",
             "/run/sandbox/": f"{self._home}/",
             "DATA_DIR=/data": "DATA_DIR=data",
@@ -112,13 +114,12 @@ class Shell:
         self.run("stop")
 
 
-def free_ports() -> tuple[int, int]:
-    """Return two ports of this machine that nobody has."""
-    with (
-        socket.create_server(("127.0.0.1", 0)) as one,
-        socket.create_server(("127.0.0.1", 0)) as two,
-    ):
-        return one.getsockname()[1], two.getsockname()[1]
+def free_ports(count: int) -> list[int]:
+    """Return ports of this machine that nobody has."""
+    with contextlib.ExitStack() as stack:
+        # All of them are open before the first is given back: else two could be the same.
+        socks = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [sock.getsockname()[1] for sock in socks]
 
 
 def as_script(block: Block) -> str:

@@ -335,7 +335,7 @@ async def test_the_same_decision_again_is_no_contradiction(
         )
         assert problem["approval"] == made
         assert problem["run_id"] == run_id
-        assert "'edit' by default at 20" in problem["detail"]
+        assert "'edit' by 'default' at 20" in problem["detail"]
     assert [request.body for request in target.requests] == ["1"]
     types = [event["type"] for event in await acting_once.events(run_id)]
     assert types.count("approval.resolved") == 1
