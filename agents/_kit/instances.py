@@ -133,7 +133,10 @@ class Instances:
         for instance, wait in self._rounds(asking):
             await asyncio.sleep(wait)
             try:
-                async with self._client.stream("GET", instance.url + AGENT) as response:
+                async with (
+                    asyncio.timeout(SILENT_SECONDS),
+                    self._client.stream("GET", instance.url + AGENT) as response,
+                ):
                     body = await _short(response)
                     if response.status_code == HTTPStatus.OK:
                         about = About.model_validate_json(body)
@@ -143,7 +146,7 @@ class Instances:
                         asking.said(remote_error(why, transient=False, sent=False))
                     else:
                         asking.said(self._refusal(response.status_code, body))
-            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
+            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError):
                 asking.said(self._gone())
             except ValueError:
                 asking.said(self._garbage())
@@ -269,18 +272,25 @@ class Instances:
     async def well(self, instance: Instance) -> str | None:
         """Return why an instance does not work, short and without addresses; `None` where it does."""
         try:
-            async with self._client.stream("GET", instance.url + AGENT) as response:
+            async with (
+                asyncio.timeout(SILENT_SECONDS),
+                self._client.stream("GET", instance.url + AGENT) as response,
+            ):
                 status = response.status_code
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):  # the last: no name of a host
-            return "cannot be reached"
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, UnicodeError):
+            return "cannot be reached"  # the last: what is no name of a host
         return None if status == HTTPStatus.OK else f"answered HTTP {status}"
 
 
 async def _short(response: httpx.Response) -> bytes:
-    """Return what was answered; raises `ValueError` for more than there is to say."""
+    """Return what was answered; raises `ValueError` for more than there is to say, or what takes too long."""
     body = b""
-    async for piece in response.aiter_raw():
-        body += piece
-        if len(body) > SHORT_BYTES:
-            raise ValueError
+    try:
+        async with asyncio.timeout(SILENT_SECONDS):
+            async for piece in response.aiter_raw():
+                body += piece
+                if len(body) > SHORT_BYTES:
+                    raise ValueError
+    except TimeoutError:
+        raise ValueError from None
     return body

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, Final
 
 import httpx
@@ -206,3 +207,27 @@ async def test_an_address_that_is_no_name_of_a_host_breaks_no_check() -> None:
     instances = Instances("coder", ("http://xn--",), None)
     assert await instances.well(instances.all[0]) == "cannot be reached"
     await instances.aclose()
+
+
+@pytest.mark.slow  # as long as silence may last
+async def test_an_instance_that_never_comes_to_its_point_is_passed_over() -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        with suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+                await writer.drain()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, serving_nonsense(ABOUT, says()) as url:
+        urls = (url, f"http://127.0.0.1:{port}")
+        instances = Instances("coder", urls, None)
+        about = await instances.about()  # the second of them is asked first
+        assert about.agent == "coder"
+        assert [each.resting for each in instances.all] == [False, True]
+        await instances.aclose()
