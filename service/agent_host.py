@@ -143,8 +143,7 @@ class AgentHost:
         candidate = self._candidate(order)
         assert candidate is not None, "checked before"  # noqa: S101 - says so to the type checker
         streamed = order.streamed and not order.words
-        most = min(order.max_tokens, candidate.max_tokens)
-        model: BaseChatModel = candidate.model(streamed=streamed, max_tokens=most)
+        model: BaseChatModel = candidate.model(streamed=streamed, max_tokens=order.max_tokens)
         if order.words:
             model = InWords(inner=model)
         bound: Any = model.bind_tools(order.tools) if order.tools else model

@@ -41,6 +41,8 @@ NAME_CHARS: Final = 500
 """Of what is written into the log."""
 MAX_TEXTS: Final = 64
 """Texts that one tool call may have kept."""
+MAX_MESSAGES: Final = 10_000
+"""Of a conversation: to read more would hold up all else for seconds."""
 MAX_CALLS: Final = 128
 """Of tools that one answer asks for: each is answered, and told of."""
 MAX_QUESTIONS: Final = 32
@@ -71,7 +73,7 @@ class Order(_Said):
     """Where in its run the order stands; for the log."""
     task: str = ""
     """What the run was asked to do: a page is opened only where that, or what was read, leads to it."""
-    messages: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = Field(default=[], max_length=MAX_MESSAGES)
     """The conversation so far, without the agent's prompt: the service has it."""
     tier: Tier = "standard"
     model: str = ""
@@ -144,7 +146,7 @@ class Paused(_Said):
     """What an outside graph has come to: all its messages, and what it asks a person before it goes on."""
 
     type: Literal["paused"] = "paused"
-    messages: list[dict[str, Any]]
+    messages: list[dict[str, Any]] = Field(max_length=MAX_MESSAGES)
     questions: dict[str, Any] = Field(default={}, max_length=MAX_QUESTIONS)
     continuation: str | None = None
 

@@ -61,6 +61,7 @@ DONE: Final[dict[str, Any]] = {
         {"tools": [{"function": None}]},
         {"run_id": "x" * 1_000},
         {"at": "x" * 1_000},
+        {"messages": [{"type": "human", "data": {"content": ""}}] * 10_001},
     ],
 )
 async def test_an_order_of_another_form_is_refused_in_words(
@@ -187,7 +188,7 @@ async def test_an_instance_of_another_version_is_passed_over(
         serve() as url,
         serving_nonsense(older, refusing) as first,
         serving_nonsense(older, refusing) as last,
-        start(models=models, agent_urls={"coder": (first, url, last)}) as product,
+        start(models=models, agent_urls={"coder": (url, first, last)}) as product,
     ):
         for _ in range(2):
             run = await product.finished("Do it")
