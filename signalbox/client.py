@@ -31,6 +31,9 @@ DEFAULT_URL: Final = "http://127.0.0.1:8000"
 """Where `signalbox serve` serves unless it is told otherwise."""
 
 
+MAX_PORT: Final = 65_535
+
+
 def _version() -> str:
     try:
         return version("signalbox")
@@ -253,13 +256,19 @@ def _address(base_url: str | None, api_key: str | None, timeout: float) -> Addre
     key = api_key if api_key is not None else os.environ.get("SIGNALBOX_API_KEY")
     try:
         url = httpx.URL(text)
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, UnicodeEncodeError) as error:
         msg = f"The server's address cannot be read ({error}). One looks like {DEFAULT_URL}."
         raise ConfigurationError(msg) from None
     if url.userinfo:
         msg = "The server's address has a name or password in it. A key is passed as api_key."
         raise ConfigurationError(msg)
-    if url.scheme not in {"http", "https"} or not url.host or url.query or url.fragment:
+    if (
+        url.scheme not in {"http", "https"}
+        or not url.host
+        or url.query
+        or url.fragment
+        or not 0 < (url.port or 1) <= MAX_PORT
+    ):
         msg = f"{text!r} is no address of a server; one looks like {DEFAULT_URL}."
         raise ConfigurationError(msg)
     headers = {"user-agent": f"signalbox-python/{VERSION}", "accept": "application/json"}

@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import httpx
 
+from signalbox.errors import SignalboxError
+
 T = TypeVar("T")
 
 
@@ -108,7 +110,7 @@ Flow: TypeAlias = Generator[Step, Any, T]
 class Failure:
     """What a step failed with, for the flow to deal with."""
 
-    error: httpx.RequestError
+    error: httpx.RequestError | SignalboxError
 
 
 class Course(Generic[T]):
