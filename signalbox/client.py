@@ -267,7 +267,7 @@ def _address(base_url: str | None, api_key: str | None, timeout: float) -> Addre
         or not url.host
         or url.query
         or url.fragment
-        or not 0 < (url.port or 1) <= MAX_PORT
+        or (url.port or 0) > MAX_PORT
     ):
         msg = f"{text!r} is no address of a server; one looks like {DEFAULT_URL}."
         raise ConfigurationError(msg)
