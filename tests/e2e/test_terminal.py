@@ -126,6 +126,17 @@ def test_a_person_sees_lanes_and_decides(terminal: Callable[..., Terminal]) -> N
     assert process.shown.count("decided: approve") == 1
 
 
+@pytest.mark.slow
+def test_half_a_line_keeps_nobody_from_leaving(terminal: Callable[..., Terminal]) -> None:
+    """Ctrl-D hands over what was typed; the rest may come, or Ctrl-C."""
+    process = terminal("run", "--approvals", "always", "Compute the mean of 3, 4 and 9")
+    process.says(r"approve\? type y[^\n]*\n")
+    process.type("n\x04")
+    process.says(r"approve\? type y[^\n]*\n[^\n]*n")
+    process.press_ctrl_c()
+    assert process.ended() == 130, process.shown
+
+
 @pytest.mark.parametrize(
     ("env", "moves"),
     [({"NO_COLOR": "1"}, True), ({"TERM": "dumb"}, False)],
@@ -278,6 +289,14 @@ def test_a_closed_pipe_and_a_full_disk_are_no_traceback(folder: Path) -> None:
     assert "No space left on device" in full.stderr
     closed = shell(folder, "signalbox agents >&-; echo $?")
     assert (closed.stdout, closed.stderr) == ("0\n", "")
+
+
+@pytest.mark.slow
+def test_what_is_said_on_a_closed_stderr_is_not_said_on_stdout(folder: Path) -> None:
+    mute = shell(folder, "signalbox run 'What is 6 * 7?' --answer 2>&-; echo $?")
+    assert mute.stdout.endswith("\n0\n")
+    assert "42" in mute.stdout
+    assert "accepted" not in mute.stdout
 
 
 def test_a_task_comes_from_stdin(folder: Path) -> None:
