@@ -1,24 +1,30 @@
-# The image of every shape: one process with SQLite (`docker compose --profile one up`), API processes and
-# workers on Postgres (`--profile many`), and the sandbox beside them, in which programs run.
-FROM python:3.11.14-slim-bookworm
+# The image of every shape (docs/deployment.md): one process with SQLite, API processes and workers on Postgres, the
+# services of single agents, and the sandbox beside them, in which programs run.
+#
+# A tag names a version and can be moved; a digest cannot. To build on one that you have looked at:
+#   docker build --build-arg BASE=python:3.11.14-slim-bookworm@sha256:…
+ARG BASE=python:3.11.14-slim-bookworm
 
-ENV PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1 \
+# What is installed, apart from what is needed to install it.
+FROM ${BASE} AS build
+
+ENV PYTHONDONTWRITEBYTECODE=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 
 WORKDIR /app
 
-# Two environments, so that programs find none of the service's packages. What changes rarely comes first.
+# Two environments, so that programs find none of the service's packages, and neither has a pip to install more.
+# What changes rarely comes first.
 COPY requirements-sandbox.txt ./
 RUN python -m venv --without-pip /opt/sandbox \
     && python -m pip --python /opt/sandbox/bin/python install --require-hashes -r requirements-sandbox.txt \
     && /opt/sandbox/bin/python -m compileall -q /opt/sandbox/lib
 COPY requirements.txt ./
-RUN python -m venv /opt/signalbox \
-    && /opt/signalbox/bin/python -m pip install --require-hashes -r requirements.txt
-ENV PATH=/opt/signalbox/bin:$PATH
+RUN python -m venv --without-pip /opt/signalbox \
+    && python -m pip --python /opt/signalbox/bin/python install --require-hashes -r requirements.txt \
+    && /opt/signalbox/bin/python -m compileall -q /opt/signalbox/lib
 
 # Only what the service is made of; tests, tools of the trade and local data stay outside.
 COPY pyproject.toml requirements.in LICENSE api.py ./
@@ -31,15 +37,28 @@ COPY signalbox signalbox
 COPY tools tools
 COPY web web
 # Offline: the build backend is pinned in requirements.txt like everything else.
-RUN pip install --no-deps --no-build-isolation --editable .
+RUN python -m pip --python /opt/signalbox/bin/python install --no-deps --no-build-isolation --editable . \
+    && /opt/signalbox/bin/python -m compileall -q /app
 
-# An account without rights or shell. The folders are there already, so that volumes get its ownership.
-RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin signalbox \
-    && install --directory --owner=signalbox --group=signalbox --mode=0750 \
-        /data /data/workspaces /run/sandbox /opt/sandbox/matplotlib
-USER signalbox
-# The list of fonts, which takes seconds to make.
-RUN MPLCONFIGDIR=/opt/sandbox/matplotlib /opt/sandbox/bin/python -c "import matplotlib.font_manager"
+
+FROM ${BASE}
+
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PATH=/opt/signalbox/bin:$PATH
+
+# An account without rights or shell. The folders are there already, so that volumes get its ownership; beside them
+# and /tmp nothing is written, so the root may be read-only.
+RUN useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin signalbox \
+    && install --directory --owner=signalbox --group=signalbox --mode=0750 /data /data/workspaces /run/sandbox
+
+COPY --from=build /opt/sandbox /opt/sandbox
+COPY --from=build /opt/signalbox /opt/signalbox
+COPY --from=build /app /app
+
+WORKDIR /app
+# By number, so that Kubernetes can see that it is not root.
+USER 10001:10001
 VOLUME /data
 
 ENV SIGNALBOX_HOST=0.0.0.0 \

@@ -16,6 +16,9 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 # Programs have an interpreter of their own, so that they can read none of the service's packages.
 SANDBOX := $(VENV)/sandbox
 INSTALLED_SANDBOX := $(VENV)/.installed-sandbox
+# LangGraph's development server wants other versions of what the service and its tests use (requirements-langgraph.in).
+LANGGRAPH := $(VENV)/langgraph
+INSTALLED_LANGGRAPH := $(VENV)/.installed-langgraph
 
 TASK ?= Compute the mean, growth and trend of 120, 135, 150, 149, 171 and, independently, look up what a context manager is in Python
 # The task reaches the program through the environment, untouched: `value` keeps make from expanding
@@ -31,13 +34,13 @@ PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
 
 # What is the same on every database: requests that are refused, tools and models by themselves.
 ANYWHERE := bad_input exfiltration agents_alone emulation sandbox_robust tables research context told_usage hostile about \
-	oidc client client_files client_models client_streams browsers canaries log_lines openai_chat openai_responses recording commands runs_commands structured providers rate_limits doctor doctor_checks health model_faults model_calls stopping validation disagreement offline gates metrics
+	hosted oidc client client_files client_models client_streams browsers canaries log_lines openai_chat openai_responses recording commands runs_commands structured providers rate_limits doctor doctor_checks health model_faults model_calls stopping validation disagreement offline gates metrics
 # What asks of who executes runs; the rest asks Postgres the same with and without the queue.
 TURNS := create_run threads cancel approvals approval_rounds asking_users doubt event_stream event_reconnect cache \
 	budgets budget_questions rounds short_form retention retry metrics
 OVER := tests/integration -m "not slow" $(ANYWHERE:%=--ignore tests/integration/test_%.py)
 
-.PHONY: help install dev run demo serve test test-slow test-times test-web test-all lint format lock audit env-example check bench chaos fuzz
+.PHONY: help install dev langgraph run demo serve test test-slow test-times test-web test-all lint format lock audit env-example check bench chaos fuzz
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +48,8 @@ help: ## show this list
 install: $(INSTALLED) $(INSTALLED_SANDBOX) ## make .venv with the pinned packages (every target does it when needed)
 
 dev: $(INSTALLED_DEV) $(INSTALLED_SANDBOX) ## the same with the tools for tests and lint
+
+langgraph: $(INSTALLED_LANGGRAPH) ## LangGraph's development server in .venv/langgraph, for langgraph.json (docs/langgraph.md)
 
 run: install ## answer one task: make run TASK="…"; progress on stderr, the run as JSON on stdout
 	@$(BIN)/signalbox run -- "$$TASK"
@@ -59,9 +64,9 @@ test: dev ## the everyday tests: of every file the first ones, of every test one
 	@$(PYTEST) -m "not slow and not thorough"
 	@echo "These were the everyday tests; make test-slow and make test-web run the rest."
 
-test-slow: dev ## all others: every further case, real processes, kills, restarts; then HTTP over Postgres
+test-slow: dev langgraph ## all others: every further case, real processes, kills, restarts; then HTTP over Postgres
 	@$(PYTEST) -m "thorough and not slow"
-	@$(PYTEST) -m "slow and not browser"
+	@REQUIRE_LANGGRAPH=1 $(PYTEST) -m "slow and not browser"
 	@$(PYTEST) $(TURNS:%=tests/integration/test_%.py) -m "not slow" --over postgres-local
 	@$(PYTEST) $(OVER) --over postgres-queue
 
@@ -86,9 +91,10 @@ format: $(INSTALLED_DEV) ## mend what ruff can mend
 
 check: lint test ## what to run before a commit
 
-bench: dev ## what the service costs beside the bare graph, the queue beside one process, a decision, a program, traces
+bench: dev ## what the service costs beside the bare graph, the queue beside one process, a run in Postgres, a decision, a program, traces
 	@$(BIN)/python -m bench.overhead
 	@$(BIN)/python -m bench.queue
+	@$(BIN)/python -m bench.volume
 	@$(BIN)/python -m bench.decisions
 	@$(BIN)/python -m bench.sandbox
 	@$(BIN)/python -m bench.langsmith
@@ -110,6 +116,8 @@ lock: $(INSTALLED_DEV) ## pin requirements*.in again; make lock UPGRADE=1 takes 
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements.in -o requirements.txt
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-dev.in -o requirements-dev.txt
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-sandbox.in -o requirements-sandbox.txt
+	@cp requirements.txt requirements-langgraph.txt # the service's own versions, wherever they will do
+	@$(COMPILE) requirements-langgraph.in -o requirements-langgraph.txt
 
 audit: dev ## look the pinned packages up in the index's advisories, as far as it has them
 	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/audit requirements.txt requirements-sandbox.txt
@@ -133,6 +141,12 @@ $(INSTALLED): requirements.txt requirements.in pyproject.toml
 $(INSTALLED_DEV): requirements-dev.txt $(INSTALLED)
 	@echo "Installing requirements-dev.txt" >&2
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt >&2
+	@touch $@
+
+$(INSTALLED_LANGGRAPH): requirements-langgraph.txt $(INSTALLED_DEV)
+	@echo "Installing requirements-langgraph.txt" >&2
+	@[ -x $(LANGGRAPH)/bin/python ] || $(BIN)/python -m venv --without-pip $(LANGGRAPH) >&2
+	@$(BIN)/uv pip install --quiet --python $(LANGGRAPH)/bin/python --require-hashes -r requirements-langgraph.txt >&2
 	@touch $@
 
 # Without pip of its own: nothing can be installed from inside. The font list takes seconds, so it is made now.

@@ -16,6 +16,9 @@ SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 LOCAL_TENANT: Final = "default"
 """The tenant of the local caller, and of keys that name no other."""
 
+HOSTED_TENANT: Final = "_langgraph"
+"""The tenant of runs that LangGraph's own server executes: no key can name it, and no process of ours executes its
+runs."""
 
 TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a tenant may be called: folders are named by it."""

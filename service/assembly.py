@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from decimal import Decimal
+from functools import partial
 from typing import NamedTuple
 
 from domain.dispatch import Dispatcher
@@ -232,7 +233,18 @@ def open_guard(
         stack.push_async_callback(traces.aclose)
         opened.hub.show(traces)
         opened.hub.on_ended = traces.ended
+    for remote in gateway.remotes.values():
+        remote.seconds_left = guard.seconds_left
+        remote.trace = partial(_trace_of, guard, traces)
     return guard, traces
+
+
+def _trace_of(guard: BudgetGuard, traces: Traces | None, run_id: str) -> str | None:
+    """Return the `traceparent` of what is asked elsewhere for a run; without traces that of its caller."""
+    run = guard.run_of(run_id)
+    if run is None:
+        return None
+    return traces.of_run(run) if traces else run.traceparent
 
 
 def start_housekeeper(

@@ -106,9 +106,44 @@ def graph(*, json_: bool) -> None:
     click.echo(json.dumps(outline(settings), indent=2) if json_ else draw(settings))
 
 
-@cli.group(epilog=example('signalbox agent test analyst "mean of 1, 2, 3"'))
+class _AgentGroup(click.Group):
+    """Takes the name of any agent, of which the settings tell, for the command that serves it."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command; what is none of the others is the name of an agent."""
+        return super().get_command(ctx, cmd_name) or _serving(cmd_name)
+
+
+@cli.group(
+    cls=_AgentGroup,
+    subcommand_metavar="NAME | test NAME TASK",
+    epilog=example(
+        "signalbox agent coder --port 9001", 'signalbox agent test analyst "mean of 1, 2, 3"'
+    ),
+)
 def agent() -> None:
-    """Work with one agent."""
+    """Serve the agent NAME to servers elsewhere (docs/agent-services.md), or try one out."""
+
+
+def _serving(name: str) -> click.Command:
+    @click.command(
+        name=name,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog=example("signalbox agent coder --port 9001"),
+    )
+    @click.option("--host", default=None, help="Address to listen on (SIGNALBOX_HOST).")
+    @click.option(
+        "--port", type=int, default=None, help="Port to listen on; 0 picks one (SIGNALBOX_PORT)."
+    )
+    def serve_it(host: str | None, port: int | None) -> None:
+        """Serve one agent until SIGTERM or Ctrl-C: `signalbox agent coder`."""
+        given = {"host": host, "port": port}
+        settings = command_settings(**{k: v for k, v in given.items() if v is not None})
+        from service.commands.agent import serve_agent  # noqa: PLC0415 - after the environment is prepared
+
+        asyncio.run(serve_agent(settings, name))
+
+    return serve_it
 
 
 @agent.command(name="test", epilog=example('signalbox agent test analyst "mean of 1, 2, 3"'))

@@ -32,7 +32,7 @@ TOLD: Final = frozenset(
 HASHED: Final = frozenset(
     {
         *("agents", "http_allow", "knowledge_dir", "openai_base_url", "output_dir", "prices"),
-        *("sandbox_python", "tavily_base_url"),
+        *("sandbox_python", "tavily_base_url", "agent_urls"),
     }
 )
 """The others that do: addresses and places of the operator's, of which only a hash is told."""
@@ -55,7 +55,7 @@ NO_PART: Final = frozenset(
         *("public_url", "takeover_seconds", "sandbox_socket", "max_concurrent_per_key", "max_wait"),
         *("max_concurrent_runs", "max_connections", "max_queued", "requests_per_minute"),
         *("keep_runs_days", "keep_events_days", "keep_checkpoints_days", "openai_api_key"),
-        *("tavily_api_key", "langsmith_api_key", "langsmith_tracing"),
+        *("tavily_api_key", "langsmith_api_key", "langsmith_tracing", "agent_secret"),
     }
 )
 """Those that say where and how much a server serves, and secrets: they are no part of it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from agents._kit.models import ModelGateway
+from agents._kit.remote import RemoteAgent
 from domain.delivery import WebhookStore
 from domain.ports import Clock, RunStore
 from domain.sandbox import SandboxState
@@ -73,7 +74,10 @@ def own_checks(  # noqa: PLR0913 - called once, with one argument for each thing
         late = await deliveries.overdue(before=clock.now() - LATE)
         return "deliveries are long overdue" if late else None
 
-    return [
+    async def agents() -> str | None:
+        return await agents_trouble(gateway)
+
+    own = [
         Check(name="database", look=database, vital=True),
         Check(name="dispatcher", look=dispatching, vital=True),
         Check(name="workers", look=dispatcher.trouble, holds_seconds=HOLDS_SECONDS),
@@ -83,6 +87,24 @@ def own_checks(  # noqa: PLR0913 - called once, with one argument for each thing
         Check(name="chores", look=chores),
         Check(name="webhooks", look=webhooks, holds_seconds=HOLDS_SECONDS),
     ]
+    # Where no agent works elsewhere there is nothing to look at.
+    elsewhere = [Check(name="agents", look=agents, holds_seconds=HOLDS_SECONDS)]
+    return [*own, *(elsewhere if gateway.remotes else [])]
+
+
+async def agents_trouble(gateway: ModelGateway) -> str | None:
+    """Return which agents that work elsewhere have instances that do not answer as they should."""
+    found = await asyncio.gather(*(_agent_trouble(each) for each in gateway.remotes.values()))
+    return "; ".join(filter(None, found)) or None
+
+
+async def _agent_trouble(remote: RemoteAgent) -> str | None:
+    instances = remote.instances
+    whys = await asyncio.gather(*(instances.well(each) for each in instances.all))
+    bad = [why for why in whys if why]
+    if not bad:
+        return None
+    return f"{len(bad)} of {len(whys)} instances of {remote.spec.name}: {bad[0]}"
 
 
 async def sandbox_trouble(state: SandboxState, socket: Path | None) -> str | None:

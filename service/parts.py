@@ -6,9 +6,12 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
+from agents._kit.instances import Instances
 from agents._kit.models import ModelGateway, ModelSettings
 from agents._kit.registry import Team, find_team
+from agents._kit.remote import RemoteAgent
 from domain.caching import WorkCache
+from domain.errors import ConfigurationError
 from domain.sandbox import Sandbox
 from monitoring.costs import PriceTable
 from monitoring.price_file import read_prices
@@ -43,6 +46,7 @@ def open_parts(
     team = open_team(settings, toolbox)
     gateway = open_gateway(settings, team)
     stack.push_async_callback(gateway.aclose)
+    open_remotes(settings, team, gateway)
     return Parts(toolbox, open_gates(settings, toolbox), team, gateway)
 
 
@@ -104,6 +108,28 @@ def open_gateway(settings: Settings, team: Team) -> ModelGateway:
         prices.rates(candidate.name)  # looked up ahead: the first time may take seconds
     gateway.price, gateway.price_of = prices.price, prices.rates
     return gateway
+
+
+def open_remotes(settings: Settings, team: Team, gateway: ModelGateway) -> None:
+    """Have the agents work elsewhere that the settings say so of; the gateway closes what is opened for it."""
+    secret = settings.agent_secret.get_secret_value() if settings.agent_secret else None
+    specs = {spec.name: spec for spec in team.routable}
+    remotes = {}
+    for name, urls in settings.agent_urls.items():
+        if name not in specs:
+            known = ", ".join(specs)
+            msg = (
+                f"SIGNALBOX_AGENT_{name.upper()}_URL names no agent that gets work; there are {known}. "
+                "Rename or unset it."
+            )
+            raise ConfigurationError(msg)
+        instances = Instances(name, tuple(urls), secret)
+        remote = RemoteAgent(
+            specs[name], instances, gateway.relay, call_seconds=gateway.call_seconds
+        )
+        remote.price_of = gateway.price_of
+        remotes[name] = remote
+    gateway.remotes = remotes
 
 
 def open_prices(settings: Settings) -> PriceTable:

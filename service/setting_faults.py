@@ -33,7 +33,7 @@ def _line(fault: dict[str, Any], known: Fields) -> str:
     what = str(fault["msg"]).removeprefix("Value error, ") + _bounds(name, known)
     if not named:
         return f"{what}."
-    secret = "key" in name.lower()
+    secret = "key" in name.lower() or "secret" in name.lower()
     # A URL may carry a password before its host.
     shown = re.sub(r"//[^/]*@", "//***@", str(fault["input"]))
     was = "" if secret else f"={shown[:100]!r}"

@@ -11,7 +11,12 @@ from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from agents._kit.chains import parse_chain
 from domain.agent import TIERS, Tier
@@ -20,6 +25,7 @@ from domain.gates import GateRule, OnExpiry
 from domain.limits import BudgetRules
 from domain.oidc import OidcRules
 from domain.validation import Validation
+from service.agent_settings import AgentServiceSettings, NamedSource, is_agent_url
 from service.langsmith_settings import LangSmithSettings
 from service.policies import read_budgets, read_gates
 from service.setting_faults import one_line, variable
@@ -45,7 +51,7 @@ _SECRET_VARIABLE: Final = re.compile(
 _LEAST_SECRET: Final = 8  # characters: under such a name a shorter value is a switch or a number
 
 
-class Settings(LangSmithSettings):
+class Settings(AgentServiceSettings, LangSmithSettings):
     """Everything that can be set, each from the environment or from `.env`; an empty value means unset."""
 
     model_config = SettingsConfigDict(
@@ -183,6 +189,14 @@ class Settings(LangSmithSettings):
     """Key for web search with Tavily."""
     tavily_base_url: str | None = Field(default=None, validation_alias="TAVILY_BASE_URL")
     """Another server that speaks Tavily's protocol."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where settings come from: the addresses of agents have names that nobody knows beforehand."""
+        known = [*sources, *named.values()]
+        return (known[0], NamedSource(settings_cls, environment()), *known[1:])
 
     @field_validator("agents", mode="before")
     @classmethod
@@ -363,7 +377,8 @@ def unknown_variables() -> list[str]:
     """Return the `SIGNALBOX_` variables that name no setting: most often a slip of the pen."""
     known = known_variables() | {OF_THE_CLIENT}
     given = environment()
-    return sorted(name for name in given if name.startswith(PREFIX) and name not in known)
+    ours = (name for name in given if name.startswith(PREFIX) and not is_agent_url(name))
+    return sorted(name for name in ours if name not in known)
 
 
 def environment(*, dotenv: bool = True) -> dict[str, str | None]:

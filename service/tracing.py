@@ -203,6 +203,12 @@ class Traces:
         span_id = run_span_id(attempt.run_id, attempt.retried_after)
         return TraceParent(trace_id, span_id, self._sampled(trace_id, parent)).header
 
+    def of_run(self, run: Run) -> str:
+        """Return the `traceparent` of what is asked elsewhere for a run: the run's own span."""
+        parent = read_traceparent(run.traceparent)
+        span_id = run_span_id(run.id, run.retried_after)
+        return TraceParent(run.trace_id, span_id, self._sampled(run.trace_id, parent)).header
+
     def _records(self, run: Run) -> bool:
         return self._sampled(run.trace_id, read_traceparent(run.traceparent))
 

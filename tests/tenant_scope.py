@@ -35,7 +35,7 @@ EVERYBODYS: Final[dict[str, str]] = {
     r"SELECT FROM \(SELECT FROM runs LEFT OUTER JOIN \(SELECT FROM runs WHERE runs\.status = \?.*": "so many of each",
     r"SELECT FROM runs WHERE runs\.status IN \(\?\) AND runs\.engine = \?.*": "what is not in the queue",
     r"SELECT FROM \(SELECT FROM runs WHERE runs\.status = \? LIMIT \?.*": "how many wait",
-    r"SELECT FROM runs WHERE runs\.status IN \(\?\) GROUP BY runs\.status": "how many there are",
+    r"SELECT FROM runs WHERE runs\.status IN \(\?\) AND runs\.tenant_id != \? GROUP BY runs\.status": "how many",
     r"SELECT FROM actions WHERE actions\.approval = \?": "how many there are",
     r"UPDATE runs SET last_seq=\? WHERE (0 = 1|false)": "no row: whether the database can be written",
     r"DELETE FROM usage WHERE usage\.run_id = \? AND usage\.\"?key\"? = \?.*": "a segment's own run",

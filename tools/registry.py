@@ -105,6 +105,8 @@ class Tool:
     """With it no call runs, and nobody is asked about one, that does not say what exactly it is about."""
     untrusted: bool = True
     """What it answers may hold text that neither the user nor the operator wrote."""
+    anywhere: bool = False
+    """It reads nothing of the run but its arguments, and changes nothing: an agent's own service may run it."""
     web: bool = False
     """What it answers comes from the web, where it may be another thing tomorrow."""
     vouched: frozenset[str] | None = None
@@ -281,11 +283,17 @@ def _researching(
 ) -> tuple[Tool, ...]:
     client = SafeClient(vouched=vouched, limits=PAGE_LIMITS)
     return (
-        Tool(tool=make_search_documents(knowledge), effect="none", timeout_seconds=SEARCH_SECONDS),
+        Tool(
+            tool=make_search_documents(knowledge),
+            effect="none",
+            timeout_seconds=SEARCH_SECONDS,
+            anywhere=True,
+        ),
         Tool(
             tool=make_web_search(search, cache),
             effect="none",
             timeout_seconds=WEB_SECONDS,
+            anywhere=True,
             web=True,
             close=search.aclose,
         ),
@@ -293,6 +301,7 @@ def _researching(
             tool=make_fetch_url(client, PageReader(), cache),
             effect="none",
             timeout_seconds=FETCH_SECONDS,
+            anywhere=True,
             web=True,
         ),
     )

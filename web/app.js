@@ -4,6 +4,7 @@ import { beginClock, door, enter } from "./house.js";
 import { place } from "./router.js";
 import "./theme.js";
 import { html, render } from "./vendor/preact.js";
+import { CompareView } from "./views/compare.js";
 import { CostsView } from "./views/costs.js";
 import { HistoryView } from "./views/history.js";
 import { InboxView } from "./views/inbox.js";
@@ -21,6 +22,7 @@ const VIEWS = [
     [/^\/runs$/, () => html`<${HistoryView} />`],
     [/^\/runs\/([^/]+)$/, (id) => html`<${RunView} key=${id} id=${id} />`],
     [/^\/runs\/([^/]+)\/trace$/, (id) => html`<${TraceView} key=${id} id=${id} />`],
+    [/^\/runs\/([^/]+)\/compare$/, (id) => html`<${CompareView} key=${id} id=${id} />`],
     [/^\/costs$/, () => html`<${CostsView} />`],
     [/^\/settings$/, () => html`<${SettingsView} />`],
 ];

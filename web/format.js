@@ -30,6 +30,9 @@ export function money(usd, known = true) {
     return `$${value.toFixed(places)}`;
 }
 
+/** A limit in money, as people write it: "$0.50", "$5.00". */
+export const limit = (usd) => money(usd).replace(/(\.\d\d\d*?)0+$/, "$1");
+
 /** A file's size: "7.9 kB". */
 export function bytes(number) {
     if (number < 1000) return `${number} B`;

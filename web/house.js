@@ -15,6 +15,8 @@ export const inbox = signal(null);
 export const inboxProblem = signal(null);
 export const recent = signal(null);
 export const now = signal(serverNow());
+/** The same in steps that words like "5 min ago" are read in: what only says those is not drawn with every beat. */
+export const minute = computed(() => Math.floor(now.value / 10_000) * 10_000);
 export const reachable = signal(true);
 /** What a screen reader is told: changes of status, never tokens. */
 export const said = signal("");

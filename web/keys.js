@@ -49,7 +49,10 @@ addEventListener(
     { capture: false },
 );
 
-/** Do `actions[key]` when a key is pressed: "n", "g a", "Escape", "mod+Enter". */
+/** A key with Ctrl or ⌘: a letter counts without Shift only, which other programs have. */
+const modified = ({ key, shiftKey }) => (key.length > 1 ? `mod+${key}` : shiftKey ? "" : `mod+${key.toLowerCase()}`);
+
+/** Do `actions[key]` when a key is pressed: "n", "g a", "Escape", "mod+Enter", "mod+k". */
 export function useKeys(actions) {
     const current = useRef(actions);
     current.current = actions;
@@ -57,7 +60,7 @@ export function useKeys(actions) {
         const press = (event) => {
             if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return;
             const mod = event.metaKey || event.ctrlKey;
-            const name = mod ? `mod+${event.key}` : event.altKey ? "" : sequence(event);
+            const name = mod ? modified(event) : event.altKey ? "" : sequence(event);
             const action = current.current[name];
             if (!action) return;
             const letter = !mod && event.key.length === 1;
@@ -70,14 +73,19 @@ export function useKeys(actions) {
     }, []);
 }
 
+/** What the key beside letters and Enter is called on this machine. */
+export const MOD = /mac|iphone|ipad/i.test(navigator.platform) ? "⌘" : "Ctrl";
+
 const HELP = [
+    [`${MOD} + K`, "Go to a run, a page, a theme"],
     ["N", "New run"],
     ["G then A", "Approvals"],
     ["G then H", "History"],
     ["G then C", "Costs"],
+    ["G then S", "Settings"],
     ["J / K", "Next and previous step"],
     ["E", "Edit what an agent wants to do"],
-    ["Ctrl or ⌘ + Enter", "Send, or approve"],
+    [`${MOD} + Enter`, "Send, or approve"],
     ["Esc", "Close what is open beside the run"],
     ["?", "This list"],
 ];

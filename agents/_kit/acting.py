@@ -183,7 +183,10 @@ class Acting:
         exposure = exposure_of(before, context, self._toolbox)
         ruling = self._judge(tool, args, context, exposure)
         if ruling.gate == "deny":
-            return _refusal(request, f"The policy of this server denies this call of {tool.name}.")
+            why = ruling.why and f" {ruling.why}"
+            return _refusal(
+                request, f"The policy of this server denies this call of {tool.name}.{why}"
+            )
         if ruling.gate == "ask" and call not in context.decisions and not tool.off_reason:
             return _refusal(request, _NOT_APPROVED)
         # What a person has let happen must not happen twice either, whatever it changes.

@@ -79,7 +79,7 @@ class Calling:
 
     async def answer(self) -> AIMessage:
         """Return the first whole answer of a model of the chain. Raises where there is none."""
-        chain = self._gateway.chain(self._request.tier).candidates
+        chain = self._gateway.chain_of(self._request).candidates
         said: list[tuple[str, Exception]] = []
         for place, candidate in enumerate(chain):
             following = chain[place + 1] if place + 1 < len(chain) else None

@@ -59,10 +59,11 @@ class OpenCandidate:
         talking: BaseChatModel,
         deciding: BaseChatModel,
         max_tokens: int,
+        provider: str | None = None,
     ) -> None:
         self.candidate: Final = candidate
         self.name: Final = candidate.model
-        self.provider: Final = candidate.provider
+        self.provider: Final = provider or candidate.provider
         self.window: Final = Window(known_window(candidate, talking), max_tokens)
         self._built_tokens: Final = max_tokens
         """The most that its clients answer with as they are."""

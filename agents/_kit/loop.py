@@ -48,6 +48,7 @@ from agents._kit.outcomes import (
 )
 from agents._kit.placing import locate, made_before
 from agents._kit.prompts import write_prompt
+from agents._kit.remote_graph import remote_graph
 from agents._kit.stream import StreamOwner, count_turns, owned
 from agents._kit.tape import Used
 from domain.agent import (
@@ -257,9 +258,11 @@ class AgentLoop:
         )
         chosen = toolbox.select(tools)
         forms = {tool.name: convert_to_openai_tool(tool.tool) for tool in chosen}
-        self._graph: Final[Any] = spec.graph or create_agent(
+        self._remote: Final = gateway.remotes.get(spec.name)
+        theirs = remote_graph(self._remote) if self._remote and spec.graph else spec.graph
+        self._graph: Final[Any] = theirs or create_agent(
             gateway.talking(spec.tier),
-            [tool.tool for tool in chosen],
+            self._remote.tools(chosen) if self._remote else [tool.tool for tool in chosen],
             system_prompt=spec.prompt,
             middleware=[_Steps(spec, gateway, toolbox, acting, forms)],
             context_schema=AssignmentContext,
@@ -282,6 +285,8 @@ class AgentLoop:
 
         Returns its outcome, or with what it waits now. Raises where the agent fails for good.
         """
+        if self._remote:
+            await self._remote.prepare()
         if paused:
             asked, work = self._go_on(paused, decisions or {}, context, write)
         else:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
@@ -25,6 +25,9 @@ from domain.budget import CallGuard, NoGuard, PlannedCall, Tried
 from domain.errors import ConfigurationError
 from domain.run import Engine
 from domain.usage import ModelCall, Rates
+
+if TYPE_CHECKING:
+    from agents._kit.remote import RemoteAgent
 
 __all__ = ["ModelGateway", "ModelSettings", "Request"]
 
@@ -76,6 +79,8 @@ class ModelGateway:
         """Returns what a `provider:model` costs for a million tokens; `None` where nobody knows."""
         self.tape: Tape = LIVE
         """What every call passes: live, or a recording's."""
+        self.remotes: Mapping[str, RemoteAgent] = {}
+        """The agents that work in services of their own, by their names."""
         self._clients: Final[OpensModels] = clients or Clients(settings, self.relay)
         self._opened: Final[dict[Candidate, OpenCandidate]] = {}
         self._chains: Final = (
@@ -86,8 +91,10 @@ class ModelGateway:
         self.limiter: Final = Limiter(self._opened)
 
     async def aclose(self) -> None:
-        """Close the connections to the model providers."""
+        """Close the connections to the model providers, and to agents elsewhere."""
         await self._clients.aclose()
+        for remote in self.remotes.values():
+            await remote.aclose()
 
     def get_model_for_task(self, task: Assignment | Work | None, agent: AgentSpec | None) -> Chain:
         """Return the chain of models that a piece of work gets: the one place that decides it.
@@ -97,7 +104,7 @@ class ModelGateway:
         if isinstance(task, str):
             return self._chains[_TIER_OF_WORK[task]]
         own: Tier = agent.tier if agent else "standard"
-        return self._chains[task.get("tier", own) if task else own]
+        return self._chain(agent.name if agent else "", task.get("tier", own) if task else own)
 
     def users_of(self, tier: Tier, specs: Iterable[AgentSpec]) -> list[str]:
         """Return whose work the models of a tier do, where an assignment does not say otherwise."""
@@ -108,6 +115,15 @@ class ModelGateway:
     def chain(self, tier: Tier) -> Chain:
         """Return the models of a tier, in the order in which they are called."""
         return self._chains[tier]
+
+    def chain_of(self, request: Request) -> Chain:
+        """Return the models that a request may be answered by, in the order in which they are called."""
+        return self._chain(request.agent, request.tier)
+
+    def _chain(self, agent: str, tier: Tier) -> Chain:
+        """Return a tier's models as an agent has them: those of its service, once that has told of them."""
+        remote = self.remotes.get(agent)
+        return (remote.chain(tier) if remote else None) or self._chains[tier]
 
     def candidates(self) -> Iterator[OpenCandidate]:
         """Yield each model once that any tier names."""

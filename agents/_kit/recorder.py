@@ -68,7 +68,7 @@ class Recorder:
             try:
                 message = await LIVE.call(asked, model, invoke)
             except Exception as error:
-                fault = _fault(error)
+                fault = fault_of(error)
                 raise
             finally:
                 self._keep_call(asked, pieces, message, fault)
@@ -184,7 +184,8 @@ def _texts(message: ToolMessage, folder: Path) -> dict[str, str]:
     return {sha256: text for sha256, text in found.items() if text is not None}
 
 
-def _fault(error: Exception) -> Fault:
+def fault_of(error: Exception) -> Fault:
+    """Return how a model call has failed, as far as it matters to whoever made it."""
     provider = not is_final(error)
     return Fault(
         name=type(error).__name__,

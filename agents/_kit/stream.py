@@ -87,6 +87,13 @@ class TokenRelay(BaseCallbackHandler):
             if self._listeners.get(run_id) is on_piece:
                 del self._listeners[run_id]
 
+    def say(self, owner: StreamOwner, message_id: str, before: int, piece: str) -> None:
+        """Pass on a piece of a message that is written elsewhere, with how many characters came before."""
+        listener = self._listeners.get(owner["run_id"])
+        text = clean_text(piece)
+        if listener and text:
+            listener(owner["agent"], message_id, before, text)
+
     def on_chat_model_start(
         self,
         serialized: dict[str, Any],  # noqa: ARG002 - the base class's signature

@@ -17,6 +17,7 @@ from domain.run import RunContext
 from service.parts import (
     open_gates,
     open_gateway,
+    open_remotes,
     open_team,
     open_toolbox,
     sandbox_wishes,
@@ -66,6 +67,7 @@ async def test_agent(settings: Settings, name: str, task: str) -> dict[str, Any]
         team = open_team(settings, toolbox)
         gateway = open_gateway(settings, team)
         stack.push_async_callback(gateway.aclose)
+        open_remotes(settings, team, gateway)
         gates = open_gates(settings, toolbox)
         return await _work(_find(team, name), gateway, toolbox, gates, task)
 

@@ -14,6 +14,7 @@ from agents._kit.probing import probe
 from domain.agent import TIERS
 from domain.errors import ConfigurationError
 from domain.sandbox import SandboxState
+from service.commands.doctor_agents import agent_services
 from service.commands.doctor_database import Stored, database
 from service.commands.doctor_local import folder, port, secrets, variables, versions
 from service.commands.doctor_network import langsmith, oidc, public_url, webhooks
@@ -88,8 +89,11 @@ async def _beyond(settings: Settings, stored: Stored, *, offline: bool) -> list[
         "oidc": partial(oidc, settings),
         "langsmith": partial(langsmith, settings),
         "webhooks": partial(webhooks, settings, stored.receivers),
+        "agent services": partial(agent_services, settings),
     }
     if offline:
+        if not settings.agent_urls:
+            del looks["agent services"]
         return [ok(subject, NOT_TRIED) for subject in ("model", *looks)]
     found = await asyncio.gather(*(bounded(subject, look()) for subject, look in looks.items()))
     return list(chain.from_iterable(found))

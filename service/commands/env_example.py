@@ -28,7 +28,8 @@ def render_env_example() -> str:
     """Return the example file: every setting with its description, bounds and default, commented out."""
     properties = Settings.model_json_schema(by_alias=False)["properties"]
     # A model has what it inherits first; a reader wants what everybody sets first.
-    names = sorted(Settings.model_fields, key=lambda name: name.startswith("langsmith_"))
+    later = ("agent_", "langsmith_")
+    names = sorted(Settings.model_fields, key=lambda name: name.startswith(later))
     entries = [_entry(name, properties[name]) for name in names]
     return "\n".join([HEAD, *entries])
 
@@ -67,6 +68,8 @@ def _value(default: object) -> str:
             return str(default).lower()
         case float():
             return f"{default:g}"
+        case dict():
+            return ""  # each entry has a variable of its own
         case tuple() | frozenset():
             return ",".join(default)
         case Path():

@@ -45,7 +45,7 @@ async def list_agents(parts: Parts) -> Response:
             "name": spec.name,
             "description": spec.description,
             "tier": spec.tier,
-            "model": parts.gateway.name(spec.tier),
+            "model": parts.gateway.get_model_for_task(None, spec).name,
             "tools": list(spec.tools),
             "routable": spec.routable,
             "outside_graph": spec.graph is not None,

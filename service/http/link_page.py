@@ -15,24 +15,40 @@ from domain.unseen import shows
 from service.links import LINK_PREFIX, Shown, State
 
 _STYLE: Final = """
-:root{color-scheme:light dark;--line:#8886;--soft:#8882}
+:root{color-scheme:light dark;--bg:#fbfaf7;--panel:#fff;--soft:#f4f2ee;--ink:#20222b;--ink2:#595c68;--line:#dedbd3;
+--yes:#3451b5;--on-yes:#fff;--no:#b3261e}
+@media (prefers-color-scheme:dark){:root{--bg:#121317;--panel:#1b1d24;--soft:#14151a;--ink:#ececf0;--ink2:#adb0bc;
+--line:#3a3d49;--yes:#93aaff;--on-yes:#10173a;--no:#ff9a91}}
 *{box-sizing:border-box}
-body{margin:0 auto;max-width:44rem;padding:1rem;font:1rem/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
-h1{font-size:1.4rem;line-height:1.25;margin:.5rem 0}
-h2{font-size:1rem;margin:1.5rem 0 .25rem}
+body{margin:0 auto;max-width:44rem;padding:1rem;background:var(--bg);color:var(--ink);
+font:1rem/1.5 Inter,system-ui,sans-serif;overflow-wrap:anywhere}
+main{padding:1.1rem 1.1rem .4rem;background:var(--panel);border:1px solid var(--line);border-radius:.9rem}
+.brand{display:flex;align-items:center;gap:.6rem;margin:.1rem .2rem .9rem;font-weight:640}
+.brand rect:nth-child(1){fill:#2563b8}.brand rect:nth-child(2){fill:#b3591f}.brand rect:nth-child(3){fill:#12857c}
+h1{font-size:1.35rem;line-height:1.25;letter-spacing:-.01em;margin:.1rem 0 .5rem}
+h2{font-size:.9rem;margin:1.3rem 0 .3rem;color:var(--ink2)}
 p{margin:.5rem 0}
-.note{padding:.75rem;border:1px solid var(--line);border-left:.35rem solid;border-radius:.35rem}
-.box,pre{margin:0;padding:.6rem;background:var(--soft);border-radius:.35rem;white-space:pre-wrap}
-pre{font:.9rem/1.45 ui-monospace,monospace}
-dl{margin:0}dt{margin:.6rem 0 .2rem;font-weight:600}dd{margin:0}
-small,.kind{opacity:.75;font-weight:400}
-label{display:block;margin:1.5rem 0 .25rem;font-weight:600}
-textarea{width:100%;min-height:5rem;padding:.6rem;font:inherit;border:1px solid var(--line);border-radius:.35rem}
-button{display:block;width:100%;min-height:3rem;margin:.75rem 0;font:inherit;font-weight:600;border-radius:.35rem;
-border:2px solid;cursor:pointer}
-.yes{background:#17663a;border-color:#17663a;color:#fff}
-.no{background:transparent;border-color:currentColor;color:inherit}
+.note{padding:.75rem;border:1px solid var(--line);border-left:.3rem solid var(--ink2);
+border-radius:.6rem;background:var(--soft)}
+.box,pre{margin:0;padding:.6rem .75rem;background:var(--soft);border:1px solid var(--line);border-radius:.6rem;
+white-space:pre-wrap}
+pre{font:.9rem/1.45 "JetBrains Mono",ui-monospace,monospace}
+dl{margin:0}dt{margin:.6rem 0 .2rem;font-size:.9rem;font-weight:600}dd{margin:0}
+small,.kind{color:var(--ink2);font-weight:400}
+label{display:block;margin:1.3rem 0 .3rem;font-size:.9rem;font-weight:600}
+textarea{width:100%;min-height:5rem;padding:.6rem;background:var(--panel);color:inherit;font:inherit;
+border:1px solid var(--ink2);border-radius:.6rem}
+button{display:block;width:100%;min-height:3rem;margin:.75rem 0;font:inherit;font-weight:600;border-radius:.7rem;
+border:1px solid;cursor:pointer}
+.yes{background:var(--yes);border-color:var(--yes);color:var(--on-yes)}
+.no{background:transparent;border-color:currentColor;color:var(--no)}
+:focus-visible{outline:2px solid var(--yes);outline-offset:2px}
 """
+
+_MARK: Final = (
+    '<svg width="18" height="18" viewBox="0 0 18 18" aria-hidden="true"><rect y="1" width="18" height="4" rx="2"/>'
+    '<rect x="7" y="7" width="11" height="4" rx="2"/><rect y="13" width="13" height="4" rx="2"/></svg>'
+)
 
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
@@ -154,10 +170,10 @@ def _arguments(approval: Approval) -> str:
         return "<p>Without arguments.</p>"
     rows = []
     for name, value in args.items():
-        kind = "text" if isinstance(value, str) else "JSON"
+        kind = "" if isinstance(value, str) else ' <span class="kind">JSON</span>'
         text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
         rows.append(
-            f'<dt>{visible(name)} <span class="kind">{kind}</span></dt>'
+            f"<dt>{visible(name)}{kind}</dt>"
             f"<dd><pre>{visible(text) or '<small>(empty)</small>'}</pre></dd>"
         )
     return f"<dl>{''.join(rows)}</dl>"
@@ -208,8 +224,8 @@ def _page(title: str, body: str) -> str:
 <style>{_STYLE}</style>
 </head>
 <body>
+<header class="brand">{_MARK} Signalbox</header>
 <main>
-<small>Signalbox</small>
 <h1>{shown}</h1>
 {body}
 </main>

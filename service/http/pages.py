@@ -20,9 +20,14 @@ from starlette.responses import Response
 FILES: Final = "/web/"
 """Below this the files of the page lie."""
 
+LLMS: Final = "/llms.txt"
+"""What this server is, for programs that read (llmstxt.org)."""
+
 _FOLDER: Final = Path(__file__).parents[2] / "web"
 
-_ADDRESS: Final = re.compile(r"/(?:(?:inbox|runs|costs|settings)|runs/[^/]+(?:/trace)?)?")
+_ADDRESS: Final = re.compile(
+    r"/(?:(?:inbox|runs|costs|settings)|runs/[^/]+(?:/(?:trace|compare))?)?"
+)
 
 _MEDIA: Final = {
     ".css": "text/css; charset=utf-8",
@@ -66,7 +71,7 @@ class Site(NamedTuple):
 
 def is_page(path: str) -> bool:
     """Return whether a path is one of the page or of its files."""
-    return path.startswith(FILES) or _ADDRESS.fullmatch(path) is not None
+    return path == LLMS or path.startswith(FILES) or _ADDRESS.fullmatch(path) is not None
 
 
 @cache
@@ -90,6 +95,7 @@ def _read_site() -> Site:
 @router.api_route("/runs", methods=["GET", "HEAD"])
 @router.api_route("/runs/{run_id}", methods=["GET", "HEAD"])
 @router.api_route("/runs/{run_id}/trace", methods=["GET", "HEAD"])
+@router.api_route("/runs/{run_id}/compare", methods=["GET", "HEAD"])
 @router.api_route("/costs", methods=["GET", "HEAD"])
 @router.api_route("/settings", methods=["GET", "HEAD"])
 async def show_page(request: Request) -> Response:
@@ -117,6 +123,14 @@ async def get_file(digest: str, name: str, request: Request) -> Response:
         raise HTTPException(404)
     kept = _LONG if digest == site.digest else "no-cache"
     return _answer(request, file, {"Cache-Control": kept, "Vary": "Accept-Encoding"})
+
+
+@router.api_route(LLMS, methods=["GET", "HEAD"])
+async def show_llms(request: Request) -> Response:
+    """Return what this server is, with where everything else is told."""
+    site = await asyncio.to_thread(_read_site)
+    kept = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    return _answer(request, site.files[LLMS.removeprefix("/")], kept)
 
 
 def _answer(request: Request, file: File, headers: dict[str, str]) -> Response:

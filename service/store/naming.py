@@ -6,10 +6,14 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam
 
+from domain.caller import HOSTED_TENANT
 from domain.ports import RunRef
 from service.store.tables import runs
 
 THE_RUN: Final = (runs.c.id == bindparam("run"), runs.c.tenant_id == bindparam("tenant"))
+
+OURS: Final = runs.c.tenant_id != HOSTED_TENANT
+"""Whether a run is executed by the processes of the service, and not by LangGraph's own server."""
 
 
 def named(ref: RunRef) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from domain.run import ACTIVE, Run
 from domain.usage import Usage
 from service.store import usage
 from service.store.caller_tables import api_keys
-from service.store.naming import THE_RUN, named
+from service.store.naming import OURS, THE_RUN, named
 from service.store.rows import run_from
 from service.store.tables import actions, run_tags, runs
 from service.store.threads import NOT_BLOCKED, PLACES
@@ -21,13 +21,14 @@ _GET: Final = select(runs).where(*THE_RUN)
 _REF: Final = select(runs.c.tenant_id, runs.c.id)
 _QUEUED: Final = (
     select(runs.c.id)
-    .where(runs.c.status == "queued", runs.c.id.not_in(bindparam("exclude", expanding=True)))
+    .where(runs.c.status == "queued", runs.c.id.not_in(bindparam("exclude", expanding=True)), OURS)
     .limit(1)
 )
-_UNFINISHED: Final = _REF.where(runs.c.status == "running").order_by(runs.c.id)
+_UNFINISHED: Final = _REF.where(runs.c.status == "running", OURS).order_by(runs.c.id)
 _CLAIMABLE: Final = (
     runs.c.status == "queued",
     runs.c.id.not_in(bindparam("exclude", expanding=True)),
+    OURS,
     NOT_BLOCKED,
 )
 _RUNNABLE: Final = _REF.where(*_CLAIMABLE).order_by(runs.c.id).limit(bindparam("most"))
@@ -72,7 +73,7 @@ _ALL_QUEUED: Final = select(runs.c.id).where(runs.c.status == "queued").limit(bi
 _WAITING: Final = select(func.count()).select_from(_ALL_QUEUED.subquery())
 _STANDING: Final = (
     select(runs.c.status, func.count())
-    .where(runs.c.status.in_(sorted(ACTIVE)))
+    .where(runs.c.status.in_(sorted(ACTIVE)), OURS)
     .group_by(runs.c.status)
 )
 _ASKED: Final = select(func.count()).select_from(actions).where(actions.c.approval == "pending")

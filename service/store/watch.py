@@ -24,7 +24,7 @@ from domain.dispatch import Workers
 from domain.ports import RunRef
 from domain.run import Engine
 from service.store.database import Database
-from service.store.naming import THE_RUN, named
+from service.store.naming import OURS, THE_RUN, named
 from service.store.tables import runs
 from service.store.threads import NOT_BLOCKED, UNDER_LIMIT, UNDER_OWN_LIMIT
 
@@ -44,6 +44,7 @@ _ORPHANS: Final = (
     .where(
         runs.c.status.in_(["queued", "running"]),
         runs.c.engine == bindparam("engine"),
+        OURS,
         ~exists()
         .select_from(_QUEUED)
         .where(_QUEUED.c.lock == runs.c.id, _QUEUED.c.status.in_(_LIVE)),

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from domain.caller import HOSTED_TENANT
 from domain.errors import ConfigurationError, DatabaseInUseError
 from service.commands import db
 from service.commands.doctor_database import database
@@ -23,6 +24,7 @@ from service.store import advisory, open_database, open_store
 from service.store.parts import QUEUE, read_parts
 from service.store.postgres import PostgresDatabase, conninfo
 from service.store.upgrading import needed, upgrade_store
+from service.store.watch import SqlRunWatch
 from tests.contract.factories import add_run, add_running, append, finish
 from tests.fakes.postgres import LOCKED_USER, PostgresServer
 
@@ -74,6 +76,16 @@ async def test_every_connection_is_set_up(postgres_url: str) -> None:
     async with open_store(postgres_url) as store:
         for use in (store.database.write, store.database.read):
             assert {name: await use(look, name) for name in expected} == expected
+
+
+async def test_a_queue_takes_up_what_fell_out_of_it_but_nothing_of_langgraphs_server(
+    postgres_url: str,
+) -> None:
+    async with open_store(postgres_url) as store:
+        await add_running(store, 1, tenant_id=HOSTED_TENANT)
+        ours = await add_running(store, 2)
+        watch = SqlRunWatch(store.database, engine="model")
+        assert await watch.orphans(limit=9) == [ours]
 
 
 # Whether it can be used

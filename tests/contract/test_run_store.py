@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import StatementError
 
+from domain.caller import HOSTED_TENANT
 from domain.errors import CallerError, OwnershipLostError
 from domain.events import EventDraft
 from domain.ports import EarlierTurn, RunQuery, RunRef
@@ -256,6 +257,18 @@ async def test_unfinished_runs_are_the_running_ones(store: SqlRunStore) -> None:
         ref = await add_run(store, number, tenant_id=status)
         await put_in(store, ref, status)
     assert [ref.tenant_id for ref in await store.unfinished()] == ["running"]
+
+
+async def test_what_langgraphs_server_executes_is_never_handed_out(store: SqlRunStore) -> None:
+    hosted = [await add_run(store, number, tenant_id=HOSTED_TENANT) for number in range(2)]
+    await put_in(store, hosted[1], "running")
+    assert await store.runnable(limit=9, exclude=[]) == []
+    assert await store.unfinished() == []
+    assert not await store.has_queued(exclude=[])
+    assert not (await store.standing()).keys() - {"approvals"}
+    ours = await add_run(store, 3)
+    assert await store.runnable(limit=9, exclude=[]) == [ours]
+    assert await store.has_queued(exclude=[])
 
 
 async def test_earlier_turns_are_the_latest_answered_ones_oldest_first(store: SqlRunStore) -> None:

@@ -12,6 +12,7 @@ import click
 import pytest
 from fastapi.routing import APIRoute
 
+from service.agent_settings import is_agent_url
 from service.cli import cli
 from service.commands.env_example import render_env_example
 from service.http.application import ROUTERS
@@ -25,7 +26,9 @@ MAX_README_LINES: Final = 200
 MAX_RECORD_LINES: Final = 35
 MAX_ARCHITECTURE_LINES: Final = 120
 
-EXAMPLES: Final = frozenset({"agents/translator.py", "my_agents/glossary.py"})
+EXAMPLES: Final = frozenset(
+    {"agents/translator.py", *(f"my_agents/{name}.py" for name in ("glossary", "echo", "greeter"))}
+)
 """Files that a reader makes."""
 
 OF_LIBRARIES: Final = frozenset({"LANGGRAPH_STRICT_MSGPACK", "ANTHROPIC_API_KEY", "SIGNALBOX_URL"})
@@ -55,6 +58,12 @@ def routes() -> set[str]:
     }
 
 
+# Not the package, the service or the namespace of that name.
+_COMMAND: Final = (
+    r"(?:^|(?<!from)(?<!--namespace)[ /])signalbox (?!signalbox )([a-z]+)(?: ([a-z]+))?"
+)
+
+
 def bare(path: str) -> str:
     """Return a path without the names of its parameters."""
     return re.sub(r"\{\w+\}", "{}", path).rstrip("/") or "/"
@@ -79,27 +88,32 @@ def test_every_make_target_exists(document: Document) -> None:
     assert named <= make_targets()
 
 
+def within(group: click.Group, name: str) -> click.Command | None:
+    """Return a command of a group; that of agents has one for each of their names."""
+    return group.get_command(click.Context(group), name)
+
+
 @documents
 def test_every_subcommand_exists(document: Document) -> None:
     for line in document.code:
-        for match in re.finditer(r"(?:^|(?<!from)[ /])signalbox ([a-z]+)(?: ([a-z]+))?", line):
+        for match in re.finditer(_COMMAND, line):
             command = cli.commands[match[1]]
             if isinstance(command, click.Group) and (
                 match[2] or not command.invoke_without_command
             ):
-                assert match[2] in command.commands, line
+                assert within(command, match[2]), line
 
 
 @documents
 def test_every_option_of_a_subcommand_exists(document: Document) -> None:
     for line in document.code:
-        match = re.search(
-            r"(?:^|(?<!from)[ /])signalbox ([a-z]+)(?: ([a-z]+))?.*? (--[a-z-]+)", line
-        )
+        match = re.search(rf"{_COMMAND}.*? (--[a-z-]+)", line)
         if match:
             command = cli.commands[match[1]]
             if isinstance(command, click.Group) and match[2]:
-                command = command.commands[match[2]]
+                found = within(command, match[2])
+                assert found, line
+                command = found
             options = {o for p in command.params for o in [*p.opts, *p.secondary_opts]}
             assert match[3] in options, line
 
@@ -124,7 +138,7 @@ def test_every_setting_exists(document: Document) -> None:
         if name.endswith("_*"):
             assert any(known.startswith(name[:-1]) for known in variables()), name
         else:
-            assert name in variables() | OF_LIBRARIES, name
+            assert name in variables() | OF_LIBRARIES or is_agent_url(name), name
 
 
 def tests_of(file: str) -> set[str]:

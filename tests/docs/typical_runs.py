@@ -22,6 +22,8 @@ FIVE_ROUNDS: Final = "five rounds, one answer"
 LONG_REPORT: Final = "four assignments over a report of fifteen thousand characters"
 
 SUBJECTS: Final = ("tower", "lamp", "keepers", "granite", "fog", "storms", "boats", "wrecks")
+THREE: Final = ("tower", "lamp", "keepers")
+"""The subjects of work that is divided in one way or another."""
 SENTENCE: Final = (
     "The {subject} of the lighthouse had been planned with care, and whoever looked after it wrote down "
     "what was done, by whom and with what, so that those who came later could tell why it is as it is. "
@@ -60,6 +62,9 @@ def steps(agent: str, subject: str) -> list[Reply]:
     """Return what an agent says, call after call."""
     if subject == "report":
         return [Reply.calls(("list_files", {})), read("report.md"), Reply(text=answer(subject))]
+    if subject == "everything":
+        seen = [search(each + more) for each in THREE for more in ("", " keepers")]
+        return [*seen, Reply(text=answer("lighthouse", 12))]
     program = Reply.calls(("write_file", {"path": f"{subject}.py", "content": answer(subject, 5)}))
     return {
         "researcher": [search(subject), search(f"{subject} keepers"), Reply(text=answer(subject))],

@@ -30,11 +30,18 @@ Run = dict[str, Any]
 class Process:
     """One process of the product; its output is read as it comes, so that no pipe fills up."""
 
-    def __init__(self, args: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        args: Sequence[str],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        program: str = sys.executable,
+    ) -> None:
         self._changed = threading.Condition()
         self._lines: dict[str, list[str]] = {"stdout": [], "stderr": []}
         self._popen = subprocess.Popen(
-            [sys.executable, *args],
+            [program, *args],
             cwd=cwd,
             env=clean_environment(cwd, env),
             stdin=subprocess.DEVNULL,
@@ -86,16 +93,16 @@ class Process:
         """Return the log lines so far: those on stderr that are JSON."""
         return [orjson.loads(line) for line in self.stderr.splitlines() if line.startswith("{")]
 
-    def says(self, pattern: str) -> re.Match[str]:
-        """Wait for a line on stderr; fails with all that was said when the process ends before."""
+    def says(self, pattern: str, stream: str = "stderr") -> re.Match[str]:
+        """Wait for a line; fails with all that was said when the process ends before."""
 
         def found() -> re.Match[str] | None:
-            return next(filter(None, (re.search(pattern, s) for s in self._lines["stderr"])), None)
+            return next(filter(None, (re.search(pattern, s) for s in self._lines[stream])), None)
 
         with self._changed:
             self._changed.wait_for(lambda: found() or not self._open, BOUND)
             match = found()
-        assert match, f"no {pattern!r} on stderr:\n{self.stderr}"
+        assert match, f"no {pattern!r} on {stream}:\n{self.stdout}{self.stderr}"
         return match
 
     def ended(self) -> int:

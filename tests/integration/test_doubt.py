@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from domain.approval import NOT_IN_TIME
+from tests.conftest import ROOT
+from tests.docs.markdown import Document
 from tests.fakes.http_target import CountingTarget
 from tests.fakes.model_script import Reply
 from tests.fakes.model_server import FakeModelServer
@@ -74,6 +76,18 @@ async def test_a_call_of_unknown_outcome_is_in_doubt_and_never_repeated(
     assert missing["agent"] == "coder"
     assert action["id"] in missing["reason"]
     assert action["id"] in run["result"]["output"]
+
+
+async def test_an_action_in_doubt_is_settled_as_the_page_shows(
+    acting_once: Product, models: FakeModelServer, target: CountingTarget
+) -> None:
+    """The line of docs/approvals.md, as it stands there."""
+    page = Document(ROOT / "docs/approvals.md")
+    [shown] = [curl for curl in page.curls if curl.path.endswith("/resolution")]
+    run = await in_doubt(acting_once, target, models)
+    path = shown.path.replace("{id}", run["actions"][0]["id"])
+    settled = await acting_once.client.post(path, content=shown.body, headers=shown.headers)
+    assert settled.json()["actions"][0]["status"] == "done"
 
 
 @pytest.mark.parametrize(("outcome", "status"), [("done", "done"), ("not_done", "failed")])

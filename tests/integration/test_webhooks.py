@@ -7,13 +7,15 @@ import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from service import bootstrap
 from service.deliveries import PER_HOST
+from tests.conftest import ROOT
+from tests.docs.markdown import Document
 from tests.fakes.http_target import CountingTarget
 from tests.fakes.model_script import Reply
 from tests.fakes.model_server import FakeModelServer
@@ -72,6 +74,19 @@ async def test_the_end_of_a_run_is_sent_signed(plain: Product, target: CountingT
     assert (found["attempts"], found["last_status"], found["last_error"]) == (1, 200, None)
     with pytest.raises(WebhookVerificationError):
         verify("whsec_" + "A" * 40, request)
+
+
+async def test_a_delivery_is_verified_as_the_page_shows(
+    plain: Product, target: CountingTarget
+) -> None:
+    """The lines of docs/webhooks.md, as they stand there."""
+    [block] = [b for b in Document(ROOT / "docs/webhooks.md").blocks if b.language == "python"]
+    created = await create(plain, TASK, **hook(target))
+    await target.arrived("/hook")
+    [request] = received(target)
+    names: dict[str, Any] = {"body": request.body, "headers": request.headers}
+    exec(block.text.replace("whsec_…", created.headers[SECRET_HEADER]), names)
+    assert names["document"]["data"]["run"]["id"] == created.json()["id"]
 
 
 async def test_a_secret_is_shown_once(plain: Product, target: CountingTarget) -> None:

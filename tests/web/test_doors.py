@@ -13,6 +13,7 @@ from tests.fakes.model_script import Reply, Rule, TokenUsage, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product, running
 from tests.integration.callers import issue
+from tests.web.browsing import Visit
 from tests.web.conftest import PATIENCE, Begin, Open
 from tests.web.looking import look
 from tests.web.story import TASK
@@ -154,6 +155,37 @@ async def test_a_budget_that_is_reached_is_raised(visit: Open, tmp_path: Path) -
     assert run["budget"]["max_tokens"] == 50_000
 
 
+async def test_a_run_that_its_budget_ended_goes_on_with_a_higher_one(
+    visit: Open, tmp_path: Path
+) -> None:
+    """The same budget would end it again, so the limit that was reached is a field with its double in it."""
+    async with FakeModelServer() as models:
+        used = TokenUsage(3000, 4000)
+        models.add(
+            Rule(when=When(schema=True, user="<results>"), reply=Reply.route(), optional=True),
+            Rule(when=When(schema=True), reply=Reply.route(("coder", "Do it"))),
+            Rule(when=When(schema=False), reply=Reply(text="It is done.", usage=used)),
+        )
+        async with (
+            running(tmp_path / "data", **modelled(tmp_path, models)) as product,
+            visit(product) as v,
+        ):
+            page = v.page
+            body = {"agents": ["coder"], "budget": {"max_tokens": 8000}}
+            run_id = await started(product, **body)
+            await v.go(f"/runs/{run_id}")
+            await page.get_by_role("button", name="Finish with what there is").click()
+            await expect(chip(page)).to_have_text("Ended early")
+            await expect(page.get_by_text("The budget was not raised")).to_be_visible()
+            await expect(page.get_by_label("Limit in tokens")).to_have_value("16000")
+            await look(v, "light-ended-early")
+            await page.get_by_label("Limit in tokens").fill("50000")
+            await page.get_by_role("button", name="Go on from where it stood").click()
+            await expect(chip(page)).to_have_text("Done")
+            run = (await product.client.get(f"/v1/runs/{run_id}")).json()
+    assert run["budget"]["max_tokens"] == 50_000
+
+
 async def test_a_question_is_answered(visit: Open, tmp_path: Path) -> None:
     async with FakeModelServer() as models:
         question = ("ask_user", {"question": "Which year do you mean?"})
@@ -214,5 +246,21 @@ async def test_a_run_is_forked_with_another_task(story: Begin, visit: Open) -> N
         await expect(page.get_by_role("heading", level=1)).to_have_text("Write it for engineers.")
         await expect(page.get_by_text("forked from run")).to_be_visible()
         await expect(chip(page)).to_have_text("Done")
+        await page.get_by_role("link", name="Compare the two").click()
+        await compared(v)
         newest = (await product.client.get("/v1/runs?limit=1")).json()["data"][0]
     assert newest["forked_from"]["run_id"] == run_id
+
+
+async def compared(v: Visit) -> None:
+    """A run and its fork beside each other: what each took, and what each said."""
+    page = v.page
+    row = page.get_by_role("row", name=re.compile("^Task"))
+    await expect(row).to_contain_text(f"{TASK}")
+    await expect(row).to_contain_text("Write it for engineers.")
+    await expect(page.get_by_role("article", name=re.compile("^The answer of run"))).to_have_count(
+        2
+    )
+    await look(v, "light-compare")
+    await page.get_by_role("button", name="Line by line").click()
+    await expect(page.get_by_text("No line differs.")).to_be_visible()

@@ -129,7 +129,8 @@ async def test_it_fits_320_pixels(story: Begin, visit: Open) -> None:
         await ended(v.page, "Done")
         await v.page.get_by_role("button", name="Source 1").first.click()
         assert await v.overflow() == [], "the run"
-        for path in ("/", "/runs", "/inbox", "/costs", "/settings", f"/runs/{run_id}/trace"):
+        of_run = (f"/runs/{run_id}/trace", f"/runs/{run_id}/compare?with={run_id}")
+        for path in ("/", "/runs", "/inbox", "/costs", "/settings", *of_run):
             await v.go(path)
             await expect(v.page.locator("main h1")).to_be_visible()
             await expect(v.page.locator(".skeleton")).to_have_count(0)

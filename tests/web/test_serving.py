@@ -14,7 +14,16 @@ from tests.integration.problem_checks import assert_problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PAGES = ("/", "/inbox", "/runs", "/runs/run_0", "/runs/run_0/trace", "/costs", "/settings")
+PAGES = (
+    "/",
+    "/inbox",
+    "/runs",
+    "/runs/run_0",
+    "/runs/run_0/trace",
+    "/runs/run_0/compare",
+    "/costs",
+    "/settings",
+)
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
@@ -95,6 +104,21 @@ async def test_a_browser_keeps_the_files_for_good_and_asks_for_the_page_again(
     # Of another version of the server, during an upgrade: what there is now, and not for good.
     other = await product.client.get(f"{FILES}0123456789abcdef/app.js")
     assert (other.status_code, other.headers["cache-control"]) == (200, "no-cache")
+
+
+async def test_programs_that_read_are_told_what_this_is(product: Product) -> None:
+    """In the shape of llmstxt.org; every link leads to something here, and every route that is named is one."""
+    told = await product.client.get("/llms.txt")
+    assert (told.status_code, told.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    title, _, summary = told.text.splitlines()[:3]
+    assert (title[:2], summary[:2]) == ("# ", "> ")
+    links = re.findall(r"\[[^]]+]\(([^)]+)\)", told.text)
+    assert len(links) >= 7
+    for link in links:
+        assert (await product.client.get(link)).status_code == 200, link
+    described = (await product.client.get("/openapi.json")).json()["paths"]
+    for path in re.findall(r"`(?:GET|POST) (/[^`?]+)", told.text):
+        assert re.sub(r"\{\w+}", "{}", path) in {re.sub(r"\{\w+}", "{}", p) for p in described}
 
 
 async def test_what_is_not_there_is_a_problem(product: Product) -> None:

@@ -1,5 +1,6 @@
 // The answer, with numbered sources that open beside it.
 
+import { shortId } from "../format.js";
 import { Icon } from "../icons.js";
 import { answerOf, artifactsOf, citationsOf, isOver } from "../selectors.js";
 import { html, useMemo, useState } from "../vendor/preact.js";
@@ -23,7 +24,7 @@ export function Answer({ state, choose }) {
         <section class="card answer" aria-labelledby="answer-title" data-over=${over ? "true" : "false"}>
             <header class="answer-head">
                 <h2 id="answer-title">${over ? "Answer" : "Answer, as it is written"}</h2>
-                ${over && html`<${Copy} text=${text} what="the answer" />`}
+                ${over && html`<div class="row"><${Copy} text=${text} what="the answer" /><${Save} state=${state} text=${text} citations=${citations} /></div>`}
             </header>
             <div onClick=${open}>
                 ${over
@@ -80,6 +81,20 @@ export function Copy({ text, what, label = "Copy" }) {
     return html`<button type="button" class="button small" aria-label=${`${label} ${what}`} onClick=${copy}>
         <${Icon} name=${done ? "check" : "copy"} /> ${done ? "Copied" : label}
     </button>`;
+}
+
+/** Keeps the answer as a file of Markdown, with its task above and its sources below. */
+function Save({ state, text, citations }) {
+    const save = () => {
+        const sources = citations.map((each) => `${each.number}. ${each.title || each.source} – ${each.source}`);
+        const parts = [`# ${state.task.trim().split("\n")[0].slice(0, 200)}`, text.trim(), ...(sources.length ? ["## Sources", sources.join("\n")] : [])];
+        const link = document.createElement("a");
+        link.href = URL.createObjectURL(new Blob([`${parts.join("\n\n")}\n`], { type: "text/markdown" }));
+        link.download = `answer-${shortId(state.run?.id ?? "")}.md`;
+        link.click();
+        setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    };
+    return html`<button type="button" class="button small" aria-label="Save the answer as a file" onClick=${save}><${Icon} name="download" /> Save</button>`;
 }
 
 /** Pages that are not served over TLS may not use the clipboard's interface. */

@@ -13,6 +13,8 @@ import { Failure, Skeleton } from "./states.js";
 
 const RESULTS = { approve: "approved", edit: "approved with edits", reject: "rejected", respond: "answered" };
 
+const BUDGETS = { approve: "The budget was raised", edit: "The budget was raised", reject: "The budget was not raised, so the run ended with what there was: decided" };
+
 /** The card of an approval; `asked` is what an event or a list says of it, the rest is asked for. */
 export function ApprovalCard({ id, asked, headed = true, link = null, onDecided = () => {} }) {
     const [approval, setApproval] = useState(null);
@@ -37,12 +39,13 @@ export function ApprovalCard({ id, asked, headed = true, link = null, onDecided 
 /** What was decided, in one line. */
 export function Decided({ approval }) {
     const { decision } = approval;
+    const onBudget = approval.type === "budget" && decision;
     const what = approval.tool ? html`<span class="mono">${approval.tool}</span>` : "a question";
     const words = decision ? RESULTS[decision.type] : { expired: "expired: nobody decided in time", cancelled: "no longer asked" }[approval.status];
     return html`
         <p class="decided" role="status" data-decision=${decision?.type ?? approval.status}>
             <${Icon} name=${decision && decision.type !== "reject" ? "check" : "close"} />
-            <span>${named(approval.agent)}: ${what} ${words}${decision && html` by ${decision.by === "default" ? "this machine" : decision.by}, <time datetime=${decision.at}>${clock(Date.parse(decision.at))}</time>`}${decision?.message && html` – “${decision.message}”`}</span>
+            <span>${onBudget ? BUDGETS[decision.type] ?? words : html`${named(approval.agent)}: ${what} ${words}`}${decision && html` by ${decision.by === "default" ? "this machine" : decision.by}, <time datetime=${decision.at}>${clock(Date.parse(decision.at))}</time>`}${decision?.message && html` – “${decision.message}”`}</span>
         </p>`;
 }
 

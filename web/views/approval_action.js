@@ -2,7 +2,7 @@
 
 import { toolsByName } from "../house.js";
 import { Icon } from "../icons.js";
-import { useKeys } from "../keys.js";
+import { MOD, useKeys } from "../keys.js";
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { Said, useDecision } from "./deciding.js";
 import { Diff } from "./diff.js";
@@ -86,12 +86,12 @@ function ActionForm({ approval, schema, decided, reload }) {
             ${mode === "decide" &&
             html`<div class="row approval-actions">
                 <button type="button" class="button primary" disabled=${state.busy} onClick=${approve}>
-                    <${Icon} name="check" /> ${changes.length ? "Approve with edits" : "Approve"} <kbd aria-hidden="true">⌘⏎</kbd>
+                    <${Icon} name="check" /> ${changes.length ? "Approve with edits" : "Approve"} <kbd aria-hidden="true">${MOD} Enter</kbd>
                 </button>
                 ${can("edit") && !editing && fields.length > 0 && html`<button type="button" class="button" onClick=${startEditing}>Edit</button>`}
                 ${changes.length > 0 && html`<button type="button" class="button" onClick=${() => setTexts(original)}>Undo the edits</button>`}
-                ${can("reject") && html`<button type="button" class="button danger" onClick=${() => setMode("reject")}>Reject…</button>`}
-                ${can("respond") && html`<button type="button" class="button" onClick=${() => setMode("respond")}>Answer…</button>`}
+                ${can("reject") && html`<button type="button" class="button danger" title="The call is not made; you can tell the agent why" onClick=${() => setMode("reject")}>Reject…</button>`}
+                ${can("respond") && html`<button type="button" class="button" title="The call is not made; the agent takes your text as its result" onClick=${() => setMode("respond")}>Answer…</button>`}
                 <label class="check-label"><input type="checkbox" checked=${remember} onChange=${(event) => setRemember(event.target.checked)} /> Allow <code>${approval.tool}</code> for the rest of this run</label>
             </div>`}
             ${state.problem && html`<${Failure} problem=${state.problem}>${state.problem.code === "approval-args-changed" && html`<button type="button" class="button" onClick=${reload}>Look at the call as it is now</button>`}</${Failure}>`}

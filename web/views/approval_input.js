@@ -1,5 +1,6 @@
 // A question to a person, and room for its answer: a text, or fields by the schema of the document that a graph wants.
 
+import { MOD } from "../keys.js";
 import { html, useMemo, useState } from "../vendor/preact.js";
 import { useDecision } from "./deciding.js";
 import { Field, kindOf, shown, valueOf } from "./fields.js";
@@ -32,7 +33,7 @@ function TextBody({ approval, decided }) {
             <label>Your answer
                 <textarea rows="3" maxlength="16000" value=${text} onInput=${(event) => setText(event.target.value)} />
             </label>
-            <div class="row"><button class="button primary" disabled=${state.busy || !text.trim()}>Answer <kbd aria-hidden="true">⌘⏎</kbd></button></div>
+            <div class="row"><button class="button primary" disabled=${state.busy || !text.trim()}>Answer <kbd aria-hidden="true">${MOD} Enter</kbd></button></div>
             ${state.problem && html`<${Failure} problem=${state.problem} />`}
         </form>`;
 }
@@ -74,7 +75,7 @@ function DocumentBody({ approval, schema, decided }) {
                             readOnly=${false} blank=${true} problem=${faults[index]} onInput=${(text) => setTexts(texts.map((each, at) => (at === index ? text : each)))} />`,
                 )}
             </div>
-            <div class="row approval-actions"><button class="button primary" disabled=${state.busy}>Answer <kbd aria-hidden="true">⌘⏎</kbd></button></div>
+            <div class="row approval-actions"><button class="button primary" disabled=${state.busy}>Answer <kbd aria-hidden="true">${MOD} Enter</kbd></button></div>
             ${state.problem && html`<${Failure} problem=${state.problem} />`}
         </form>`;
 }

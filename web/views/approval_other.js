@@ -1,6 +1,7 @@
 // What else a person is asked: whether more may be spent.
 
 import { Icon } from "../icons.js";
+import { MOD } from "../keys.js";
 import { html, useState } from "../vendor/preact.js";
 import { useDecision } from "./deciding.js";
 import { Failure } from "./states.js";
@@ -35,7 +36,7 @@ export function BudgetBody({ approval, decided }) {
                 )}
             </div>
             <div class="row approval-actions">
-                <button class="button primary" disabled=${state.busy}><${Icon} name="check" /> ${prices ? "Go on without a known price" : "Raise the limit"} <kbd aria-hidden="true">⌘⏎</kbd></button>
+                <button class="button primary" disabled=${state.busy}><${Icon} name="check" /> ${prices ? "Go on without a known price" : "Raise the limit"} <kbd aria-hidden="true">${MOD} Enter</kbd></button>
                 <button type="button" class="button" disabled=${state.busy} onClick=${() => state.decide({ type: "reject" })}>Finish with what there is</button>
             </div>
             ${state.problem && html`<${Failure} problem=${state.problem} />`}

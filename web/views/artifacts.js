@@ -6,7 +6,7 @@ import { Icon } from "../icons.js";
 import { artifactsOf } from "../selectors.js";
 import { html, useEffect, useState } from "../vendor/preact.js";
 
-const PICTURES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml"]);
+export const PICTURES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml"]);
 const TEXTS = /^(?:text\/|application\/(?:json|xml|x-python|javascript|toml|yaml))/;
 const HEAD_BYTES = 16_000;
 

@@ -51,7 +51,7 @@ function Form({ over, state, runId }) {
         }
         setBusy(false);
     };
-    const words = over ? "Ask a follow-up in this thread" : "Steer the run: this note reaches the supervisor at its next round";
+    const words = over ? "Ask a follow-up in this thread: the agents know what was said" : "Steer the run: this note reaches the supervisor at its next round";
     return html`
         <form class="composer" onSubmit=${submit} aria-label=${over ? "Follow-up" : "Note to the supervisor"}>
             ${problem && html`<${Failure} problem=${problem} />`}

@@ -83,7 +83,7 @@ function Chart({ data, days }) {
                 <line class="base" x1="0" x2=${WIDTH} y1=${HEIGHT} y2=${HEIGHT} />
                 <text class="chart-text" x="0" y=${HEIGHT + 14}>${list[0].day}</text>
                 <text class="chart-text" x=${WIDTH} y=${HEIGHT + 14} text-anchor="end">${list[list.length - 1].day}</text>
-                <text class="chart-text" x="0" y="10">${words(most)}</text>
+                <text class="chart-text" x="0" y="7">${words(most)}</text>
             </svg>
         </figure>`;
 }

@@ -56,16 +56,21 @@ export function shorten(lines) {
 const asText = (value) => (typeof value === "string" ? value : value === undefined ? "" : JSON.stringify(value, null, 2));
 const WORDS = { "-": "removed: ", "+": "added: " };
 
+/** Lines with their signs. */
+export const DiffLines = ({ lines, label }) => html`
+    <div class="diff-lines" tabindex="0" role="region" aria-label=${label}>
+        ${lines.map(
+            ([sign, line], index) => html`<div key=${index} class=${`diff-line ${sign === "+" ? "is-added" : sign === "-" ? "is-removed" : ""}`}><span aria-hidden="true">${sign}</span>${WORDS[sign] && html`<span class="sr">${WORDS[sign]}</span>`}<code>${line}</code></div>`,
+        )}
+    </div>`;
+
 /** The changes of several arguments: `[{argument, before, after}]`. */
 export const Diff = ({ changes }) => html`
     <div class="diff" role="group" aria-label="Your changes">
+        <p class="diff-title" aria-hidden="true">Your changes</p>
         ${changes.map(
             ({ argument, before, after }) => html`
                 <p class="tool-label" key=${`${argument}:name`}><code>${argument}</code></p>
-                <div class="diff-lines" key=${argument} tabindex="0" role="region" aria-label=${`Changes of ${argument}`}>
-                    ${shorten(diffLines(asText(before), asText(after))).map(
-                        ([sign, line], index) => html`<div key=${index} class=${`diff-line ${sign === "+" ? "is-added" : sign === "-" ? "is-removed" : ""}`}><span aria-hidden="true">${sign}</span>${WORDS[sign] && html`<span class="sr">${WORDS[sign]}</span>`}<code>${line}</code></div>`,
-                    )}
-                </div>`,
+                <${DiffLines} key=${argument} lines=${shorten(diffLines(asText(before), asText(after)))} label=${`Changes of ${argument}`} />`,
         )}
     </div>`;

@@ -14,7 +14,7 @@ const MOST = 50;
 export function Fork({ runId, task }) {
     const [open, setOpen] = useState(false);
     return html`
-        <button type="button" class="button" onClick=${() => setOpen(true)}><${Icon} name="fork" /> Fork</button>
+        <button type="button" class="button" title="A new run from a step of this one: what was finished by then is kept" onClick=${() => setOpen(true)}><${Icon} name="fork" /> Fork</button>
         ${open && html`<${Dialog} runId=${runId} task=${task} close=${() => setOpen(false)} />`}`;
 }
 

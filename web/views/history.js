@@ -2,16 +2,19 @@
 
 import { tint } from "../agents.js";
 import { ask, send } from "../api.js";
-import { ago, dayAndTime, duration, money, named } from "../format.js";
-import { now, refreshSoon } from "../house.js";
+import { dayAndTime, duration, money, named, plural, since } from "../format.js";
+import { minute, now, refreshSoon } from "../house.js";
 import { Icon } from "../icons.js";
 import { go, link, place } from "../router.js";
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
 import { Page } from "./page.js";
 import { Empty, Failure, Skeleton } from "./states.js";
 import { Chip, WORDS } from "./status.js";
 
 const PAGE = 50;
+const PAGE_LOOKED = 100;
+/** How many runs are looked through for words before somebody says to go on: the server has no list by words. */
+const LOOKED = 1000;
 const DAYS = [["", "any time"], ["1", "the last day"], ["7", "the last 7 days"], ["30", "the last 30 days"]];
 
 export function HistoryView() {
@@ -24,9 +27,11 @@ export function HistoryView() {
     const [cursor, setCursor] = useState(null);
     const [problem, setProblem] = useState(null);
     const [again, setAgain] = useState(0);
+    const [most, setMost] = useState(PAGE);
+    const [reach, setReach] = useState(LOOKED);
 
     const load = async (after, signal) => {
-        const asked = new URLSearchParams({ limit: String(PAGE) });
+        const asked = new URLSearchParams({ limit: String(words ? PAGE_LOOKED : PAGE) });
         if (status) asked.set("status", status);
         if (tag) asked.set("tag", tag);
         if (days) asked.set("created_after", new Date(Date.now() - Number(days) * 86_400_000).toISOString());
@@ -43,6 +48,8 @@ export function HistoryView() {
     useEffect(() => {
         const control = new AbortController();
         setRuns(null);
+        setMost(PAGE);
+        setReach(LOOKED);
         load(null, control.signal);
         return () => control.abort();
     }, [status, tag, days, again]);
@@ -53,12 +60,24 @@ export function HistoryView() {
         else next.delete(name);
         go(`/runs${next.size ? `?${next}` : ""}`, { replace: true });
     };
-    const shown = (runs ?? []).filter((run) => !words || run.task.toLowerCase().includes(words.toLowerCase()));
+    const shown = useMemo(() => (runs ?? []).filter(fitsWords(words)), [runs, words]);
+    const looking = Boolean(words && cursor && !problem && shown.length < most && runs.length < reach);
+    useEffect(() => {
+        if (!looking) return undefined;
+        const control = new AbortController();
+        load(cursor, control.signal);
+        return () => control.abort();
+    }, [looking, cursor]);
+    const older = () => {
+        setMost(most + PAGE);
+        if (words) setReach(Math.max(reach, runs.length + LOOKED));
+        else if (shown.length <= most) load(cursor);
+    };
     return html`
         <${Page} title="History" busy=${!runs}>
             <header class="page-head"><h1>History</h1></header>
             <div class="filters" role="search" aria-label="Filter the runs">
-                <label>Search <input type="search" placeholder="words of the task" value=${words} onInput=${(event) => filter("q", event.target.value)} /></label>
+                <label>Search <input type="search" placeholder="words of the task, id" value=${words} onInput=${(event) => filter("q", event.target.value)} /></label>
                 <label>Status <select value=${status} onChange=${(event) => filter("status", event.target.value)}>
                     <option value="">all</option>${Object.entries(WORDS).map(([value, name]) => html`<option key=${value} value=${value}>${name}</option>`)}
                 </select></label>
@@ -67,10 +86,26 @@ export function HistoryView() {
             </div>
             ${problem && html`<${Failure} problem=${problem} again=${() => setAgain(again + 1)} />`}
             ${!runs && !problem && html`<${Skeleton} lines=${8} label="Loading the runs" />`}
-            ${runs && !shown.length && html`<${Nothing} filtered=${query.size > 0} />`}
-            ${shown.length > 0 && html`<${Table} runs=${shown} removed=${(id) => (setRuns(runs.filter((run) => run.id !== id)), refreshSoon())} />`}
-            ${cursor && html`<p class="more"><button type="button" class="button" onClick=${() => load(cursor)}>Show older runs</button></p>`}
+            ${runs && words && html`<p class="quiet" role="status">${foundWords(shown.length, runs.length, cursor, looking)}</p>`}
+            ${runs && !shown.length && !looking && html`<${Nothing} filtered=${query.size > 0} />`}
+            ${shown.length > 0 && html`<${Table} runs=${shown.slice(0, most)} removed=${(id) => (setRuns(runs.filter((run) => run.id !== id)), refreshSoon())} />`}
+            ${runs && !looking && (cursor || shown.length > most) && html`<p class="more"><button type="button" class="button" onClick=${older}>${words && shown.length <= most ? "Look through older runs" : "Show older runs"}</button></p>`}
         </${Page}>`;
+}
+
+/** Whether a run has all of the words, in its task, its id or its tags. */
+function fitsWords(words) {
+    const parts = words.toLowerCase().split(/\s+/).filter(Boolean);
+    return (run) => {
+        if (!parts.length) return true;
+        const text = `${run.task} ${run.id} ${run.tags.join(" ")}`.toLowerCase();
+        return parts.every((part) => text.includes(part));
+    };
+}
+
+function foundWords(found, looked, cursor, looking) {
+    const where = cursor ? `the newest ${plural(looked, "run")}` : `all ${plural(looked, "run")}`;
+    return looking ? `Looking through older runs… ${found} found in ${where}.` : `${found} found in ${where}.`;
 }
 
 const Nothing = ({ filtered }) =>
@@ -90,18 +125,23 @@ function Table({ runs, removed }) {
 
 function Row({ run, removed }) {
     const created = Date.parse(run.created_at);
-    const took = run.started_at ? (run.ended_at ? Date.parse(run.ended_at) : now.value) - Date.parse(run.started_at) : null;
     const agents = Object.keys(run.usage.by_agent).filter((name) => name !== "supervisor" && name !== "validator");
     return html`
         <tr>
             <td class="task-cell"><a ...${link(`/runs/${run.id}`)} title=${run.task.slice(0, 300)}>${run.task.slice(0, 140)}</a>${run.tags.map((tag) => html` <span class="tag" key=${tag}>${tag}</span>`)}</td>
             <td><${Chip} status=${run.status} /></td>
             <td><span class="initials">${agents.map((name) => html`<span key=${name} class="initial small" style=${tint(name)} role="img" aria-label=${named(name)} title=${named(name)}>${named(name)[0]}</span>`)}</span></td>
-            <td class="number">${duration(took)}</td>
+            <td class="number"><${Took} run=${run} /></td>
             <td class="number">${money(run.usage.cost_usd, run.usage.cost_known)}</td>
-            <td><time datetime=${run.created_at} title=${dayAndTime(created)}>${ago(created, now.value)}</time></td>
+            <td><time datetime=${run.created_at} title=${dayAndTime(created)}>${since(created, minute.value)}</time></td>
             <td>${run.ended_at && html`<${Delete} run=${run} removed=${removed} />`}</td>
         </tr>`;
+}
+
+/** How long a run took; it alone is drawn with every beat, and only while the run goes on. */
+function Took({ run }) {
+    if (!run.started_at) return duration(null);
+    return duration((run.ended_at ? Date.parse(run.ended_at) : now.value) - Date.parse(run.started_at));
 }
 
 function Delete({ run, removed }) {

@@ -31,7 +31,7 @@ export function InboxView() {
         <${Page} title="Approvals" busy=${!rows}>
             <header class="page-head">
                 <h1>Approvals</h1>
-                <p class="lead">${rows?.length ? `${plural(rows.length, "question")} for you, oldest first.` : "What agents may not do without you is asked here."}</p>
+                <p class="lead">${rows?.length ? rows.length > 1 ? `${rows.length} questions for you, oldest first.` : "1 question for you." : "What agents may not do without you is asked here."}</p>
             </header>
             ${rows && rows.length > 1 && html`<${Filters} rows=${rows} agent=${agent} tool=${tool} filter=${filter} />`}
             ${inboxProblem.value && html`<${Failure} problem=${inboxProblem.value} again=${refresh} />`}

@@ -1,14 +1,14 @@
 // Beside the run: one step, one source, one file, one decision, as closely as there is to see.
 
 import { tint } from "../agents.js";
-import { send } from "../api.js";
+import { at, send } from "../api.js";
 import { bytes, count, duration, named } from "../format.js";
 import { Icon } from "../icons.js";
 import { artifactsOf, callsOf, citationsOf } from "../selectors.js";
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { modelName } from "./agents.js";
 import { Copy, hostOf } from "./answer.js";
-import { Download, Preview } from "./artifacts.js";
+import { Download, PICTURES, Preview } from "./artifacts.js";
 import { Failure } from "./states.js";
 import { STEP_WORDS } from "./status.js";
 import { Markdown } from "./text.js";
@@ -122,5 +122,8 @@ function ArtifactPart({ chosen, state, heading }) {
             <${Fact} name="Kind">${artifact.media_type}</${Fact}>
             <${Fact} name="SHA-256"><span class="mono break">${artifact.sha256}</span></${Fact}>
         </dl>
-        <${Download} artifact=${artifact} words=${true} />`;
+        <div class="row">
+            <${Download} artifact=${artifact} words=${true} />
+            ${PICTURES.has(artifact.media_type) && html`<a class="button" href=${`${at(artifact.url)}?inline=true`} target="_blank" rel="noopener noreferrer"><${Icon} name="open" /> Open in full</a>`}
+        </div>`;
 }

@@ -41,21 +41,24 @@ function Early({ state, following }) {
     return html`
         <div class="notice" role="status">
             <p><strong>It ended early.</strong> ${STOPS[state.stopReason] ?? ""} What there is so far is below.</p>
-            ${budget && html`<p>Spent: ${money(budget.spent.cost_usd, budget.spent.cost_known)}, ${budget.spent.tokens} tokens.</p>`}
+            ${budget && html`<p>Spent: ${budget.spent.tokens.toLocaleString("en")} tokens${budget.spent.cost_known ? `, ${money(budget.spent.cost_usd)}` : "; what they cost is not known to this server"}.</p>`}
             <${Retry} following=${following} budget=${budget} words="Go on from where it stood" />
         </div>`;
 }
 
-/** Go on after the end; at a budget with a higher limit. */
+const LIMITS = { max_cost_usd: "Limit in US dollars", max_tokens: "Limit in tokens" };
+
+/** Go on after the end; at a budget with higher limits, for the same would end it again. */
 function Retry({ following, budget, words }) {
-    const [limit, setLimit] = useState(budget?.max_cost_usd ? String(Number(budget.max_cost_usd) * 2) : "");
+    const names = Object.keys(LIMITS).filter((name) => budget?.[name]);
+    const [limits, setLimits] = useState(() => Object.fromEntries(names.map((name) => [name, String(Number(budget[name]) * 2)])));
     const [busy, setBusy] = useState(false);
     const [problem, setProblem] = useState(null);
     const again = async () => {
         setBusy(true);
         setProblem(null);
         try {
-            await post(`/v1/runs/${following.runId}/retry`, limit ? { budget: { max_cost_usd: limit } } : {});
+            await post(`/v1/runs/${following.runId}/retry`, names.length ? { budget: raised(limits) } : {});
             following.again();
         } catch (error) {
             setProblem(error);
@@ -64,10 +67,19 @@ function Retry({ following, budget, words }) {
     };
     return html`
         <div class="row">
-            ${budget?.max_cost_usd && html`<label class="inline-label">Limit in US dollars <input class="short" inputmode="decimal" value=${limit} onInput=${(event) => setLimit(event.target.value)} /></label>`}
+            ${names.map((name) => html`<label key=${name} class="inline-label">${LIMITS[name]} <input class="short" inputmode="decimal" value=${limits[name]} onInput=${(event) => setLimits({ ...limits, [name]: event.target.value })} /></label>`)}
             <button type="button" class="button" disabled=${busy} onClick=${again}><${Icon} name="retry" /> ${words}</button>
         </div>
         ${problem && html`<${Failure} problem=${problem} />`}`;
+}
+
+/** Limits as the API has them: money as a decimal in a text, tokens as a number; what is no number is sent, and refused in words. */
+function raised({ max_cost_usd: cost, max_tokens: tokens }) {
+    const whole = Number(tokens);
+    return {
+        ...(cost === undefined ? {} : { max_cost_usd: cost.trim().replace(",", ".") }),
+        ...(tokens === undefined ? {} : { max_tokens: Number.isFinite(whole) ? whole : tokens }),
+    };
 }
 
 function Degraded({ state }) {

@@ -51,7 +51,7 @@ export function Options({ options, setOptions }) {
                     <span class="hint">At the limit you are asked before more is spent.</span>
                 </label>
                 <label class="option">Rounds, at most
-                    <input type="number" min="1" max="50" placeholder="the server's" value=${options.rounds} onInput=${(event) => set({ rounds: event.target.value })} />
+                    <input type="number" min="1" max="50" placeholder="as the server has it" value=${options.rounds} onInput=${(event) => set({ rounds: event.target.value })} />
                     <span class="hint">How often the supervisor may give out work.</span>
                 </label>
                 <label class="option">Ask me
@@ -64,7 +64,7 @@ export function Options({ options, setOptions }) {
                     <legend>Who may work</legend>
                     <div class="checks">${names.map((name) => html`<label key=${name} class="check-label"><input type="checkbox" checked=${chosen.includes(name)} onChange=${() => toggle(name)} /> ${named(name)}</label>`)}</div>
                 </fieldset>
-                <label class="check-label option"><input type="checkbox" checked=${options.fresh} onChange=${(event) => set({ fresh: event.target.checked })} /> Work on it anew, even if the same was answered before</label>
+                <label class="check-label option"><input type="checkbox" checked=${options.fresh} onChange=${(event) => set({ fresh: event.target.checked })} /><span>Work on it anew, even if the same was answered before</span></label>
             </div>
         </details>`;
 }

@@ -79,6 +79,9 @@ export function RunView({ id }) {
     }
     const over = isOver(state);
     const aside = chosen && html`<${Guard} key=${chosen.key} what="These details"><${Inspector} chosen=${chosen} state=${state} runId=${id} close=${close} choose=${choose} /></${Guard}>`;
+    const asks = pendingOf(state).map((each) => html`<${Guard} key=${each.id} what="A question for you"><${ApprovalCard} id=${each.id} asked=${each} /></${Guard}>`);
+    // Where there is little room, what needs somebody comes first.
+    const narrow = matchMedia("(max-width: 899px)").matches;
     const title = state.task.length > 60 ? `${state.task.slice(0, 60)}…` : state.task;
     return html`
         <${Page} title=${title} aside=${aside}>
@@ -87,9 +90,10 @@ export function RunView({ id }) {
             <${Notices} state=${state} following=${following} />
             ${pendingOf(state).length === 0 && html`<${Guard} key="answer" what="The answer"><${Answer} state=${state} runId=${id} choose=${choose} /></${Guard}>`}
             ${over && html`<${Guard} key="files" what="The list of files"><${Artifacts} state=${state} choose=${choose} /></${Guard}>`}
+            ${narrow && asks}
             <${Guard} key="plan" what="The plan"><${Plan} state=${state} choose=${choose} /></${Guard}>
             <${Guard} key="timeline" what="The timeline"><${Timeline} state=${state} chosen=${chosen} choose=${choose} /></${Guard}>
-            ${pendingOf(state).map((each) => html`<${Guard} key=${each.id} what="A question for you"><${ApprovalCard} id=${each.id} asked=${each} /></${Guard}>`)}
+            ${!narrow && asks}
             <${Guard} key="decisions" what="What was decided"><${Decisions} state=${state} /></${Guard}>
             ${!over && html`<${Guard} key="files-so-far" what="The list of files"><${Artifacts} state=${state} choose=${choose} /></${Guard}>`}
             ${!over && html`<${Guard} key="agents" what="Who works"><${Agents} state=${state} choose=${choose} /></${Guard}>`}

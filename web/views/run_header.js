@@ -1,10 +1,11 @@
 // The head of a run: what was asked, how it stands, what it has taken, and what can be done about it.
 
 import { post } from "../api.js";
-import { count, duration, money, shortId } from "../format.js";
+import { keepDraft } from "../drafts.js";
+import { count, duration, limit as limitOf, money, shortId } from "../format.js";
 import { now, refreshSoon } from "../house.js";
 import { Icon } from "../icons.js";
-import { link } from "../router.js";
+import { go, link } from "../router.js";
 import { isOver, tokensOf } from "../selectors.js";
 import { html, useState } from "../vendor/preact.js";
 import { Fork } from "./fork.js";
@@ -22,8 +23,8 @@ export function RunHeader({ state, resource, following }) {
             <p class="crumb">
                 <span>Run <span class="mono" title=${resource.id}>${shortId(resource.id)}</span></span>
                 <${Thread} threadId=${resource.thread_id} runId=${resource.id} />
-                ${resource.forked_from && html`<span>forked from <a ...${link(`/runs/${resource.forked_from.run_id}`)}>run <span class="mono">${shortId(resource.forked_from.run_id)}</span></a></span>`}
-                ${resource.engine === "offline" && html`<span class="tag" title="No language model is configured">offline planner</span>`}
+                ${resource.forked_from && html`<span>forked from <a ...${link(`/runs/${resource.forked_from.run_id}`)}>run <span class="mono">${shortId(resource.forked_from.run_id)}</span></a> · <a ...${link(`/runs/${resource.forked_from.run_id}/compare?with=${resource.id}`)}>Compare the two</a></span>`}
+                ${resource.engine === "offline" && html`<span class="tag" title="No language model is configured: a built-in planner does the work">offline planner</span>`}
                 ${resource.tags.map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}
             </p>
             <${Title} task=${state.task || resource.task} />
@@ -35,12 +36,33 @@ export function RunHeader({ state, resource, following }) {
                     <${Cost} usage=${usage} budget=${state.budget ?? resource.budget} />
                 </dl>
                 <div class="row actions">
-                    <a class="button" ...${link(`/runs/${resource.id}/trace`)}><${Icon} name="list" /> Trace</a>
+                    ${!over && html`<${Notify} />`}
+                    ${over && html`<button type="button" class="button" title="Begin a new run with this task, which you can change first" onClick=${() => again(state.task || resource.task)}><${Icon} name="retry" /> Run again</button>`}
+                    <a class="button" title="Everything that happened, event by event" ...${link(`/runs/${resource.id}/trace`)}><${Icon} name="list" /> Trace</a>
                     ${state.startedAt !== null && html`<${Fork} runId=${resource.id} task=${state.task || resource.task} />`}
                     ${!over && html`<${Stop} runId=${resource.id} />`}
                 </div>
             </div>
         </header>`;
+}
+
+/** Put a task into the field of a new run. */
+function again(task) {
+    keepDraft("start", task);
+    go("/");
+}
+
+/** Ask the browser, on a click and never before, to be told when something needs a person. */
+function Notify() {
+    const [state, setState] = useState("Notification" in window ? Notification.permission : "denied");
+    const [asked, setAsked] = useState(false);
+    const ask = async () => {
+        setState(await Notification.requestPermission());
+        setAsked(true);
+    };
+    if (asked && state !== "default") return html`<span class="quiet notify" role="status">${state === "granted" ? "You will be notified." : "Your browser blocks notifications."}</span>`;
+    if (state !== "default") return null;
+    return html`<button type="button" class="button notify" title="A notification of your browser, when this or another run needs you" onClick=${ask}><${Icon} name="bell" /> Notify me</button>`;
 }
 
 function Title({ task }) {
@@ -68,8 +90,8 @@ function Cost({ usage, budget }) {
     const words = usage.cost_known === false ? "unknown" : money(usage.cost_usd);
     return html`
         <div class="cost">
-            <dt>${limit === null ? "Cost" : `Cost of ${money(limit)}`}</dt>
-            <dd title=${usage.cost_known === false ? "A model's price is not known to this server" : undefined}>
+            <dt>${limit === null ? "Cost" : `Cost (limit ${limitOf(limit)})`}</dt>
+            <dd title=${usage.cost_known === false ? "The price of a model is not known to this server, or what a stopped call has used" : undefined}>
                 ${words}
                 ${limit !== null && usage.cost_known !== false &&
                 html`<meter min="0" max=${limit} value=${Math.min(spent, limit)} aria-label=${`Cost: ${words} of ${money(limit)}`}>${words}</meter>`}
@@ -79,6 +101,7 @@ function Cost({ usage, budget }) {
 
 function Stop({ runId }) {
     const [sure, setSure] = useState(false);
+    const [asked, setAsked] = useState(false);
     const [busy, setBusy] = useState(false);
     const [problem, setProblem] = useState(null);
     const stop = async () => {
@@ -86,6 +109,7 @@ function Stop({ runId }) {
         setProblem(null);
         try {
             await post(`/v1/runs/${runId}/cancel`, {});
+            setAsked(true);
             refreshSoon();
         } catch (error) {
             setProblem(error);
@@ -94,6 +118,7 @@ function Stop({ runId }) {
         setSure(false);
     };
     if (problem) return html`<${Failure} problem=${problem} again=${stop} />`;
+    if (asked) return html`<span class="button danger" role="status">Stopping…</span>`;
     if (!sure) {
         return html`<button type="button" class="button danger" onClick=${() => setSure(true)}><${Icon} name="stop" /> Stop</button>`;
     }

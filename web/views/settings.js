@@ -9,8 +9,8 @@ import { Page } from "./page.js";
 import { Failure, Skeleton } from "./states.js";
 
 const THEME_WORDS = { auto: "As the system", light: "Light", dark: "Dark" };
-const GATES = { auto: "runs", ask: "asks you", deny: "never runs", rules: "depends on the call" };
-const EFFECTS = { none: "reads", workspace: "works in the run's folder", external: "changes the world" };
+const GATES = { auto: "runs at once", ask: "asks you", deny: "never runs", rules: "depends on the call" };
+const EFFECTS = { none: "reads", workspace: "works in the run's folder", external: "acts outside of the run" };
 
 export function SettingsView() {
     return html`
@@ -37,7 +37,7 @@ function Appearance() {
                 <legend>Theme</legend>
                 <div class="segments">${THEMES.map((each) => html`<label key=${each} class="segment"><input type="radio" name="theme" class="sr" checked=${theme === each} onChange=${() => pick(each)} />${THEME_WORDS[each]}</label>`)}</div>
             </fieldset>
-            <label class="check-label"><input type="checkbox" checked=${lettersOn.value} onChange=${(event) => setLetters(event.target.checked)} /> Single letters are shortcuts (press <kbd>?</kbd> for the list)</label>
+            <label class="check-label"><input type="checkbox" checked=${lettersOn.value} onChange=${(event) => setLetters(event.target.checked)} /><span>Single letters are shortcuts (press <kbd>?</kbd> for the list)</span></label>
             <${Notifications} />
         </section>`;
 }
@@ -81,7 +81,7 @@ function Models() {
             ${problem && html`<${Failure} problem=${problem} />`}
             ${!data && !problem && html`<${Skeleton} lines=${3} label="Loading the models" />`}
             ${data &&
-            html`<div class="scroll-x" tabindex="0" role="region" aria-label="Table of models"><table>
+            html`<div class="scroll-x" tabindex="0" role="region" aria-label="Table of models"><table class="models-table">
                 <thead><tr><th scope="col">Tier</th><th scope="col">Model</th><th scope="col">If it fails</th><th scope="col" class="number">In</th><th scope="col" class="number">Out</th><th scope="col">Who</th></tr></thead>
                 <tbody>${data.map((row) => html`<tr key=${row.tier}><th scope="row">${row.tier}</th><td class="mono">${row.model}</td><td class="mono">${row.fallbacks.map((each) => each.model).join(", ") || "–"}</td><td class="number">${row.price?.input_per_mtok ?? "unknown"}</td><td class="number">${row.price?.output_per_mtok ?? "unknown"}</td><td>${row.agents.join(", ")}</td></tr>`)}</tbody>
             </table></div>`}
@@ -97,8 +97,8 @@ function Tools() {
             ${problem && html`<${Failure} problem=${problem} />`}
             ${!data && !problem && html`<${Skeleton} lines=${5} label="Loading the tools" />`}
             ${data &&
-            html`<div class="scroll-x" tabindex="0" role="region" aria-label="Table of tools"><table>
-                <thead><tr><th scope="col">Tool</th><th scope="col">Effect</th><th scope="col">Gate</th><th scope="col">About</th></tr></thead>
+            html`<div class="scroll-x" tabindex="0" role="region" aria-label="Table of tools"><table class="tools-table">
+                <thead><tr><th scope="col">Tool</th><th scope="col">Effect</th><th scope="col">When called</th><th scope="col">About</th></tr></thead>
                 <tbody>${data.map((tool) => html`<tr key=${tool.name}><th scope="row" class="mono">${tool.name}</th><td>${EFFECTS[tool.effect] ?? tool.effect}</td><td><span class=${`gate is-${tool.gate}`}>${tool.off_reason ? "off" : GATES[tool.gate]}</span></td><td>${tool.off_reason ?? tool.description}</td></tr>`)}</tbody>
             </table></div>`}
         </section>`;

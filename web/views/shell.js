@@ -1,12 +1,13 @@
 // The rail: what can be begun, what needs somebody, what there was; and the keys that lead there.
 
 import { ago } from "../format.js";
-import { now, reachable, recent, said, waiting } from "../house.js";
+import { minute, reachable, recent, said, waiting } from "../house.js";
 import { Icon, Mark } from "../icons.js";
-import { KeysHelp, useKeys } from "../keys.js";
+import { KeysHelp, MOD, useKeys } from "../keys.js";
 import { go, link, place } from "../router.js";
 import { choose, chosen, isDark } from "../theme.js";
 import { html, useState } from "../vendor/preact.js";
+import { Palette } from "./palette.js";
 import { Dot } from "./status.js";
 
 const NAV = [
@@ -18,7 +19,9 @@ const NAV = [
 /** The rail and the view beside it. */
 export function Shell({ children }) {
     const [help, setHelp] = useState(false);
+    const [finding, setFinding] = useState(false);
     useKeys({
+        "mod+k": () => setFinding(true),
         n: () => go("/"),
         "g a": () => go("/inbox"),
         "g h": () => go("/runs"),
@@ -35,13 +38,16 @@ export function Shell({ children }) {
                 <a class="button primary new-run" aria-current=${path === "/" ? "page" : undefined} ...${link("/")}>
                     <${Icon} name="plus" /> <span class="new-run-words">New run</span> <kbd aria-hidden="true">N</kbd>
                 </a>
+                <button type="button" class="nav-link find" aria-haspopup="dialog" onClick=${() => setFinding(true)}>
+                    <${Icon} name="search" /> <span>Go to…</span> <kbd aria-hidden="true">${MOD} K</kbd>
+                </button>
                 <nav aria-label="Main">
                     ${NAV.map((each) => html`<${NavLink} key=${each.path} ...${each} here=${path === each.path} />`)}
                 </nav>
                 <${Recent} path=${path} />
                 <div class="rail-foot">
                     <a class="nav-link" aria-current=${path === "/settings" ? "page" : undefined} ...${link("/settings")}>
-                        <${Icon} name="gear" /> <span>Settings</span>
+                        <${Icon} name="sliders" /> <span>Settings</span>
                     </a>
                     <${ThemeButton} />
                 </div>
@@ -50,7 +56,8 @@ export function Shell({ children }) {
             ${children}
         </div>
         <div class="sr" role="status" aria-live="polite">${said.value}</div>
-        ${help && html`<${KeysHelp} close=${() => setHelp(false)} />`}`;
+        ${help && html`<${KeysHelp} close=${() => setHelp(false)} />`}
+        ${finding && html`<${Palette} close=${() => setFinding(false)} showKeys=${() => setHelp(true)} />`}`;
 }
 
 function NavLink({ path, name, icon, here }) {
@@ -76,7 +83,7 @@ function Recent({ path }) {
                         <a class="recent-link" title=${run.task.slice(0, 300)} aria-current=${path.startsWith(target) ? "page" : undefined} ...${link(target)}>
                             <${Dot} status=${run.status} />
                             <span class="clip">${run.task.slice(0, 80)}</span>
-                            <span class="when">${ago(Date.parse(run.created_at), now.value)}</span>
+                            <span class="when">${ago(Date.parse(run.created_at), minute.value)}</span>
                         </a>
                     </li>`;
                 })}

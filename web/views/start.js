@@ -6,14 +6,18 @@ import { draft, keepDraft } from "../drafts.js";
 import { bytes, named } from "../format.js";
 import { info, refreshSoon, team } from "../house.js";
 import { Icon } from "../icons.js";
+import { MOD } from "../keys.js";
 import { go } from "../router.js";
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { fileToBase64, Options, startBody } from "./options.js";
 import { Page } from "./page.js";
 import { Failure } from "./states.js";
 
+const BOTH = "Compute the mean, growth and trend of 120, 135, 150, 149, 171 and draw a chart; independently, look up what a context manager is in Python";
+/** What the planner can do that works where no model is configured. */
+const PLANNED = [BOTH, "Write and test a Python function that checks for palindromes", "What is 17% of 2,480?"];
 const EXAMPLES = [
-    "Compute the mean, growth and trend of 120, 135, 150, 149, 171 and draw a chart; independently, look up what a context manager is in Python",
+    BOTH,
     "Write a Python function that merges overlapping intervals, with tests, and run them",
     "What is the difference between a process and a thread? Answer with sources",
 ];
@@ -63,16 +67,16 @@ export function StartView() {
                         <${Files} files=${files} setFiles=${setFiles} setProblem=${setProblem} />
                         <div class="start-foot">
                             <${Attach} files=${files} setFiles=${setFiles} setProblem=${setProblem} />
-                            <button class="button primary" disabled=${busy || !text.trim()}>${busy ? "Starting…" : "Start the run"} <kbd aria-hidden="true">⌘⏎</kbd></button>
+                            <button class="button primary" disabled=${busy || !text.trim()}>${busy ? "Starting…" : "Start the run"} <kbd aria-hidden="true">${MOD} Enter</kbd></button>
                         </div>
                     </div>
                     ${problem && html`<${Failure} problem=${problem} />`}
                     <${Options} options=${options} setOptions=${setOptions} />
                 </form>
                 <section aria-labelledby="examples-title">
-                    <h2 id="examples-title">Examples</h2>
+                    <h2 id="examples-title">Examples: choose one, then start it</h2>
                     <ul class="examples">
-                        ${EXAMPLES.map((each) => html`<li key=${each}><button type="button" class="example" onClick=${() => (write(each), area.current.focus())}>${each}</button></li>`)}
+                        ${(isOffline() ? PLANNED : EXAMPLES).map((each) => html`<li key=${each}><button type="button" class="example" onClick=${() => (write(each), area.current.focus())}>${each}</button></li>`)}
                     </ul>
                 </section>
                 <${Team} />
@@ -80,11 +84,13 @@ export function StartView() {
         </${Page}>`;
 }
 
+const isOffline = () => info.value?.engine === "offline";
+
 function Offline() {
-    if (info.value?.engine !== "offline") return null;
+    if (!isOffline()) return null;
     return html`
         <div class="notice">
-            <p><strong>No language model is configured.</strong> A deterministic planner does the work: it computes, runs small programs and looks things up, at no cost, and cannot do more.</p>
+            <p><strong>No language model is configured.</strong> You can look around all the same: a built-in planner computes, draws charts, runs small programs and looks things up, at no cost. It understands tasks like the examples below, and not much more.</p>
             <p>For real work set <code>OPENAI_API_KEY</code>, or <code>OPENAI_BASE_URL</code> to any OpenAI-compatible server, and start the server again.</p>
         </div>`;
 }

@@ -3,7 +3,7 @@
 import { tint } from "../agents.js";
 import { duration, named } from "../format.js";
 import { now } from "../house.js";
-import { callsOf, isOver, lanesOf } from "../selectors.js";
+import { callsOf, isOver, lanesOf, stepsOf } from "../selectors.js";
 import { html } from "../vendor/preact.js";
 import { STEP_WORDS } from "./status.js";
 
@@ -37,7 +37,23 @@ export function Timeline({ state, chosen, choose }) {
                         </li>`,
                 )}
             </ul>
+            <${Legend} state=${state} />
         </section>`;
+}
+
+/** What the marks mean that are to be seen. */
+function Legend({ state }) {
+    const calls = Object.values(state.calls);
+    const asked = stepsOf(state).some((step) => step.pauses.length);
+    const failed = calls.some((call) => call.status === "failed");
+    if (!calls.length && !asked) return null;
+    return html`
+        <p class="legend" aria-hidden="true">
+            ${calls.some((call) => call.status !== "failed") && html`<span><i class="tick" /> a tool was called</span>`}
+            ${failed && html`<span><i class="tick is-failed" /> a call that failed</span>`}
+            ${asked && html`<span><i class="asked" /> waited for you</span>`}
+            <span>Choose a bar to see its details</span>
+        </p>`;
 }
 
 function Bar({ bar, state, scale, chosen, choose }) {
@@ -135,11 +151,12 @@ function ticksOf(begin, end, drawn) {
     const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 86_400];
     const span = (end - begin) / 1000;
     const step = steps.find((each) => span / each <= TICKS + 1) ?? span / TICKS;
+    const most = innerWidth < NARROW ? 0.84 : 0.95; // a label behind it would not fit
     const ticks = [];
     let last = -1;
     for (let second = 0; second <= span; second += step) {
         const at = drawn(begin + second * 1000);
-        if (at - last < 0.12 || at > 0.95) continue;
+        if (at - last < 0.12 || at > most) continue;
         last = at;
         ticks.push({ at: across(at), label: tickLabel(second, step) });
     }

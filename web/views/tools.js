@@ -1,6 +1,7 @@
 // A tool call as a row: its name, what came of it, how long it took; its arguments and its answer folded in.
 
 import { millis } from "../format.js";
+import { now } from "../house.js";
 import { Icon } from "../icons.js";
 import { html } from "../vendor/preact.js";
 
@@ -12,13 +13,21 @@ export function ToolRow({ call }) {
                 <${Icon} name="tool" size=${14} />
                 <span class="tool-name">${call.tool}</span>
                 <span class="tool-line clip">${call.status === "failed" && html`<span class="sr">failed: </span>`}${line}</span>
-                <span class="when">${call.status === "running" ? "running" : millis(call.ms ?? (call.endedAt ? call.endedAt - call.startedAt : null))}</span>
+                <span class="when">${call.status === "running" ? html`<${Running} since=${call.startedAt} />` : millis(call.ms ?? (call.endedAt ? call.endedAt - call.startedAt : null))}</span>
             </summary>
             <div class="tool-body">
                 <${Args} args=${call.args} />
                 ${call.summary && html`<p class="tool-label">${call.status === "failed" ? "What went wrong" : "What it answered"}</p><pre tabindex="0">${call.summary}</pre>`}
             </div>
         </details>`;
+}
+
+const SOON_MS = 2000;
+
+/** That a call runs; of one that takes long for how long by now, so that it does not look as if it hung. */
+function Running({ since }) {
+    const took = now.value - since;
+    return html`<span>running${took > SOON_MS ? `, ${Math.floor(took / 1000)} s` : ""}</span>`;
 }
 
 /** Arguments as they are: texts as texts, anything else as JSON. */

@@ -1,0 +1,59 @@
+"""What the doctor finds about agents that work in services of their own."""
+
+from __future__ import annotations
+
+import asyncio
+
+from agents._kit.instances import Instances, RemoteError
+from agents._kit.remote_wire import agent_version
+from domain.agent import AgentSpec
+from domain.errors import ConfigurationError
+from service.commands.findings import Finding, ok, refused, warn
+from service.parts import open_team, open_toolbox
+from service.settings import Settings
+from service.store import shown_url
+from tools.sandbox.off import NoSandbox
+
+
+async def agent_services(settings: Settings) -> list[Finding]:
+    """Look whether each instance of each of them answers, as the agent that it is to be, in the same version."""
+    if not settings.agent_urls:
+        return []
+    try:
+        specs = await asyncio.to_thread(_specs, settings)
+    except ConfigurationError:
+        return []  # reported for the agents
+    found = []
+    for name, urls in settings.agent_urls.items():
+        spec = specs.get(name)
+        if spec is None:
+            variable = f"SIGNALBOX_AGENT_{name.upper()}_URL"
+            error = ConfigurationError(f"{variable} names no agent that gets work. Unset it.")
+            found.append(refused("agent services", error))
+        else:
+            found += await asyncio.gather(*(_instance(settings, spec, url) for url in urls))
+    return found
+
+
+def _specs(settings: Settings) -> dict[str, AgentSpec]:
+    toolbox = open_toolbox(settings, NoSandbox("Programs are not run by this command."))
+    return {spec.name: spec for spec in open_team(settings, toolbox).routable}
+
+
+async def _instance(settings: Settings, spec: AgentSpec, url: str) -> Finding:
+    subject = f"agent {spec.name}"
+    secret = settings.agent_secret.get_secret_value() if settings.agent_secret else None
+    instances = Instances(spec.name, (url,), secret)
+    where = shown_url(url)
+    try:
+        about = await instances.about()
+    except RemoteError as error:
+        fix = f"Start `signalbox agent {spec.name}` there, or mend {instances.variable}."
+        return warn(subject, f"{where}: {error.fault.said}", fix)
+    finally:
+        await instances.aclose()
+    if (about.agent, about.version) != (spec.name, agent_version(spec)):
+        fix = "Bring both to the same release, with the same SIGNALBOX_AGENTS."
+        return warn(subject, f"{where} serves another agent, or another version of it", fix)
+    models = sorted({each.model for chain in about.chains.values() for each in chain})
+    return ok(subject, f"{where} answers, with {', '.join(models)}")

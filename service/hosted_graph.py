@@ -1,0 +1,162 @@
+"""The graph as `langgraph.json` exports it: without a saver, and without anything open until a run begins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from domain.errors import CallerError, RunFailedError
+from domain.events import EventDraft
+from domain.run import Ending, Run, RunStatus
+from graph.state import FinalAnswer, State
+from graph.workflow import recursion_limit
+from service.endings import ending_of, failed_ending
+from service.hosted import Hosted, HostedContext, open_hosted, run_id_of
+from service.http.fields import Said
+from service.settings import read_settings
+
+
+class Task(TypedDict):
+    """What a run begins with."""
+
+    task: str
+
+
+class Answer(TypedDict, total=False):
+    """What it comes to."""
+
+    run_id: str
+    """Under which its budget and its actions are kept."""
+    status: RunStatus
+    output: str
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+
+
+class TaskAndAnswer(Task, Answer):
+    """The state of a thread: a next task takes the place of both."""
+
+
+class _Shared:
+    """What is open while any run is under way: the first opens it, the last closes it."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._stack = AsyncExitStack()
+        self._hosted: Hosted | None = None
+        self._users = 0
+
+    @asynccontextmanager
+    async def used(self) -> AsyncIterator[Hosted]:
+        """Yield it open."""
+        async with self._lock:
+            if self._hosted is None:
+                settings = await asyncio.to_thread(read_settings)
+                self._hosted = await self._stack.enter_async_context(open_hosted(settings))
+            hosted = self._hosted
+            self._users += 1
+        try:
+            yield hosted
+        finally:
+            async with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._hosted = None
+                    await self._stack.aclose()
+
+
+_shared = _Shared()
+_TASK: Final[TypeAdapter[str]] = TypeAdapter(Said)
+
+
+async def run_team(state: Task, config: RunnableConfig, runtime: Runtime[HostedContext]) -> Answer:
+    """Bring a task to its end, or to its next question.
+
+    It is called from its first line again when a question is answered, and after a crash; the workflow
+    below it goes on from its own checkpoints.
+    """
+    places = config["configurable"]
+    run_id = run_id_of(places["thread_id"], places["checkpoint_ns"])
+    asked: HostedContext | None = runtime.context
+    task = _read_task(state)
+    async with _shared.used() as hosted:
+        try:
+            run = await hosted.claim(run_id, task, asked or HostedContext())
+        except (CallerError, RunFailedError) as error:
+            # Of other exceptions the server may show no more than their names.
+            raise ValueError(error.detail) from None
+        if run.terminal:
+            return _answer(run_id, _as_ended(run))
+        ending = await _execute(hosted, run, runtime)
+        await hosted.finish(run, ending)
+    return _answer(run_id, ending)
+
+
+def _read_task(state: Task) -> str:
+    """Return the task, as bounded as one of a request; raises `ValueError`."""
+    try:
+        return _TASK.validate_python(state.get("task"))
+    except ValidationError as error:
+        msg = f"/task: {error.errors(include_url=False)[0]['msg']}."
+        raise ValueError(msg) from None
+
+
+async def _execute(hosted: Hosted, run: Run, runtime: Runtime[HostedContext]) -> Ending:
+    async def emit(draft: EventDraft) -> None:
+        runtime.stream_writer(draft)
+
+    state: State = {"task": run.task}
+    config: RunnableConfig = {"recursion_limit": recursion_limit(run.budget.max_rounds)}
+    async with hosted.segment(run, emit) as context:
+        try:
+            end = await hosted.workflow.ainvoke(state, config, context=context)
+        except RunFailedError as error:
+            return failed_ending(error)
+    final: FinalAnswer | None = end.get("final")
+    if final is None:
+        return failed_ending(RunFailedError("The workflow ended without an answer."))
+    return ending_of(final)
+
+
+def _as_ended(run: Run) -> Ending:
+    return Ending(
+        status=run.status,
+        stop_reason=run.stop_reason or "done",
+        result=run.result,
+        error=run.error,
+        degraded=tuple(run.degraded),
+    )
+
+
+def _answer(run_id: str, ending: Ending) -> Answer:
+    result, error = ending.result, ending.error
+    return Answer(
+        run_id=run_id,
+        status=ending.status,
+        output=result.output if result else "",
+        result=result.model_dump(mode="json") if result else None,
+        error=dict(error) if error else None,
+    )
+
+
+def build_exported() -> CompiledStateGraph[Any, HostedContext, Any, Any]:
+    """Return the graph of one node in which the workflow runs; the server gives it its saver."""
+    graph: StateGraph[TaskAndAnswer, HostedContext, Task, Answer] = StateGraph(
+        TaskAndAnswer, context_schema=HostedContext, input_schema=Task, output_schema=Answer
+    )
+    graph.add_node("team", cast("Any", run_team))
+    graph.add_edge(START, "team")
+    graph.add_edge("team", END)
+    return graph.compile(name="signalbox")
+
+
+graph = build_exported()
