@@ -159,7 +159,7 @@ class Signalbox(ServiceOperations, Sync):
     """A client of a Signalbox server that waits for what it asks for. Use it as a context manager.
 
     `base_url` and `api_key` come from `SIGNALBOX_URL` and `SIGNALBOX_API_KEY` where they are not given; `timeout` is
-    how many seconds one request may take. `http`: a client of httpx of your own, for certificates or proxies;
+    how many seconds the server may be silent. `http`: a client of httpx of your own, for certificates or proxies;
     it stays yours to close.
     """
 
