@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import select
@@ -172,9 +173,7 @@ class Person:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(ready.wait(), LOOK_SECONDS)
                 ready.clear()
-                if select.select([terminal], [], [], 0)[
-                    0
-                ]:  # it may be told once more than there is
+                if _is_there(terminal, begun=bool(typed)):
                     # Not `readline()`: where Ctrl-D ends a part of a line it waits for the rest, and Ctrl-C with it.
                     piece = os.read(terminal, LONGEST_LINE)
                     if not piece:
@@ -183,6 +182,14 @@ class Person:
         finally:
             loop.remove_reader(terminal)
         return typed.decode(errors="replace").strip()
+
+
+def _is_there(terminal: int, *, begun: bool) -> bool:
+    """Return whether a read would not wait: after a part of a line a terminal may say so of nothing."""
+    if begun:
+        count = fcntl.ioctl(terminal, termios.FIONREAD, bytes(4))
+        return int.from_bytes(count, sys.byteorder) > 0
+    return bool(select.select([terminal], [], [], 0)[0])
 
 
 def _twice(limits: dict[str, Any]) -> dict[str, Any]:

@@ -126,17 +126,6 @@ def test_a_person_sees_lanes_and_decides(terminal: Callable[..., Terminal]) -> N
     assert process.shown.count("decided: approve") == 1
 
 
-@pytest.mark.slow
-def test_half_a_line_keeps_nobody_from_leaving(terminal: Callable[..., Terminal]) -> None:
-    """Ctrl-D hands over what was typed; the rest may come, or Ctrl-C."""
-    process = terminal("run", "--approvals", "always", "Compute the mean of 3, 4 and 9")
-    process.says(r"approve\? type y[^\n]*\n")
-    process.type("n\x04")
-    process.says(r"approve\? type y[^\n]*\n[^\n]*n")
-    process.press_ctrl_c()
-    assert process.ended() == 130, process.shown
-
-
 @pytest.mark.parametrize(
     ("env", "moves"),
     [({"NO_COLOR": "1"}, True), ({"TERM": "dumb"}, False)],
