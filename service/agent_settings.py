@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 _URL: Final = re.compile(r"SIGNALBOX_AGENT_([A-Z0-9][A-Z0-9_]{0,39})_URL")
+_VISIBLE: Final = re.compile(r"[!-~]+")
 MOST_INSTANCES: Final = 32
 
 
@@ -35,6 +36,14 @@ class AgentServiceSettings(BaseSettings):
     )
     """Secret that servers and the services of agents share, of at least 16 characters; without it such a service
     listens on this machine alone."""
+
+    @field_validator("agent_secret")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not _VISIBLE.fullmatch(value.get_secret_value()):
+            msg = "write it in visible ASCII characters, without spaces: it travels in a header"
+            raise ValueError(msg)
+        return value
 
     @field_validator("agent_urls")
     @classmethod
