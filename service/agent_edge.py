@@ -6,15 +6,16 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
 
 from pydantic import ValidationError
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from agents._kit.remote_wire import (
@@ -34,9 +35,10 @@ from agents._kit.remote_wire import (
 from domain.tracing import read_traceparent
 from monitoring.metrics import MEDIA_TYPE
 from service.agent_host import AgentHost, OrderRefusedError
+from service.connections import CROWDED
 
 MOST_AT_ONCE: Final = 64
-"""Orders in work; more are refused, and go to another instance."""
+"""Orders that are read or in work; more are refused, and go to another instance."""
 MOST_SECONDS: Final = 3600.0
 """Longer than any order takes, whatever its caller waits."""
 
@@ -79,12 +81,23 @@ class _Edge:
         refused = self._refusal(request)
         if refused:
             return refused
+        # From here on: what is being read takes memory, too.
+        if self._in_work >= MOST_AT_ONCE or request.scope.get("state", {}).get(CROWDED):
+            return self._refuse(503, "as much is in work as there may be.")
+        self._enter()
         try:
-            order = await self._accept(request)
+            order = await _read_order(request)
+            self._host.check(order)
         except OrderRefusedError as error:
-            self._host.metrics.refused(str(error.status))
-            return PlainTextResponse(error.detail, error.status)
-        return StreamingResponse(self._lines(order, request), media_type="application/x-ndjson")
+            self._leave()
+            return self._refuse(error.status, error.detail)
+        except ClientDisconnect:
+            self._leave()
+            return self._refuse(400, "the order broke off.")
+        except BaseException:
+            self._leave()
+            raise
+        return _Answer(_answers(self._host, order, request), self._leave)
 
     def _refusal(self, request: Request) -> Response | None:
         """Return what is answered to whoever has not the secret."""
@@ -95,23 +108,33 @@ class _Edge:
         self._host.metrics.refused("secret")
         return PlainTextResponse("The secret is not the right one.", 401)
 
-    async def _accept(self, request: Request) -> Order:
-        if self._in_work >= MOST_AT_ONCE:
-            raise OrderRefusedError(503, "as much is in work as there may be.")
-        order = await _read_order(request)
-        self._host.check(order)
-        return order
+    def _refuse(self, status: int, detail: str) -> Response:
+        self._host.metrics.refused(str(status))
+        return PlainTextResponse(detail, status)
 
-    async def _lines(self, order: Order, request: Request) -> AsyncIterator[bytes]:
+    def _enter(self) -> None:
         self._in_work += 1
         self._host.metrics.in_work.inc()
+
+    def _leave(self) -> None:
+        self._in_work -= 1
+        self._host.metrics.in_work.dec()
+
+
+class _Answer(StreamingResponse):
+    """An answer, and what is done when it has ended, read or not."""
+
+    def __init__(self, answers: AsyncGenerator[bytes], leave: Callable[[], None]) -> None:
+        super().__init__(answers, media_type="application/x-ndjson")
+        self._answers = answers
+        self._leave = leave
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async with aclosing(_answers(self._host, order, request)) as answers:
-                async for line in answers:
-                    yield line
+            async with aclosing(self._answers):
+                await super().__call__(scope, receive, send)
         finally:
-            self._in_work -= 1
-            self._host.metrics.in_work.dec()
+            self._leave()
 
 
 def make_app(host: AgentHost, secret: str | None) -> Starlette:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, cast
@@ -110,7 +110,7 @@ class AgentHost:
                 f"there is no model {order.model[:80]!r} of the tier {order.tier} here any more."
             )
             raise OrderRefusedError(409, detail)
-        names = {str(form.get("function", {}).get("name")) for form in order.tools}
+        names = {_name_in(form) for form in order.tools}
         names |= {order.call.name} if order.call else set()
         if names - self._tools:
             unknown = ", ".join(sorted(names - self._tools))[:200]
@@ -235,6 +235,11 @@ async def _folder() -> AsyncIterator[Path]:
         yield Path(place)
     finally:
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+
+def _name_in(form: Mapping[str, Any]) -> str:
+    about = form.get("function")
+    return str(about.get("name")) if isinstance(about, dict) else "(one without a name)"
 
 
 def _told(each: OpenCandidate) -> Model:

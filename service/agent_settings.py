@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -11,11 +11,13 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 _URL: Final = re.compile(r"SIGNALBOX_AGENT_([A-Z0-9][A-Z0-9_]{0,39})_URL")
+_VISIBLE: Final = re.compile(r"[!-~]+")
 MOST_INSTANCES: Final = 32
 
 
@@ -34,6 +36,14 @@ class AgentServiceSettings(BaseSettings):
     )
     """Secret that servers and the services of agents share, of at least 16 characters; without it such a service
     listens on this machine alone."""
+
+    @field_validator("agent_secret")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not _VISIBLE.fullmatch(value.get_secret_value()):
+            msg = "write it in visible ASCII characters, without spaces: it travels in a header"
+            raise ValueError(msg)
+        return value
 
     @field_validator("agent_urls")
     @classmethod
@@ -66,9 +76,15 @@ def is_agent_url(variable: str) -> bool:
 class NamedSource(PydanticBaseSettingsSource):
     """Reads the variables that have an agent's name in theirs: no field can be named after them."""
 
-    def __init__(self, settings: type[BaseSettings], given: Mapping[str, str | None]) -> None:
+    def __init__(
+        self, settings: type[BaseSettings], sources: Sequence[PydanticBaseSettingsSource]
+    ) -> None:
+        """Read what the sources have read already, of which the last one counts."""
         super().__init__(settings)
-        self._given = given
+        self._given: dict[str, str | None] = {}
+        for source in sources:
+            if isinstance(source, EnvSettingsSource):
+                self._given |= {name.upper(): text for name, text in source.env_vars.items()}
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """Return nothing: there is one field, and `__call__` fills it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,8 @@ for command in (approve, completion, config, demo, keys, run, runs, webhooks):
 
 def main() -> None:
     """Run the command; a fault is one line on stderr, and how it ends is the exit code (docs/cli.md)."""
+    if sys.stderr is None:  # closed (`2>&-`): `print` would have it on stdout
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process
     for stream in (sys.stdout, sys.stderr):
         # A terminal of another encoding shows what it can; it must not cost the run its result.
         if isinstance(stream, io.TextIOWrapper):

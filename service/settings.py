@@ -192,11 +192,16 @@ class Settings(AgentServiceSettings, LangSmithSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: Any
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return where settings come from: the addresses of agents have names that nobody knows beforehand."""
-        known = [*sources, *named.values()]
-        return (known[0], NamedSource(settings_cls, environment()), *known[1:])
+        named = NamedSource(settings_cls, (dotenv_settings, env_settings))
+        return (init_settings, named, env_settings, dotenv_settings, file_secret_settings)
 
     @field_validator("agents", mode="before")
     @classmethod

@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -62,8 +63,9 @@ def _target(to: Path, name: str) -> Path:
     file = name.rpartition("/")[2]
     if not to.is_dir():
         return to
-    if file in {"", ".", ".."}:
-        msg = f"The artifact {name!r} has no name for a file; say which file to write."
+    # Agents choose names: a hidden file is one that programs act upon, such as `.envrc`.
+    if not file.strip() or file.startswith(".") or not file.isprintable():
+        msg = f"The artifact {name!r} has no name for a file in a folder; say which file to write."
         raise ConfigurationError(msg)
     return to / file
 
@@ -75,27 +77,38 @@ class _Writing:
         self._target = target
         try:
             number, path = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        except OSError as error:
-            msg = f"Nothing can be written to {target.parent}: {error.strerror}."
-            raise ConfigurationError(msg) from error
+        except (OSError, ValueError) as error:  # a name with NUL in it
+            raise _not_written(target, error) from error
         self._path = Path(path)
         self._file: BinaryIO = os.fdopen(number, "wb")
 
     def write(self, piece: bytes) -> None:
-        self._file.write(piece)
+        try:
+            self._file.write(piece)
+        except OSError as error:
+            raise _not_written(self._target, error) from error
 
     def restart(self) -> None:
         self._file.seek(0)
         self._file.truncate()
 
     def finish(self) -> None:
-        self._file.close()
-        self._path.chmod(0o666 & ~_umask())
-        self._path.replace(self._target)
+        try:
+            self._file.close()
+            self._path.chmod(0o666 & ~_umask())
+            self._path.replace(self._target)
+        except OSError as error:
+            raise _not_written(self._target, error) from error
 
     def abandon(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # what is left in its buffer does not fit either
+            self._file.close()
         self._path.unlink(missing_ok=True)
+
+
+def _not_written(target: Path, error: Exception) -> ConfigurationError:
+    why = (error.strerror if isinstance(error, OSError) else None) or error
+    return ConfigurationError(f"{str(target)!r} cannot be written: {why}.")
 
 
 def _umask() -> int:

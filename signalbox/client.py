@@ -31,6 +31,9 @@ DEFAULT_URL: Final = "http://127.0.0.1:8000"
 """Where `signalbox serve` serves unless it is told otherwise."""
 
 
+MAX_PORT: Final = 65_535
+
+
 def _version() -> str:
     try:
         return version("signalbox")
@@ -156,7 +159,7 @@ class Signalbox(ServiceOperations, Sync):
     """A client of a Signalbox server that waits for what it asks for. Use it as a context manager.
 
     `base_url` and `api_key` come from `SIGNALBOX_URL` and `SIGNALBOX_API_KEY` where they are not given; `timeout` is
-    how many seconds one request may take. `http`: a client of httpx of your own, for certificates or proxies;
+    how many seconds the server may be silent. `http`: a client of httpx of your own, for certificates or proxies;
     it stays yours to close.
     """
 
@@ -253,13 +256,19 @@ def _address(base_url: str | None, api_key: str | None, timeout: float) -> Addre
     key = api_key if api_key is not None else os.environ.get("SIGNALBOX_API_KEY")
     try:
         url = httpx.URL(text)
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, UnicodeEncodeError) as error:
         msg = f"The server's address cannot be read ({error}). One looks like {DEFAULT_URL}."
         raise ConfigurationError(msg) from None
     if url.userinfo:
         msg = "The server's address has a name or password in it. A key is passed as api_key."
         raise ConfigurationError(msg)
-    if url.scheme not in {"http", "https"} or not url.host or url.query or url.fragment:
+    if (
+        url.scheme not in {"http", "https"}
+        or not url.host
+        or url.query
+        or url.fragment
+        or (url.port or 0) > MAX_PORT
+    ):
         msg = f"{text!r} is no address of a server; one looks like {DEFAULT_URL}."
         raise ConfigurationError(msg)
     headers = {"user-agent": f"signalbox-python/{VERSION}", "accept": "application/json"}

@@ -68,8 +68,9 @@ def _show(sender: Sender, event: Event, company: Company) -> Flow[None]:
         see = company.on_event
         yield Ask(partial(see, event))
     if event.type == "approval.requested" and company.on_approval is not None:
-        approval_id = event.data.get("approval", {}).get("id")
-        if approval_id:
+        asked = event.data.get("approval")
+        approval_id = asked.get("id") if isinstance(asked, dict) else None
+        if approval_id and isinstance(approval_id, str):
             yield from _decide(sender, approval_id, company.on_approval)
 
 

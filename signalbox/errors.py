@@ -33,7 +33,14 @@ from signalbox.models import Approval, Pointer, Problem, Run
 
 
 class SignalboxError(Exception):
-    """Whatever this package raises."""
+    """Whatever this package raises. It comes whole out of a pool of processes, with what it carries."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _made_again, (type(self), self.args), self.__dict__
+
+
+def _made_again(kind: type[SignalboxError], args: tuple[object, ...]) -> SignalboxError:
+    return kind.__new__(kind, *args)
 
 
 class ConfigurationError(SignalboxError):

@@ -108,7 +108,8 @@ Flow: TypeAlias = Generator[Step, Any, T]
 class Failure:
     """What a step failed with, for the flow to deal with."""
 
-    error: httpx.RequestError
+    error: Exception
+    """An `httpx.RequestError`, or what work that blocks has raised of our own errors."""
 
 
 class Course(Generic[T]):

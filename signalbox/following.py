@@ -19,7 +19,7 @@ from signalbox.errors import (
 from signalbox.flows import Answer, Close, Flow, Give, Open, Pause, Read, Request
 from signalbox.models import Event
 from signalbox.sending import Deadline, Sender, path_of, refusal
-from signalbox.sse import Frame, FrameReader
+from signalbox.sse import Frame, FrameReader, number_in
 from signalbox.transcript import Transcript
 
 IDLE_SECONDS: Final = 30.0
@@ -177,9 +177,10 @@ def _event_of(frame: Frame) -> Event:
     try:
         document: Any = json.loads(frame.data)
         event = Event.model_validate({"type": frame.type, **document})
-    except (ValueError, TypeError, ValidationError):
+    except (ValueError, TypeError, RecursionError, ValidationError):
         msg = f"An event {frame.type[:80]!r} is not what this client can read. Is it a Signalbox of this version?"
         raise UnexpectedAnswerError(msg) from None
-    if event.seq is None and frame.id and frame.id.isdigit():
-        return event.model_copy(update={"seq": int(frame.id)})
+    number = number_in(frame.id or "")
+    if event.seq is None and number is not None:
+        return event.model_copy(update={"seq": number})
     return event

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
+from signalbox.errors import UnexpectedAnswerError
 from signalbox.flows import Flow, Give
 from signalbox.models import Model
 from signalbox.sending import Sender
@@ -36,6 +37,9 @@ def give_all(
             yield Give(each)
         if not page.has_more or page.next_cursor is None:
             return []
+        if page.next_cursor == asked.get(cursor):
+            msg = f"The page after {page.next_cursor!r} names itself as the next. Is it a Signalbox of this version?"
+            raise UnexpectedAnswerError(msg)
         asked[cursor] = page.next_cursor
 
 

@@ -266,7 +266,7 @@ class RunOperations:
         """Return the text behind a citation."""
         path = path_of("v1", "runs", run_id, "sources", sha256)
         request = Request(method="GET", path=path)
-        return self._sender.call(request, lambda answer: answer.content.decode())
+        return self._sender.call(request, lambda answer: answer.content.decode(errors="replace"))
 
     @listing
     def deliveries(self, run_id: str, *, page_size: int | None = None) -> Flow[Sequence[Delivery]]:

@@ -154,7 +154,17 @@ def path_of(*steps: str) -> str:
     if not all(steps):
         msg = "An id is empty. Pass the one that the server has given."
         raise ConfigurationError(msg)
-    return "".join("/" + quote(step, safe="") for step in steps)
+    return "".join("/" + quote(_encodable(step), safe="") for step in steps)
+
+
+def _encodable(text: str) -> str:
+    """Return a text as it is; raises `ConfigurationError` where a part of it is no character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        msg = f"{text!r} cannot be sent: a part of it is no character."
+        raise ConfigurationError(msg) from error
+    return text
 
 
 def post_request(
@@ -170,7 +180,7 @@ def post_request(
         headers["idempotency-key"] = key
     try:
         content = json.dumps(given(body or {}), ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         msg = f"This cannot be sent as JSON: {error}."
         raise ConfigurationError(msg) from error
     return Request(method=method, path=path, headers=headers, content=content)
@@ -191,7 +201,7 @@ def _written(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.astimezone(UTC)).isoformat()
-    return str(value)
+    return _encodable(str(value))
 
 
 def read_model(answer: Answer, into: type[M]) -> M:
@@ -208,7 +218,7 @@ def read_model(answer: Answer, into: type[M]) -> M:
 def refusal(answer: Answer) -> ProblemError | UnexpectedAnswerError:
     """Return what a refusal is raised as."""
     try:
-        document = json.loads(answer.content)
+        document: dict[str, Any] = json.loads(answer.content)
         run, approval = document.pop("run", None), document.pop("approval", None)
         problem = Problem.model_validate(document)
         return kind_of(problem)(
@@ -217,7 +227,7 @@ def refusal(answer: Answer) -> ProblemError | UnexpectedAnswerError:
             run=Run.model_validate(run) if run else None,
             approval=Approval.model_validate(approval) if approval else None,
         )
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         msg = f"HTTP {answer.status} without a problem that explains it: something else than Signalbox answers there."
         return UnexpectedAnswerError(msg)
 
@@ -225,11 +235,11 @@ def refusal(answer: Answer) -> ProblemError | UnexpectedAnswerError:
 def retry_after(answer: Answer) -> float | None:
     """Return the seconds of `Retry-After`, which may be a date; `None` where there is none."""
     value = answer.headers.get("retry-after", "").strip()
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return float(value)
     try:
         when = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (when - datetime.now(UTC)).total_seconds()) if when.tzinfo else None
 

@@ -11,6 +11,9 @@ LONGEST: Final = 64 * 1024 * 1024
 """Characters that one frame may have: the last one has the whole run in it."""
 
 
+MOST_DIGITS: Final = 18
+
+
 class Frame(NamedTuple):
     """One event of a stream."""
 
@@ -19,13 +22,21 @@ class Frame(NamedTuple):
     data: str
 
 
+def number_in(text: str) -> int | None:
+    """Return a number of ASCII digits; `None` for what is none, or larger than any that a server means."""
+    if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS:
+        return int(text)
+    return None
+
+
 class FrameReader:
     """Takes bytes and returns the frames that are complete by then.
 
     Lines end as the specification says: with CR, LF or both, and with nothing else that Unicode calls an end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest: int = LONGEST) -> None:
+        self._longest = longest
         self.retry_seconds: float | None = None
         """How long the server wants a client to wait before it comes back."""
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
@@ -33,6 +44,8 @@ class FrameReader:
         self._after_cr = False
         self._fields: dict[str, str] = {}
         self._data: list[str] = []
+        self._size = 0
+        """Characters of the data, each line with its end: a line may be empty, and still takes room."""
 
     def feed(self, piece: bytes) -> list[Frame]:
         """Return the frames that end in this piece."""
@@ -55,8 +68,8 @@ class FrameReader:
     def _keep(self, rest: str) -> None:
         if rest:
             self._rest.append(rest)
-        if sum(map(len, self._rest)) + sum(map(len, self._data)) > LONGEST:
-            msg = f"An event is longer than {LONGEST} characters. That is no stream of Signalbox."
+        if sum(map(len, self._rest)) + self._size > self._longest:
+            msg = f"An event is longer than {self._longest} characters. That is no stream of Signalbox."
             raise UnexpectedAnswerError(msg)
 
     def _take(self, line: str) -> Frame | None:
@@ -66,15 +79,16 @@ class FrameReader:
         value = value.removeprefix(" ")
         if name == "data":
             self._data.append(value)
-        elif name == "retry" and value.isdigit():
-            self.retry_seconds = int(value) / 1000
+            self._size += len(value) + 1
+        elif name == "retry" and (milliseconds := number_in(value)) is not None:
+            self.retry_seconds = milliseconds / 1000
         elif name in {"id", "event"}:
             self._fields[name] = value
         return None
 
     def _dispatch(self) -> Frame | None:
         fields, data = self._fields, self._data
-        self._fields, self._data = {}, []
+        self._fields, self._data, self._size = {}, [], 0
         if not data:
             return None
         return Frame(fields.get("id"), fields.get("event", "message"), "\n".join(data))

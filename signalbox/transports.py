@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar, assert_never
 
 import httpx
 
+from signalbox.errors import SignalboxError
 from signalbox.flows import (
     Answer,
     Ask,
@@ -106,7 +107,7 @@ class _Line:
             return step.function()  # what the user's own code raises is not for the flow
         try:
             return self._carry_out(step)
-        except httpx.RequestError as error:
+        except (httpx.RequestError, SignalboxError) as error:
             return Failure(error)
 
     def _carry_out(self, step: Step) -> object:
@@ -185,7 +186,7 @@ class _AsyncLine:
             return await given if inspect.isawaitable(given) else given
         try:
             return await self._carry_out(step)
-        except httpx.RequestError as error:
+        except (httpx.RequestError, SignalboxError) as error:
             return Failure(error)
 
     async def _carry_out(self, step: Step) -> object:

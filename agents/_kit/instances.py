@@ -89,6 +89,13 @@ class _Asking:
 
     why: RemoteError | None = None
     """Why the last one that was asked does not do it."""
+    passing = False
+    """Whether any of this round may do it a moment later."""
+
+    def said(self, why: RemoteError) -> None:
+        """Note why one does not do it."""
+        self.why = why
+        self.passing = self.passing or why.fault.transient
 
 
 class Instances:
@@ -118,21 +125,31 @@ class Instances:
         """Close the connections."""
         await self._client.aclose()
 
-    async def about(self) -> About:
-        """Return what the service says of itself; raises `RemoteError`."""
+    async def about(self, refused: Callable[[About], str | None] = lambda _: None) -> About:
+        """Return what the first instance that fits says of itself; raises `RemoteError`.
+
+        `refused` returns why one does not fit."""
         asking = _Asking()
         for instance, wait in self._rounds(asking):
             await asyncio.sleep(wait)
             try:
-                async with self._client.stream("GET", instance.url + AGENT) as response:
+                async with (
+                    asyncio.timeout(SILENT_SECONDS),
+                    self._client.stream("GET", instance.url + AGENT) as response,
+                ):
                     body = await _short(response)
                     if response.status_code == HTTPStatus.OK:
-                        return About.model_validate_json(body)
-                    asking.why = self._refusal(response.status_code, body)
-            except (httpx.HTTPError, httpx.InvalidURL):
-                asking.why = self._gone()
+                        about = About.model_validate_json(body)
+                        why = refused(about)
+                        if why is None:
+                            return about
+                        asking.said(remote_error(why, transient=False, sent=False))
+                    else:
+                        asking.said(self._refusal(response.status_code, body))
+            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError):
+                asking.said(self._gone())
             except ValueError:
-                asking.why = self._garbage()
+                asking.said(self._garbage())
             instance.failed()
         raise asking.why or self._gone()
 
@@ -156,9 +173,9 @@ class Instances:
                 ) as response:
                     if response.status_code == HTTPStatus.OK:
                         return await self._read(response, order, on_token)
-                    asking.why = self._refusal(response.status_code, await _short(response))
+                    asking.said(self._refusal(response.status_code, await _short(response)))
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
-                asking.why = self._gone()
+                asking.said(self._gone())
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 instance.failed()
                 raise self._broke(silent=isinstance(error, httpx.TimeoutException)) from error
@@ -176,9 +193,10 @@ class Instances:
         to wait before it."""
         delay = 0.0
         for number in range(ROUNDS):
+            asking.passing = False
             for place, instance in enumerate(self._in_turn()):
                 yield instance, 0.0 if place else delay
-            if not (asking.why and asking.why.fault.transient):
+            if not asking.passing:
                 return
             delay = self.first_wait_seconds * 2**number
 
@@ -254,18 +272,25 @@ class Instances:
     async def well(self, instance: Instance) -> str | None:
         """Return why an instance does not work, short and without addresses; `None` where it does."""
         try:
-            async with self._client.stream("GET", instance.url + AGENT) as response:
+            async with (
+                asyncio.timeout(SILENT_SECONDS),
+                self._client.stream("GET", instance.url + AGENT) as response,
+            ):
                 status = response.status_code
-        except (httpx.HTTPError, httpx.InvalidURL):
-            return "cannot be reached"
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, UnicodeError):
+            return "cannot be reached"  # the last: what is no name of a host
         return None if status == HTTPStatus.OK else f"answered HTTP {status}"
 
 
 async def _short(response: httpx.Response) -> bytes:
-    """Return what was answered; raises `ValueError` for more than there is to say."""
+    """Return what was answered; raises `ValueError` for more than there is to say, or what takes too long."""
     body = b""
-    async for piece in response.aiter_raw():
-        body += piece
-        if len(body) > SHORT_BYTES:
-            raise ValueError
+    try:
+        async with asyncio.timeout(SILENT_SECONDS):
+            async for piece in response.aiter_raw():
+                body += piece
+                if len(body) > SHORT_BYTES:
+                    raise ValueError
+    except TimeoutError:
+        raise ValueError from None
     return body

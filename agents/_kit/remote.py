@@ -61,6 +61,8 @@ TOOL_TRIES: Final = 3
 NAME_CHARS: Final = 60
 SAID_CHARS: Final = 1_000
 """Of what a service says has gone wrong."""
+MOST_NUMBER: Final = 1_000
+"""Of a source among those of one tool call; far more than any tool finds."""
 CITED_CHARS: Final = 2_000
 """Of each thing that is said of a source; a url may be so long."""
 CHARS_PER_TOKEN: Final = 200
@@ -103,22 +105,23 @@ class RemoteAgent:
         if self._about and now - self._looked < ABOUT_SECONDS:
             return
         try:
-            about = await self.instances.about()
+            about = await self.instances.about(self._refused)
         except RemoteError as error:
             raise RunFailedError(error.fault.said, code="agents-failed") from error
-        name = self.spec.name
-        if about.agent != name:
-            detail = f"The service of the agent {name} is that of another one. Mend {self.instances.variable}."
-            raise RunFailedError(detail, code="agents-failed")
-        if about.version != self.version:
-            detail = (
-                f"The service of the agent {name} has it in another version ({about.version}, here "
-                f"{self.version}): its prompt, tools or graph differ. Bring both to the same release."
-            )
-            raise RunFailedError(detail, code="agents-failed")
         if about != self._about:
             await self._take(about)
         self._looked = now
+
+    def _refused(self, about: About) -> str | None:
+        name = self.spec.name
+        if about.agent != name:
+            return f"The service of the agent {name} is that of another one. Mend {self.instances.variable}."
+        if about.version != self.version:
+            return (
+                f"The service of the agent {name} has it in another version ({about.version[:40]!r}, here "
+                f"{self.version!r}): its prompt, tools or graph differ. Bring both to the same release."
+            )
+        return None
 
     async def _take(self, about: About) -> None:
         models = {each.model for chain in about.chains.values() for each in chain}
@@ -193,7 +196,7 @@ class RemoteAgent:
         last = await self._tool_answer(order, tool.timeout_seconds)
         if isinstance(last, Refused):
             raise ToolFailedError(last.detail)
-        if not isinstance(last, Result):
+        if not isinstance(last, Result) or not all(map(_is_numbered, last.citations)):
             raise ToolFailedError(self.unfit().fault.said)
         return await asyncio.to_thread(_keep, last, context)
 
@@ -237,6 +240,10 @@ def _keep(result: Result, context: RunContext) -> tuple[str, dict[str, Any]]:
         for c in shown
     ]
     return result.text, {"citations": citations}
+
+
+def _is_numbered(citation: Citation) -> bool:
+    return 0 < citation["number"] <= MOST_NUMBER
 
 
 def _shown(citation: Citation) -> Citation:

@@ -15,12 +15,15 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
 
+from agents._kit.cleaning import clean_value, is_clean
 from agents._kit.remote import RemoteAgent
 from agents._kit.remote_wire import OUR_OWN, Order, Paused, Token, dump_messages
 from agents._kit.stream import STREAM_KEY, StreamOwner
 from domain.errors import RunFailedError
 
 THREAD: Final = "agent"
+_FORMS: Final = frozenset({"null", "bytes", "bytearray", "msgpack"})
+"""What a saver writes; of the others that it reads, one names what is to be made."""
 _CONFIG: Final = {"configurable": {"thread_id": THREAD}}
 
 
@@ -63,7 +66,7 @@ def remote_graph(remote: RemoteAgent) -> Any:  # noqa: ANN401 - a compiled graph
         return {
             "messages": messages,
             "continuation": last.continuation,
-            "questions": last.questions,
+            "questions": clean_value(last.questions),
         }
 
     async def ask(state: _Question) -> _State:
@@ -98,6 +101,8 @@ def _passing_on(remote: RemoteAgent, owner: StreamOwner) -> Any:  # noqa: ANN401
 
 def _read(paused: Paused) -> list[AnyMessage]:
     """Return a graph's messages, without what only ours may say; raises where they are none."""
+    if not all(map(is_clean, paused.messages)):
+        raise ValueError
     messages = cast("list[AnyMessage]", messages_from_dict(paused.messages))
     for message in messages:
         message.additional_kwargs = {
@@ -160,7 +165,7 @@ def _load(saver: InMemorySaver, text: str) -> None:
                 saver.writes[THREAD, namespace, name][task, index] = written
         for namespace, channel, version, blob in held["blobs"]:
             saver.blobs[THREAD, namespace, channel, version] = _unpacked(blob)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         msg = "Where the agent's graph had come to cannot be read."
         raise RunFailedError(msg, code="run-incompatible") from error
 
@@ -170,4 +175,7 @@ def _packed(typed: tuple[str, bytes]) -> list[str]:
 
 
 def _unpacked(packed: list[str]) -> tuple[str, bytes]:
-    return packed[0], base64.b64decode(packed[1], validate=True)
+    form, text = packed
+    if form not in _FORMS:
+        raise ValueError
+    return form, base64.b64decode(text, validate=True)

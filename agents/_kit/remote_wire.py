@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage, AnyMessage, messages_to_dict
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from agents._kit.cleaning import clean_value
+from agents._kit.cleaning import clean_value, is_clean
 from agents._kit.tape import team_digest
 from domain.agent import AgentSpec, Citation, Tier
 from domain.recording import Fault
@@ -37,8 +37,14 @@ ALIVE_SECONDS: Final = 2.0
 """After how many seconds in which there is nothing to say it is said that the service is still there."""
 SILENT_SECONDS: Final = 10.0
 """After how many seconds without a word it is not."""
+NAME_CHARS: Final = 500
+"""Of what is written into the log."""
 MAX_TEXTS: Final = 64
 """Texts that one tool call may have kept."""
+MAX_MESSAGES: Final = 10_000
+"""Of a conversation: to read more would hold up all else for seconds."""
+MAX_CALLS: Final = 128
+"""Of tools that one answer asks for: each is answered, and told of."""
 MAX_QUESTIONS: Final = 32
 """That a graph may ask at once."""
 
@@ -62,12 +68,12 @@ class Order(_Said):
     agent: str
     version: str
     """Of the agent, as `agent_version` makes it."""
-    run_id: str
-    at: str = ""
+    run_id: str = Field(max_length=NAME_CHARS)
+    at: str = Field(default="", max_length=NAME_CHARS)
     """Where in its run the order stands; for the log."""
     task: str = ""
     """What the run was asked to do: a page is opened only where that, or what was read, leads to it."""
-    messages: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = Field(default=[], max_length=MAX_MESSAGES)
     """The conversation so far, without the agent's prompt: the service has it."""
     tier: Tier = "standard"
     model: str = ""
@@ -140,7 +146,7 @@ class Paused(_Said):
     """What an outside graph has come to: all its messages, and what it asks a person before it goes on."""
 
     type: Literal["paused"] = "paused"
-    messages: list[dict[str, Any]]
+    messages: list[dict[str, Any]] = Field(max_length=MAX_MESSAGES)
     questions: dict[str, Any] = Field(default={}, max_length=MAX_QUESTIONS)
     continuation: str | None = None
 
@@ -199,12 +205,16 @@ OUR_OWN: Final = frozenset({"held", "in_doubt", "kept", "args", "duration_ms"})
 def read_answer(message: Mapping[str, Any]) -> AIMessage:
     """Return the answer of a model as a service tells of it, without what only we may say; raises `ValueError`."""
     told: dict[str, Any] = dict(message.get("data", {}))
-    if message.get("type") != "ai":
+    if message.get("type") != "ai" or not is_clean(dict(message)):
         wrong = "no answer of a model"
+        raise ValueError(wrong)
+    if len(told.get("tool_calls") or ()) > MAX_CALLS:
+        wrong = "more tool calls than any model makes"
         raise ValueError(wrong)
     about = told.get("response_metadata") or {}
     extra = told.get("additional_kwargs") or {}
-    names = ("content", "tool_calls", "invalid_tool_calls", "usage_metadata", "id", "name")
+    # No id: with that of an earlier message it would take its place in the conversation.
+    names = ("content", "tool_calls", "invalid_tool_calls", "usage_metadata")
     return AIMessage.model_validate(
         {
             **{name: told[name] for name in names if told.get(name) is not None},

@@ -18,6 +18,7 @@ from domain.secrets import Scrubber
 from monitoring.logs import configure_logs
 from service.agent_edge import make_app
 from service.agent_host import AgentHost
+from service.connections import connections
 from service.endpoints import is_loopback
 from service.parts import open_gateway, open_team, open_toolbox
 from service.server import open_socket
@@ -82,6 +83,7 @@ def make_server(settings: Settings, host: AgentHost) -> uvicorn.Server:
     secret = settings.agent_secret.get_secret_value() if settings.agent_secret else None
     config = uvicorn.Config(
         make_app(host, secret),
+        http=connections(settings.max_connections),
         lifespan="off",
         ws="none",
         log_level="warning",

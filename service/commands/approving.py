@@ -12,12 +12,13 @@ import httpx
 
 from domain.approval import PREFIX
 from domain.errors import ConfigurationError, RunFailedError
+from domain.unseen import plain_line
 from service.commands.client import api_of, client_of, fetched
 from service.commands.deciding import Person, readable
 from service.commands.exits import DONE, FAILED
-from service.commands.progress import Progress, plain_line, say
+from service.commands.progress import Progress, say
 from service.commands.run_views import Server, print_json, print_table
-from signalbox import Decision
+from signalbox import Approval, Decision
 
 RUN_PREFIX: Final = "run_"
 
@@ -65,7 +66,7 @@ async def approve_at(
 async def _asked(client: httpx.AsyncClient, id_: str | None) -> list[dict[str, Any]]:
     """Return the approval of an id, or all that waits: of a run, or of all."""
     if id_ and id_.startswith(PREFIX):
-        return [await fetched(client.get(_path(id_)))]
+        return [await fetched(client.get(_path(id_)), Approval)]
     if id_:
         await fetched(client.get(f"/v1/runs/{quote(id_, safe='')}"))  # says that it is not there
     listed = api_of(client).approvals.list(status="pending", run_id=id_, page_size=100)

@@ -15,6 +15,7 @@ from domain.errors import ConfigurationError, RunFailedError
 from service.commands.exits import ServerAwayError, TooLateError
 from service.settings import Settings
 from signalbox import AsyncSignalbox, Retries
+from signalbox.models import Model, Run
 
 TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
 """The server pings every ten seconds, so a silent minute means that it is gone."""
@@ -43,15 +44,10 @@ async def connected(url: str, key: str | None) -> AsyncIterator[httpx.AsyncClien
     """Yield a client of the server at an address; raises as `client_of` does."""
     base_url = url.rstrip("/")
     try:
-        # No proxies from the environment: the server is on this machine or named by the user.
-        async with httpx.AsyncClient(
-            base_url=base_url, headers=authorised(key), timeout=TIMEOUT, trust_env=False
-        ) as client:
+        async with _client(base_url, key) as client:
             yield client
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol, signalbox.ConfigurationError) as error:
-        shown = re.sub("//[^/]*@", "//***@", base_url)  # a password may stand there
-        msg = f"--server {shown!r} is no address of a server; one looks like http://127.0.0.1:8080"
-        raise ConfigurationError(msg) from error
+    except signalbox.ConfigurationError as error:
+        raise ConfigurationError(str(error)) from error
     except httpx.HTTPError as error:
         raise _away(base_url, str(error) or type(error).__name__) from error
     except signalbox.ServerUnreachableError as error:
@@ -62,6 +58,20 @@ async def connected(url: str, key: str | None) -> AsyncIterator[httpx.AsyncClien
         raise refusal(error) from error
     except signalbox.SignalboxError as error:
         raise RunFailedError(str(error)) from error
+
+
+def _client(base_url: str, key: str | None) -> httpx.AsyncClient:
+    try:
+        # No proxies from the environment: the server is on this machine or named by the user.
+        client = httpx.AsyncClient(
+            base_url=base_url, headers=authorised(key), timeout=TIMEOUT, trust_env=False
+        )
+        api_of(client)  # says what is no address
+    except (httpx.InvalidURL, UnicodeEncodeError, signalbox.ConfigurationError) as error:
+        shown = re.sub("//.*@", "//***@", base_url)  # a password may stand there
+        msg = f"--server {shown!r} is no address of a server; one looks like http://127.0.0.1:8080"
+        raise ConfigurationError(msg) from error
+    return client
 
 
 def _away(base_url: str, why: str) -> ServerAwayError:
@@ -85,19 +95,24 @@ def _own_url(settings: Settings) -> str:
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
-async def fetched(answer: Awaitable[httpx.Response]) -> Any:  # noqa: ANN401 - JSON
-    """Return the document of an answer; raises `RunFailedError` with what a refusal says."""
+async def fetched(answer: Awaitable[httpx.Response], kind: type[Model] = Run) -> dict[str, Any]:
+    """Return the document of an answer, which is of a kind; raises `RunFailedError` with what a refusal says."""
     response = await answer
     if not response.is_success:
         raise refused(response)
     try:
-        document = response.json()
-    except ValueError:
-        document = None
-    if not isinstance(document, dict) or not document.keys() & {"id", "data"}:
-        msg = f"What answers at {response.url.netloc.decode()} is no Signalbox; --server says where one is."
-        raise RunFailedError(msg)
-    return document
+        document: dict[str, Any] = response.json()
+        read = kind.model_validate(document)
+    except (ValueError, RecursionError):
+        raise no_signalbox(response) from None
+    # An older server leaves out what it does not know; what is there is shown as it came.
+    return {**read.model_dump(mode="json"), **document}
+
+
+def no_signalbox(response: httpx.Response) -> RunFailedError:
+    """Return what is raised where something else answers."""
+    msg = f"What answers at {response.url.netloc.decode()} is no Signalbox; --server says where one is."
+    return RunFailedError(msg)
 
 
 def refused(response: httpx.Response) -> RunFailedError:
@@ -105,7 +120,7 @@ def refused(response: httpx.Response) -> RunFailedError:
     try:
         problem: dict[str, Any] = response.json()
         return RunFailedError(_sentence(problem["title"], problem["detail"], problem["code"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return RunFailedError(f"The server answered HTTP {response.status_code}.")
 
 
@@ -145,6 +160,9 @@ async def read_to_end(client: httpx.AsyncClient, run_id: str, show: Show) -> dic
     again behind the last event."""
     async with api_of(client).runs.events(run_id) as events:
         async for event in events:
-            show(event.model_dump(mode="json", exclude_unset=True))
-    run: dict[str, Any] = await fetched(client.get(f"/v1/runs/{run_id}"))
-    return run
+            try:
+                show(event.model_dump(mode="json", exclude_unset=True))
+            except (KeyError, TypeError, AttributeError) as error:
+                msg = f"An event {event.type[:80]!r} has not what it should have. Is it a Signalbox of this version?"
+                raise RunFailedError(msg) from error
+    return await fetched(client.get(f"/v1/runs/{run_id}"))

@@ -13,8 +13,10 @@ from service.commands.findings import masked
 from service.setting_faults import every_line, variable
 from service.settings import Settings, environment, known_secrets, unknown_variables
 
-_BEFORE_HOST: Final = re.compile(r"//[^/\s]*@")
-"""Where a URL may have a user and a password."""
+_BEFORE_HOST: Final = re.compile(r"//\S*@")
+"""Where a URL may have a user and a password: also where that has what a URL should not have in it."""
+
+_AS_QUERY: Final = re.compile(r"([?&]\w*password=)[^&\s]*", re.IGNORECASE)
 
 
 def effective(settings: Settings, *, changed: bool) -> list[dict[str, Any]]:
@@ -48,7 +50,7 @@ def _is_set(name: str, values: dict[str, str | None]) -> bool:
 
 def _without_passwords(value: Any) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, str):
-        return _BEFORE_HOST.sub("//***@", value)
+        return _AS_QUERY.sub(r"\1***", _BEFORE_HOST.sub("//***@", value))
     if isinstance(value, dict):
         return {name: _without_passwords(each) for name, each in value.items()}
     if isinstance(value, list):

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from domain.unseen import plain_line
 from service.commands.exits import DONE, FAILED
 from service.commands.key_options import command_settings
 from service.commands.options import as_json, example
@@ -25,7 +26,6 @@ def config(context: click.Context, *, changed: bool, json_: bool) -> None:
         return
     settings = command_settings()
     from service.commands import config as work  # noqa: PLC0415 - after the environment is prepared
-    from service.commands.progress import plain_line  # noqa: PLC0415 - likewise
 
     rows = work.effective(settings, changed=changed)
     if json_:
@@ -44,7 +44,6 @@ def check(*, json_: bool) -> None:
 
     What settings lead to (models, a database, a sandbox) is tried by `signalbox doctor`."""
     from service.commands import config as work  # noqa: PLC0415 - loads what only it needs
-    from service.commands.progress import plain_line  # noqa: PLC0415 - likewise
 
     found = work.check()
     if json_:

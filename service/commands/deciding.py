@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import os
+import select
 import shlex
 import sys
 import termios
@@ -16,7 +19,7 @@ import httpx
 
 from service.commands.client import api_of, fetched
 from service.commands.progress import Progress
-from signalbox import Decision, ProblemError
+from signalbox import Approval, Decision, ProblemError
 
 Approve = Literal["ask", "auto", "deny"]
 """`ask` the person at the terminal; without one it is said how to decide · `auto` approve every call, but
@@ -25,6 +28,9 @@ every call."""
 
 NOBODY: Final = "Nobody is at the terminal to answer. Decide by yourself, and say what you assumed."
 
+
+LONGEST_LINE: Final = 4_096
+"""A terminal takes no longer one."""
 
 LOOK_SECONDS: Final = 1.0
 """How often it is looked whether a question is still open while nobody types."""
@@ -83,7 +89,7 @@ class Person:
         """Decide one question; return whether it is decided."""
         path = f"/v1/approvals/{asked['id']}"
         # The event has long arguments cut; whoever decides has to see the whole call.
-        approval: dict[str, Any] = await fetched(self._client.get(path))
+        approval: dict[str, Any] = await fetched(self._client.get(path), Approval)
         decision = self._decision_told(approval) or await self._ask(approval)
         while decision is not None:
             said = Decision(**decision, args_digest=approval["args_digest"])
@@ -157,21 +163,33 @@ class Person:
         # What was typed before the question was shown is no answer to it.
         termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
         self._progress.insist(prompt)  # a line of its own: agents go on talking
-        ready = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(sys.stdin.fileno(), ready.set)
+        ready, typed = asyncio.Event(), b""
+        loop, terminal = asyncio.get_running_loop(), sys.stdin.fileno()
+        loop.add_reader(terminal, ready.set)
         try:
-            while not ready.is_set():
+            while not typed.endswith(b"\n"):
                 if approval["id"] in self._closed:
                     return None
                 with suppress(TimeoutError):
                     await asyncio.wait_for(ready.wait(), LOOK_SECONDS)
-            line = sys.stdin.readline()
+                ready.clear()
+                if _is_there(terminal, begun=bool(typed)):
+                    # Not `readline()`: where Ctrl-D ends a part of a line it waits for the rest, and Ctrl-C with it.
+                    piece = os.read(terminal, LONGEST_LINE)
+                    if not piece:
+                        raise EOFError
+                    typed += piece
         finally:
-            loop.remove_reader(sys.stdin.fileno())
-        if not line:
-            raise EOFError
-        return line.strip()
+            loop.remove_reader(terminal)
+        return typed.decode(errors="replace").strip()
+
+
+def _is_there(terminal: int, *, begun: bool) -> bool:
+    """Return whether a read would not wait: after a part of a line a terminal may say so of nothing."""
+    if begun:
+        count = fcntl.ioctl(terminal, termios.FIONREAD, bytes(4))
+        return int.from_bytes(count, sys.byteorder) > 0
+    return bool(select.select([terminal], [], [], 0)[0])
 
 
 def _twice(limits: dict[str, Any]) -> dict[str, Any]:
@@ -191,7 +209,8 @@ def readable(args: dict[str, Any]) -> Iterator[str]:
     """Yield a call's arguments as lines; a program with its own."""
     for name, value in args.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        first, *rest = text.splitlines() or [""]
+        # Nothing else begins a line of a program: a comment would seem to end where it does not.
+        first, *rest = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
         yield f"{name}: {first}" if not rest else f"{name}:"
         yield from (f"  {line}" for line in ([first, *rest] if rest else ()))
 
@@ -206,4 +225,4 @@ def _by_curl(client: httpx.AsyncClient, approval: dict[str, Any]) -> str:
         body = {"type": "edit", "edited_action": {"name": name, "args": _twice(args)}}
     url = f"{str(client.base_url).rstrip('/')}/v1/approvals/{approval['id']}/decision"
     data = shlex.quote(json.dumps(body, ensure_ascii=False))
-    return f"curl {url} -H 'content-type: application/json' -d {data}"
+    return f"curl {shlex.quote(url)} -H 'content-type: application/json' -d {data}"

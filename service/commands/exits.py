@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from domain.errors import ConfigurationError, RunFailedError, SignalboxError
+from domain.unseen import plain_line
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -49,6 +50,12 @@ class ServerAwayError(RunFailedError):
 
 class TooLateError(RunFailedError):
     """A question is not open any more: it has expired, or its run has ended."""
+
+
+_OF_FAILURES: Final[Mapping[type[RunFailedError], int]] = {
+    ServerAwayError: UNREACHABLE,
+    TooLateError: CANCELLED,
+}
 
 
 def code_of(run: Mapping[str, Any]) -> int:
@@ -90,16 +97,21 @@ def _faults_said(work: Callable[[], int]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except ServerAwayError as error:
-        return _say(error.detail, UNREACHABLE)
-    except TooLateError as error:
-        return _say(error.detail, CANCELLED)
     except RunFailedError as error:
-        return _say(error.detail, FAILED)
+        return _say(error.detail, _OF_FAILURES.get(type(error), FAILED))
     except ConfigurationError as error:
-        return _say(str(error), USAGE)
+        first, *rest = str(error).split("\n")
+        code = _say(first, USAGE)
+        for line in rest:
+            click.echo(plain_line(line), err=True)
+        return code
     except SignalboxError as error:
         return _say(str(error) or type(error).__name__, FAILED)
+    except UnicodeEncodeError as error:
+        # Python takes the bytes of an argument that are no text for halves of characters.
+        return _say(
+            f"{error.object[:80]!r} is no text: an argument has bytes that are no UTF-8.", USAGE
+        )
     except Exception as error:
         full = _full_disk(error)
         if full is None:
@@ -108,7 +120,8 @@ def _faults_said(work: Callable[[], int]) -> int:
 
 
 def _say(text: str, code: int) -> int:
-    click.echo(f"signalbox: {text}", err=True)
+    # A server, or what stands in a run, may have its part in it.
+    click.echo(plain_line(f"signalbox: {text}"), err=True)
     return code
 
 

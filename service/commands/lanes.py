@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from domain.errors import RunFailedError
-from service.commands.progress import Look, Progress, plain_line
+from domain.unseen import plain_line
+from service.commands.progress import Look, Progress
 from service.settings import environment, wants_colour
 
 REFRESH_SECONDS: Final = 0.25

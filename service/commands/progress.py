@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from domain.unseen import shows
+from domain.unseen import plain_line
 from service.settings import wants_colour
 
 SHOWN_ARGS: Final = 100
@@ -163,11 +163,6 @@ _SENTENCES: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "note.added": lambda d: f"is told by {d['note']['by']}: {_short(d['note']['text'])}",
     "action.in_doubt": lambda d: f"in doubt: {d['action']['tool']}: {_short(d['detail'])}",
 }
-
-
-def plain_line(text: str) -> str:
-    """Return the text with what shows nothing written out: a model's could hide what it does."""
-    return "".join(c if c == "\t" or shows(c) else ascii(c)[1:-1] for c in text)
 
 
 def _short(text: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from domain.errors import DatabaseInUseError
+from domain.unseen import plain_json, plain_line
 from monitoring.logs import keep_to_warnings
 from service.bootstrap import open_services, uses_queue
 from service.commands.client import connected
@@ -18,8 +19,9 @@ from service.commands.deciding import Approve, Person
 from service.commands.exits import DONE, FAILED, INTERRUPTED, code_of
 from service.commands.following import Place, follow
 from service.commands.lanes import make_progress
-from service.commands.progress import plain_line, say
+from service.commands.progress import say
 from service.commands.recording import RunRecord, recording
+from service.commands.run_views import print_json
 from service.commands.saving import prepare, save_artifacts
 from service.http.application import open_app
 from service.server import open_socket, serving
@@ -118,11 +120,12 @@ def _print_run(run: dict[str, Any], manner: Manner) -> None:
         answer = (run["result"] or {}).get("output", "")
         print("\n".join(map(plain_line, answer.splitlines())))  # noqa: T201 - the command's result
     else:
-        print(json.dumps(run, indent=2, ensure_ascii=False))  # noqa: T201 - the command's result
+        print_json(run)
 
 
 def _print_line(document: dict[str, Any]) -> None:
-    print(json.dumps(document, ensure_ascii=False), flush=True)  # noqa: T201 - the command's result
+    line = plain_json(json.dumps(document, ensure_ascii=False))
+    print(line, flush=True)  # noqa: T201 - the command's result
 
 
 @asynccontextmanager

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 from urllib.parse import quote
@@ -13,11 +16,13 @@ from urllib.parse import quote
 import httpx
 
 from domain.errors import ConfigurationError
-from service.commands.client import client_of, fetched, read_to_end, refused
+from domain.unseen import plain_json, plain_line
+from service.commands.client import client_of, fetched, no_signalbox, read_to_end, refused
 from service.commands.exits import code_of
 from service.commands.lanes import make_progress
-from service.commands.progress import plain_line
 from service.settings import Settings
+from signalbox.models import Approval, Checkpoint, Run
+from signalbox.paging import Page
 
 TASK_CHARS: Final = 60
 
@@ -36,7 +41,7 @@ async def list_runs(
     query = {"status": status, "thread_id": thread, "limit": limit}
     async with client_of(*server) as client:
         asked = {name: value for name, value in query.items() if value is not None}
-        page = await fetched(client.get("/v1/runs", params=asked))
+        page = await fetched(client.get("/v1/runs", params=asked), Page[Run])
     if json_:
         print_json(page["data"])
         return
@@ -61,7 +66,9 @@ async def show_run(server: Server, run_id: str, *, json_: bool) -> None:
         run = await fetched(client.get(_path(run_id)))
         asked = {"run_id": run["id"], "status": "pending", "limit": 100}
         pending = (
-            [] if json_ else (await fetched(client.get("/v1/approvals", params=asked)))["data"]
+            []
+            if json_
+            else (await fetched(client.get("/v1/approvals", params=asked), Page[Approval]))["data"]
         )
     if json_:
         print_json(run)
@@ -136,20 +143,23 @@ async def fork_run(
     async with client_of(*server) as client:
         run = await fetched(client.post(f"{_path(run_id)}/fork", json=body))
         parent = run["forked_from"]
-        _say(f"{run['id']} begins at {parent['checkpoint_id']} of {parent['run_id']}")
+        if parent:
+            _say(f"{run['id']} begins at {parent['checkpoint_id']} of {parent['run_id']}")
         if watch:
             return await _watch(client, run["id"], json_=json_, quiet=False)
     if json_:
         print_json(run)
     else:
-        print(run["id"])  # noqa: T201 - the command's result
+        print(plain_line(run["id"]))  # noqa: T201 - the command's result
     return 0
 
 
 async def show_history(server: Server, run_id: str, *, limit: int, json_: bool) -> None:
     """Print a run's checkpoints, newest first."""
     async with client_of(*server) as client:
-        page = await fetched(client.get(f"{_path(run_id)}/history", params={"limit": limit}))
+        page = await fetched(
+            client.get(f"{_path(run_id)}/history", params={"limit": limit}), Page[Checkpoint]
+        )
     if json_:
         print_json(page["data"])
         return
@@ -177,30 +187,36 @@ async def export_run(server: Server, run_id: str, file: Path | None) -> None:
         if not response.is_success:
             await response.aread()
             raise refused(response)
+        if not response.headers.get("content-type", "").startswith("application/json"):
+            raise no_signalbox(response)
         if file is None:
             async for piece in response.aiter_bytes():
                 sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
             return
-        part = file.with_name(f".{file.name}.part")
         try:
-            with _opened(part) as out:
+            with _whole(file) as out:
                 async for piece in response.aiter_bytes():
                     out.write(piece)
-            part.replace(file)
         except OSError as error:
             raise ConfigurationError(
                 f"-o {file}: it cannot be written ({error.strerror})."
             ) from error
-        finally:
-            part.unlink(missing_ok=True)
     _say(f"Written to {file}.")
 
 
-def _opened(part: Path) -> BinaryIO:
-    # What a run is about is for nobody else on this machine.
-    part.touch(mode=0o600)
-    return part.open("wb")
+@contextmanager
+def _whole(file: Path) -> Iterator[BinaryIO]:
+    """Yield what becomes the file when all is written."""
+    # Nobody else on this machine reads it, or has put a link in its place: its name cannot be foreseen.
+    number, name = tempfile.mkstemp(prefix=f".{file.name[:60]}.", dir=file.parent)
+    part = Path(name)
+    try:
+        with os.fdopen(number, "wb") as out:
+            yield out
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _path(run_id: str) -> str:
@@ -241,8 +257,8 @@ def _tell_rest(page: dict[str, Any], limit: int, *, nothing: str) -> None:
 
 def print_json(document: Any) -> None:  # noqa: ANN401 - JSON
     """Print a document for a program."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201 - the command's result
+    print(plain_json(json.dumps(document, indent=2, ensure_ascii=False)))  # noqa: T201 - the command's result
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the command's own output
+    print(plain_line(text), file=sys.stderr, flush=True)  # noqa: T201 - the command's own output

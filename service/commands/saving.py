@@ -17,6 +17,8 @@ from domain.errors import ConfigurationError
 from domain.unseen import shows
 from service.commands.client import fetched, refused
 from service.commands.progress import Progress
+from signalbox.models import Artifact
+from signalbox.paging import Page
 
 MOST_TRIES: Final = 1_000
 """Names that are tried for one file."""
@@ -46,7 +48,7 @@ async def save_artifacts(
     client: httpx.AsyncClient, run_id: str, folder: Path, progress: Progress
 ) -> bool:
     """Save every file of a run, and say where; return whether all are there."""
-    page = await fetched(client.get(f"/v1/runs/{quote(run_id, safe='')}/artifacts"))
+    page = await fetched(client.get(f"/v1/runs/{quote(run_id, safe='')}/artifacts"), Page[Artifact])
     well = True
     for artifact in page["data"]:
         name = artifact["name"]
@@ -54,7 +56,7 @@ async def save_artifacts(
             # Not the address that the server names: a key is for this server alone.
             data = await _download(client, artifact_url(run_id, name))
             path = await asyncio.to_thread(_place, data, name, folder)
-        except (OSError, _NotSavedError) as error:
+        except (OSError, UnicodeEncodeError, _NotSavedError) as error:
             why = (error.strerror if isinstance(error, OSError) else None) or error
             progress.insist(f"not saved: {name}: {why}")
             well = False

@@ -54,7 +54,8 @@ class Event(Model):
     @property
     def message_id(self) -> str | None:
         """Return the message that a `message.…` event belongs to."""
-        return self.data.get("message_id")
+        found = self.data.get("message_id")
+        return found if isinstance(found, str) else None
 
     @property
     def run(self) -> Run | None:

@@ -280,6 +280,14 @@ def test_a_closed_pipe_and_a_full_disk_are_no_traceback(folder: Path) -> None:
     assert (closed.stdout, closed.stderr) == ("0\n", "")
 
 
+@pytest.mark.slow
+def test_what_is_said_on_a_closed_stderr_is_not_said_on_stdout(folder: Path) -> None:
+    mute = shell(folder, "signalbox run 'What is 6 * 7?' --answer 2>&-; echo $?")
+    assert mute.stdout.endswith("\n0\n")
+    assert "42" in mute.stdout
+    assert "accepted" not in mute.stdout
+
+
 def test_a_task_comes_from_stdin(folder: Path) -> None:
     outcome = shell(folder, "echo 'What is 6 * 7?' | signalbox run --quiet --json -")
     assert outcome.returncode == 0, outcome.stderr

@@ -545,6 +545,19 @@ def test_instances_are_read_from_the_variable_of_their_agent(
     assert "SIGNALBOX_AGENT_MY_OWN_URL" not in unknown_variables()
 
 
+def test_instances_stand_in_dotenv_too_and_the_environment_counts_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "other.env"
+    file.write_text(
+        "SIGNALBOX_AGENT_CODER_URL=http://file:1\nSIGNALBOX_AGENT_ANALYST_URL=http://file:2\n"
+    )
+    monkeypatch.setenv("SIGNALBOX_AGENT_CODER_URL", "http://told:1")
+    settings = read_settings(_env_file=file)
+    assert settings.agent_urls == {"coder": ("http://told:1",), "analyst": ("http://file:2",)}
+    assert read_settings(_env_file=None).agent_urls == {"coder": ("http://told:1",)}
+
+
 async def test_the_doctor_looks_at_each_instance(
     serve: Serve, models: FakeModelServer, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalbox import UnexpectedAnswerError, sse
+from signalbox import UnexpectedAnswerError
 from signalbox.sse import Frame, FrameReader
 
 STREAM = (
@@ -38,10 +38,24 @@ def test_every_byte_may_come_alone() -> None:
     assert [f for byte in STREAM for f in reader.feed(bytes([byte]))] == FRAMES
 
 
-def test_a_frame_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "LONGEST", 1000)
-    reader = FrameReader()
+def test_a_frame_without_end_is_given_up() -> None:
+    reader = FrameReader(longest=1_000)
     for _ in range(10):
         assert reader.feed(b"x" * 100) == []
     with pytest.raises(UnexpectedAnswerError, match="longer than 1000"):
         reader.feed(b"x")
+
+
+def test_lines_without_text_have_a_bound_too() -> None:
+    """They take room all the same."""
+    reader = FrameReader(longest=100)
+    assert reader.feed(b"data:\n" * 100) == []
+    with pytest.raises(UnexpectedAnswerError, match="longer than 100"):
+        reader.feed(b"data:\n")
+
+
+@pytest.mark.parametrize("number", ["²", "9" * 5_000, "-1", "1.5"])
+def test_what_is_no_number_is_none(number: str) -> None:
+    reader = FrameReader()
+    assert reader.feed(f"retry: {number}\ndata: x\n\n".encode()) == [Frame(None, "message", "x")]
+    assert reader.retry_seconds is None

@@ -35,6 +35,8 @@ def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPat
         ("ftp://host", None, "is no address"),
         ("http://host?x=1", None, "is no address"),
         ("http://host:port", None, "cannot be read"),
+        ("http://host:99999", None, "is no address"),
+        ("http://\udcff", None, "cannot be read"),
         ("http://me:hidden-one@host", None, "has a name or password"),
         ("http://host", "hidden one", "has characters"),
         ("http://host", "hiddené", "has characters"),

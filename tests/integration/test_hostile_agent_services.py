@@ -1,0 +1,234 @@
+"""The service of an agent among callers that mean harm, and callers among services that do."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any, Final
+
+import httpx
+import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+
+from agents._kit.instances import Instances
+from agents._kit.remote_graph import _load
+from agents._kit.remote_wire import agent_version
+from agents.coder import AGENT as CODER
+from domain.errors import ConfigurationError, RunFailedError
+from service.agent_edge import MOST_AT_ONCE
+from service.settings import read_settings
+from tests.fakes.agent_service import serving_nonsense
+from tests.fakes.model_script import Reply, Rule, When
+from tests.fakes.model_server import FakeModelServer
+from tests.integration.conftest import Start
+from tests.integration.team_script import decisions
+from tests.integration.test_agent_services import (
+    ABOUT,
+    Serve,
+    answers,
+    coding,
+    hurry,
+    says,
+    serve,
+)
+
+__all__ = ["serve"]
+
+ORDER: Final[dict[str, Any]] = {
+    "do": "answer",
+    "agent": "coder",
+    "version": agent_version(CODER),
+    "run_id": "run_1",
+    "model": "openai:gpt-4.1",
+    "messages": [{"type": "human", "data": {"content": "Do it"}}],
+}
+DONE: Final[dict[str, Any]] = {
+    "content": "Done.",
+    "response_metadata": {"finish_reason": "stop"},
+    "usage_metadata": {"input_tokens": 5, "output_tokens": 5, "total_tokens": 10},
+}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tools": [{"function": "web_search"}]},
+        {"tools": [{"function": None}]},
+        {"run_id": "x" * 1_000},
+        {"at": "x" * 1_000},
+        {"messages": [{"type": "human", "data": {"content": ""}}] * 10_001},
+    ],
+)
+async def test_an_order_of_another_form_is_refused_in_words(
+    serve: Serve, more: dict[str, Any]
+) -> None:
+    async with serve() as url, httpx.AsyncClient(base_url=url) as client:
+        refused = await client.post("/run", json={**ORDER, **more})
+        assert refused.status_code == 422, refused.text
+        assert len(refused.text) < 200
+
+
+async def test_an_order_cannot_have_a_model_say_more_than_the_service_lets_it(
+    serve: Serve, models: FakeModelServer
+) -> None:
+    models.add(Rule(when=When(), reply=Reply(text="Done.")))
+    async with serve(model_max_output=500) as url, httpx.AsyncClient(base_url=url) as client:
+        done = await client.post("/run", json={**ORDER, "max_tokens": 10**12})
+        assert '"answered"' in done.text
+    [request] = models.requests
+    assert request.body["max_completion_tokens"] == 500
+
+
+async def test_orders_that_are_still_being_read_have_their_places_too(serve: Serve) -> None:
+    """Else so many at once would be held in memory as there are connections."""
+    head = "POST /run HTTP/1.1\r\nhost: x\r\ncontent-length: 999\r\n\r\n"
+    async with serve() as url, httpx.AsyncClient(base_url=url) as client:
+        where = httpx.URL(url)
+        opened = [
+            await asyncio.open_connection(where.host, where.port) for _ in range(MOST_AT_ONCE)
+        ]
+        for _, writer in opened:
+            writer.write(head.encode() + b"{")
+            await writer.drain()
+        working = f'signalbox_agent_service_in_work{{agent="coder"}} {MOST_AT_ONCE}.0'
+        while working not in (await client.get("/metrics")).text:
+            pass
+        refused = await client.post("/run", json=ORDER)
+        assert refused.status_code == 503
+        for _, writer in opened:
+            writer.close()
+        idle = 'signalbox_agent_service_in_work{agent="coder"} 0.0'
+        while idle not in (await client.get("/metrics")).text:
+            pass
+
+
+@pytest.mark.slow  # as long as a head may take
+async def test_a_connection_on_which_nothing_is_asked_is_closed(serve: Serve) -> None:
+    async with serve() as url:
+        where = httpx.URL(url)
+        reader, writer = await asyncio.open_connection(where.host, where.port)
+        writer.write(b"POST /run HTTP/1.1\r\nhost: x\r\n")
+        await writer.drain()
+        async with asyncio.timeout(20):
+            await reader.read()
+        writer.close()
+
+
+def test_where_a_graph_had_come_to_names_nothing_to_be_made() -> None:
+    made = {"lc": 1, "type": "constructor", "id": ["langchain_core", "messages", "HumanMessage"]}
+    packed = ["json", base64.b64encode(json.dumps(made).encode()).decode()]
+    text = json.dumps({"steps": [["", "1", packed, packed, None]], "writes": [], "blobs": []})
+    with pytest.raises(RunFailedError, match="cannot be read"):
+        _load(InMemorySaver(), text)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"usage_metadata": {"input_tokens": 10**30, "output_tokens": 1, "total_tokens": 1}},
+        {"additional_kwargs": {"number": 10**30}},
+        {"content": [{"type": "text", "text": "Done.", "number": float("nan")}]},
+        {"tool_calls": [{"name": "n", "args": {}, "id": "1", "type": "tool_call"}] * 129},
+    ],
+)
+async def test_an_answer_that_cannot_be_kept_is_none(
+    start: Start,
+    models: FakeModelServer,
+    monkeypatch: pytest.MonkeyPatch,
+    told: dict[str, Any],
+) -> None:
+    models.add(*decisions(("coder", "Do it")))
+    saying = says(answers(**{**DONE, **told}))
+    async with (
+        serving_nonsense(ABOUT, saying) as url,
+        start(models=models, agent_urls={"coder": (url,)}) as product,
+    ):
+        hurry(product, monkeypatch)
+        run = await product.finished("Do it")
+        assert run["status"] == "failed"
+        assert "answered with what is no answer of an agent" in run["error"]["detail"]
+        assert run["usage"]["by_agent"]["coder"]["output_tokens"] < 10_000
+
+
+async def test_an_answer_takes_no_earlier_messages_place(
+    start: Start, models: FakeModelServer
+) -> None:
+    models.add(*decisions(("coder", "Do it")))
+    heard: list[list[str]] = []
+
+    async def say(request: Request) -> AsyncIterator[bytes]:
+        messages = (await request.json())["messages"]
+        heard.append([each["type"] for each in messages])
+        call = {"name": "list_files", "args": {}, "id": "1", "type": "tool_call"}
+        more = {"content": "", "tool_calls": [call], "id": messages[-1]["data"]["id"]}
+        line = answers(**(DONE if len(heard) > 2 else {**DONE, **more}))
+        yield json.dumps(line).encode() + b"\n"
+
+    async with (
+        serving_nonsense(ABOUT, say) as url,
+        start(models=models, agent_urls={"coder": (url,)}) as product,
+    ):
+        run = await product.finished("Do it")
+        assert run["status"] == "completed"
+    assert heard[-1] == ["human", "ai", "tool", "ai", "tool"]
+
+
+async def test_an_instance_of_another_version_is_passed_over(
+    start: Start, serve: Serve, models: FakeModelServer
+) -> None:
+    models.add(*coding(Reply(text="Done.")))
+    older = {**ABOUT, "version": "older"}
+    refusing = PlainTextResponse("this is version older", 409)
+    async with (
+        serve() as url,
+        serving_nonsense(older, refusing) as first,
+        serving_nonsense(older, refusing) as last,
+        start(models=models, agent_urls={"coder": (url, first, last)}) as product,
+    ):
+        for _ in range(2):
+            run = await product.finished("Do it")
+            assert run["result"]["output"] == "Done."
+
+
+@pytest.mark.parametrize(
+    "secret", ["s\u00e9cret-of-a-test-1", "a-secret\nof-the-test-2", "a" * 16 + " "]
+)
+def test_a_secret_that_fits_no_header_is_refused_at_the_start(secret: str) -> None:
+    with pytest.raises(ConfigurationError, match="visible ASCII characters") as refused:
+        read_settings(agent_secret=secret, _env_file=None)
+    assert secret not in str(refused.value)
+
+
+async def test_an_address_that_is_no_name_of_a_host_breaks_no_check() -> None:
+    instances = Instances("coder", ("http://xn--",), None)
+    assert await instances.well(instances.all[0]) == "cannot be reached"
+    await instances.aclose()
+
+
+@pytest.mark.slow  # as long as silence may last
+async def test_an_instance_that_never_comes_to_its_point_is_passed_over() -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        with suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+                await writer.drain()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, serving_nonsense(ABOUT, says()) as url:
+        urls = (url, f"http://127.0.0.1:{port}")
+        instances = Instances("coder", urls, None)
+        about = await instances.about()  # the second of them is asked first
+        assert about.agent == "coder"
+        assert [each.resting for each in instances.all] == [False, True]
+        await instances.aclose()
