@@ -4,6 +4,10 @@ from signalbox import Signalbox
 
 with Signalbox() as client:
     names = {agent.name: agent.description for agent in client.agents()}
+    if "haiku" not in names:
+        raise SystemExit(
+            "No agent `haiku`: start the server with SIGNALBOX_AGENTS=examples/agents."
+        )
     print("haiku:", names["haiku"])
     run = client.run("A haiku about railway signals", agents=["haiku"])
     print(run.output)

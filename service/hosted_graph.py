@@ -67,9 +67,10 @@ class _Shared:
         try:
             yield hosted
         finally:
+            # Before anything is waited for: whoever is cancelled while it waits is counted out all the same.
+            self._users -= 1
             async with self._lock:
-                self._users -= 1
-                if not self._users:
+                if not self._users and self._hosted is not None:
                     self._hosted = None
                     await self._stack.aclose()
 
