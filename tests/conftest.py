@@ -68,8 +68,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 _ONE_CASE: Final = frozenset({"attacks", "contract", "integration", "unit"})
 """Folders in which the first case of a test is for every day; elsewhere all cases are."""
 
-_FIRST_TESTS: Final = {"integration": 3}
-"""Of how many tests of a file that is said, in folders whose tests each start the product."""
+_FIRST_TESTS: Final = {"contract": 5, "integration": 2}
+"""Of how many tests of a file that is said, in folders whose tests open a store or start the product."""
 
 
 @pytest.hookimpl(tryfirst=True)  # while tests are in the order of their file, not yet shuffled
