@@ -22,7 +22,7 @@ from agents._kit.stream import STREAM_KEY, StreamOwner
 from domain.errors import RunFailedError
 
 THREAD: Final = "agent"
-_FORMS: Final = frozenset({"null", "bytes", "bytearray", "msgpack"})
+_FORMS: Final = frozenset({"empty", "null", "bytes", "bytearray", "msgpack"})
 """What a saver writes; of the others that it reads, one names what is to be made."""
 _CONFIG: Final = {"configurable": {"thread_id": THREAD}}
 

@@ -63,8 +63,10 @@ def filter_failure(
     response: Response,
 ) -> bool:
     """Return whether a failure is one."""
-    if isinstance(failure, IgnoredAuth) and response.status_code == 429:
-        return False  # too many wrong keys came from here, so none is looked at for a minute
+    # Too many wrong keys came from here, so none is looked at for a minute. Schemathesis asks without a good key by
+    # itself, after an answer to a good one: `response` may be either.
+    if isinstance(failure, IgnoredAuth) and "got `429 " in failure.message:
+        return False
     if not isinstance(failure, RejectedPositiveData):
         return True
     problem = response.json()
