@@ -49,7 +49,8 @@ def test_every_command_explains_itself() -> None:
             assert not isinstance(option, click.Option) or option.help, (named.name, option.name)
         for line in examples(named.command):
             assert line in outcome.stdout
-        assert called(*named.words, "-h").stdout == outcome.stdout
+        short = called(*named.words, "-h")
+        assert (short.stdout, short.exception) == (outcome.stdout, outcome.exception), short.stderr
 
 
 def test_every_command_says_that_an_option_is_wrong() -> None:
