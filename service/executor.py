@@ -40,7 +40,7 @@ from service.hub import EventHub
 from service.notices import Notice
 from service.openings import opening
 from service.run_trees import RunTrees
-from service.workspaces import RunFolders
+from service.workspaces import RunFolders, context_of
 from tools.workspace import sweep
 
 _log = logging.getLogger("signalbox.executor")
@@ -318,29 +318,11 @@ class Executor:
         return segment.final
 
     def _context(self, work: _Work, earlier: str) -> RunContext:
-        run = work.run
-        folders = self._folders.of(RunRef(run.tenant_id, run.id))
-        return RunContext(
-            run_id=run.id,
-            tenant_id=run.tenant_id,
-            thread_id=run.thread_id,
-            attempt=run.attempt,
-            max_rounds=run.budget.max_rounds,
-            max_tier=run.budget.max_tier or "deep",
-            task=run.task,
-            workspace=folders.workspaces,
-            shelf=folders.shelves,
-            sources=folders.sources,
-            files=run.files,
-            agents=run.agents,
+        return replace(
+            context_of(work.run, self._folders),
             earlier=earlier,
-            approval_mode=run.approval_mode,
-            validation=run.validation,
-            output_schema=run.output_schema,
             remembered=work.remembered,
             made_before=frozenset(work.seed.made),
-            cache_seconds=run.cache_seconds,
-            cache_web=run.cache_web,
         )
 
     async def _finish(self, run: Run, ending: Ending, log: SegmentLog) -> None:

@@ -34,7 +34,7 @@ from service.parts import Parts, open_parts, sandbox_wishes
 from service.settings import Settings
 from service.store import Database, SqlRunStore, is_postgres, open_store
 from service.store.ownership import Ownership
-from service.workspaces import RunFolders
+from service.workspaces import RunFolders, context_of
 from tools.gates import Gates, Ruling
 from tools.registry import Tool
 from tools.sandbox.choice import open_sandbox
@@ -141,7 +141,7 @@ class Hosted(NamedTuple):
             async with self.checkpoints.segment(run):
                 with self.guard.account(unasked, emit):
                     try:
-                        yield self._context(run)
+                        yield context_of(run, self.folders)
                     finally:
                         await self.checkpoints.flush(run.id)
         finally:
@@ -178,24 +178,6 @@ class Hosted(NamedTuple):
             agents=asked.agents,
             approval_mode=asked.approval_mode,
             validation=asked.validation or settings.validation,
-        )
-
-    def _context(self, run: Run) -> RunContext:
-        folders = self.folders.of(RunRef(run.tenant_id, run.id))
-        return RunContext(
-            run_id=run.id,
-            tenant_id=run.tenant_id,
-            thread_id=run.thread_id,
-            attempt=run.attempt,
-            max_rounds=run.budget.max_rounds,
-            max_tier=run.budget.max_tier or "deep",
-            task=run.task,
-            workspace=folders.workspaces,
-            shelf=folders.shelves,
-            sources=folders.sources,
-            agents=run.agents,
-            approval_mode=run.approval_mode,
-            validation=run.validation,
         )
 
 

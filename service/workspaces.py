@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from domain.artifact import InputFile
 from domain.ports import RunRef
+from domain.run import Run, RunContext
 from tools.beneath import FOLDER, Beneath, add_name, open_beneath, sync_folder
 from tools.workspace import MAX_WORKSPACE_BYTES, sweep, walk, write_bytes
 
@@ -44,6 +45,30 @@ class RunFolders(NamedTuple):
     def of(self, ref: RunRef) -> RunFolders:
         """Return the folders of one run."""
         return RunFolders(*(root / ref.tenant_id / ref.run_id for root in self))
+
+
+def context_of(run: Run, folders: RunFolders) -> RunContext:
+    """Return what nodes and tools read of a run that stands in its row, with its own folders."""
+    own = folders.of(RunRef(run.tenant_id, run.id))
+    return RunContext(
+        run_id=run.id,
+        tenant_id=run.tenant_id,
+        thread_id=run.thread_id,
+        attempt=run.attempt,
+        max_rounds=run.budget.max_rounds,
+        max_tier=run.budget.max_tier or "deep",
+        task=run.task,
+        workspace=own.workspaces,
+        shelf=own.shelves,
+        sources=own.sources,
+        files=run.files,
+        agents=run.agents,
+        approval_mode=run.approval_mode,
+        validation=run.validation,
+        output_schema=run.output_schema,
+        cache_seconds=run.cache_seconds,
+        cache_web=run.cache_web,
+    )
 
 
 class NewFile(NamedTuple):

@@ -316,7 +316,7 @@ class RemoteModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        raise NotImplementedError
+        raise NotImplementedError("The service of an agent is asked asynchronously.")
 
     async def _agenerate(
         self,
