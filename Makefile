@@ -64,11 +64,14 @@ test: dev ## the everyday tests: of every file the first ones, of every test one
 	@$(PYTEST) -m "not slow and not thorough"
 	@echo "These were the everyday tests; make test-slow and make test-web run the rest."
 
+# All of them, so that one run shows everything there is to mend.
 test-slow: dev langgraph ## all others: every further case, real processes, kills, restarts; then HTTP over Postgres
-	@$(PYTEST) -m "thorough and not slow"
-	@REQUIRE_LANGGRAPH=1 $(PYTEST) -m "slow and not browser"
-	@$(PYTEST) $(TURNS:%=tests/integration/test_%.py) -m "not slow" --over postgres-local
-	@$(PYTEST) $(OVER) --over postgres-queue
+	@failed=0; \
+	$(PYTEST) -m "thorough and not slow" || failed=1; \
+	REQUIRE_LANGGRAPH=1 $(PYTEST) -m "slow and not browser" || failed=1; \
+	$(PYTEST) $(TURNS:%=tests/integration/test_%.py) -m "not slow" --over postgres-local || failed=1; \
+	$(PYTEST) $(OVER) --over postgres-queue || failed=1; \
+	exit $$failed
 
 test-times: dev ## the everyday tests one by one, and the thirty that take longest
 	@$(BIN)/pytest -m "not slow and not thorough" --durations 30 --durations-min 0.1

@@ -38,7 +38,9 @@ def test_a_line_is_understood(line: str, tmp_path: Path, monkeypatch: pytest.Mon
     while isinstance(command, click.Group) and len(words) > 1 and words[1] in command.commands:
         words = words[1:]
         command = command.commands[words[0]]
-    command.make_context(words[0], words[1:]).close()
+    # Below the whole command, as when it is typed: click keeps what `--help` is called from the first time.
+    above = click.Context(cli, info_name="signalbox", **cli.context_settings)
+    command.make_context(words[0], words[1:], parent=above).close()
 
 
 def test_every_command_has_a_line() -> None:
