@@ -55,6 +55,51 @@ _AWAY: Final = (psycopg.OperationalError, psycopg.InternalError, psycopg.Interfa
 in a transaction, a standby takes no writes. The pool's own errors are of the first kind."""
 
 
+class _Handed:
+    """What a segment has handed over, shared by the copies of its saver: LangGraph copies it, attributes
+    and all, for a graph inside the run's own (`BaseCheckpointSaver.with_allowlist`)."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        """Model calls that the next save books first."""
+        self.failure: OwnershipLostError | StoreUnavailableError | None = None
+        """Why a save was not made; none is made after it."""
+        self._unsaved = 0
+        self._saved = asyncio.Event()
+        self._saved.set()
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Count a save; raises what an earlier one failed of."""
+        self.raise_failure()
+        self._unsaved += 1
+        self._saved.clear()
+        try:
+            yield
+        except (OwnershipLostError, StoreUnavailableError) as error:
+            self.failure = error
+            raise
+        finally:
+            self._unsaved -= 1
+            if not self._unsaved:
+                self._saved.set()
+
+    async def saved(self) -> None:
+        """Return when all that was handed over is committed; raises where it could not be."""
+        await self._saved.wait()
+        self.raise_failure()
+
+    def take_calls(self) -> list[tuple[Any, ...]]:
+        """Return the calls to book now."""
+        calls, self.calls = self.calls, []
+        return calls
+
+    def raise_failure(self) -> None:
+        """Raise what a save failed of, if one has."""
+        if self.failure:
+            raise self.failure
+
+
 class FencedSaver(AsyncPostgresSaver):
     """The Postgres saver of one segment: every save is refused once the run is somebody else's.
 
@@ -65,16 +110,10 @@ class FencedSaver(AsyncPostgresSaver):
         super().__init__(pool)
         self._pool = pool
         self._run = run
-        self._calls: list[tuple[Any, ...]] = []
-        """Model calls that the next save books first."""
-        self._unsaved = 0
-        self._saved = asyncio.Event()
-        self._saved.set()
+        self._handed = _Handed()
         self._reached = Reached()
         self._fresh: set[str] | None = set() if run.attempt == 1 else None
         """The namespaces saved so far, where there can be no others."""
-        self.failure: OwnershipLostError | StoreUnavailableError | None = None
-        """Why a save was not made; none is made after it."""
 
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
@@ -102,7 +141,7 @@ class FencedSaver(AsyncPostgresSaver):
 
     def book(self, call: ModelCall, now: datetime) -> None:
         """Book a model call with the next save."""
-        self._calls.append(self._row(call, now, status=call.status))
+        self._handed.calls.append(self._row(call, now, status=call.status))
 
     def _row(self, call: ModelCall, now: datetime, *, status: str) -> tuple[Any, ...]:
         run = self._run
@@ -122,14 +161,14 @@ class FencedSaver(AsyncPostgresSaver):
 
     async def book_rest(self) -> None:
         """Book what no save has booked: it was paid, whoever owns the run now."""
-        calls, self._calls = self._calls, []
+        calls = self._handed.take_calls()
         if calls:
             async with self._pool.connection() as connection, connection.cursor() as cursor:
                 await cursor.executemany(_BOOK, calls)
 
     async def _book(self, cursor: AsyncCursor[DictRow]) -> None:
         # The event log books them again, so that one which is lost with this save is not lost.
-        calls, self._calls = self._calls, []
+        calls = self._handed.take_calls()
         if calls:
             await cursor.executemany(_BOOK, calls)
 
@@ -162,15 +201,14 @@ class FencedSaver(AsyncPostgresSaver):
         """Save a checkpoint; return the config that finds it again."""
         if self._fresh is not None:
             self._fresh.add(config["configurable"]["checkpoint_ns"])
-        with self._saving():
+        with self._handed.saving():
             saved = await super().aput(config, checkpoint, metadata, new_versions)
         self._reached.note(config["configurable"]["checkpoint_ns"], checkpoint["id"])
         return saved
 
     async def reach(self, steps: Mapping[str, str]) -> None:
         """Return when these checkpoints are committed."""
-        if self.failure:
-            raise self.failure
+        self._handed.raise_failure()
         await self._reached.wait(steps)
 
     async def aput_writes(
@@ -181,32 +219,14 @@ class FencedSaver(AsyncPostgresSaver):
         task_path: str = "",
     ) -> None:
         """Save what a task has produced, before its superstep ends."""
-        with self._saving():
+        with self._handed.saving():
             await super().aput_writes(config, writes, task_id, task_path)
-
-    @contextmanager
-    def _saving(self) -> Iterator[None]:
-        if self.failure:
-            raise self.failure
-        self._unsaved += 1
-        self._saved.clear()
-        try:
-            yield
-        except (OwnershipLostError, StoreUnavailableError) as error:
-            self.failure = error
-            raise
-        finally:
-            self._unsaved -= 1
-            if not self._unsaved:
-                self._saved.set()
 
     async def flush(self) -> None:
         """Return when all that was handed over is committed; raises where it could not be."""
         # LangGraph saves in tasks of its own: those it has made by now may not have begun.
         await asyncio.sleep(0)
-        await self._saved.wait()
-        if self.failure:
-            raise self.failure
+        await self._handed.saved()
 
 
 class ReadingSaver(AsyncPostgresSaver):
