@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -66,6 +67,24 @@ def _is_url(text: str) -> bool:
         return False
     plain = not (parts.username or parts.password or parts.query or parts.fragment)
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and plain and port != 0
+
+
+def in_clear(agent_urls: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    """Return by agent the hosts that are spoken to unencrypted, beyond this machine.
+
+    A name without a dot is not among them: it is one of a network of containers, which nobody else is in."""
+    found = {name: [*filter(None, map(_read_along, urls))] for name, urls in agent_urls.items()}
+    return {name: hosts for name, hosts in found.items() if hosts}
+
+
+def _read_along(url: str) -> str | None:
+    parts = urlsplit(url)
+    host = (parts.hostname or "").removesuffix(".")
+    try:
+        near = ip_address(host).is_loopback
+    except ValueError:
+        near = "." not in host or host.endswith(".localhost")
+    return None if near or parts.scheme == "https" else host
 
 
 def is_agent_url(variable: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
@@ -11,7 +12,7 @@ from typing import Final
 import httpx
 from pydantic import ValidationError
 
-from agents._kit.faults import RecordedError
+from agents._kit.faults import RecordedError, causes
 from agents._kit.remote_wire import (
     AGENT,
     DEADLINE,
@@ -32,7 +33,10 @@ from domain.recording import Fault
 CONNECT_SECONDS: Final = 3.0
 """How long an instance may take to accept a connection."""
 SKIP_SECONDS: Final = 5.0
-"""For how long one that has failed is asked after the others."""
+"""For how long one that has failed is asked after the others; it doubles each time that it fails again."""
+MOST_SKIP_SECONDS: Final = 40.0
+LOOK_SECONDS: Final = 3.0
+"""How long one that is not known to be well may take to say what it is, before it is given an order."""
 ROUNDS: Final = 5
 """How often all instances are asked before none is there."""
 FIRST_WAIT_SECONDS: Final = 0.25
@@ -42,7 +46,12 @@ SHORT_BYTES: Final = 256 * 1024
 """More than a service says of itself, or of why it refuses."""
 CONNECTIONS: Final = 128
 
+_UNREACHED: Final = (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError)
+"""What asking an instance raises that does not answer; the third: of what is no name of a host."""
+
 OnToken = Callable[[Token], Awaitable[None]]
+Fits = Callable[[About], str | None]
+"""Returns why an instance that says this of itself is not one to ask; `None` where it is."""
 
 
 class RemoteError(RecordedError):
@@ -72,16 +81,27 @@ class Instance:
 
     def __init__(self, url: str) -> None:
         self.url: Final = url.rstrip("/")
-        self.failed_at: float | None = None
+        self.known = False
+        """Whether it has said what it is since it failed last. One that has not is given no order: of what it
+        takes and does not answer nobody could say whether it was begun, and so it would count."""
+        self._rests_until = 0.0
+        self._rest = SKIP_SECONDS
 
     def failed(self) -> None:
         """Note that it is not to be asked first for a while."""
-        self.failed_at = time.monotonic()
+        self.known = False
+        if not self.resting:
+            self._rests_until = time.monotonic() + self._rest
+            self._rest = min(2 * self._rest, MOST_SKIP_SECONDS)
+
+    def worked(self) -> None:
+        """Note that it has done an order."""
+        self._rest = SKIP_SECONDS
 
     @property
     def resting(self) -> bool:
         """Return whether it has failed a moment ago."""
-        return self.failed_at is not None and time.monotonic() - self.failed_at < SKIP_SECONDS
+        return time.monotonic() < self._rests_until
 
 
 class _Asking:
@@ -105,6 +125,7 @@ class Instances:
         self.agent: Final = agent
         self.all: Final = tuple(Instance(url) for url in urls)
         self.first_wait_seconds = FIRST_WAIT_SECONDS
+        self.unfit: Fits = lambda _: None
         self._next = 0
         headers = {"accept-encoding": "identity"}
         if secret:
@@ -114,6 +135,8 @@ class Instances:
         self._client = httpx.AsyncClient(
             headers=headers,
             trust_env=False,
+            # But their certificates may be of an authority of the operator's own (SSL_CERT_FILE).
+            verify=httpx.create_ssl_context(),
             follow_redirects=False,
             timeout=httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS),
             # None is kept: one that its other end has closed meanwhile would take an order, and nobody could
@@ -125,33 +148,45 @@ class Instances:
         """Close the connections."""
         await self._client.aclose()
 
-    async def about(self, refused: Callable[[About], str | None] = lambda _: None) -> About:
-        """Return what the first instance that fits says of itself; raises `RemoteError`.
-
-        `refused` returns why one does not fit."""
+    async def about(self) -> About:
+        """Return what the first instance that fits says of itself; raises `RemoteError`."""
         asking = _Asking()
         for instance, wait in self._rounds(asking):
             await asyncio.sleep(wait)
             try:
-                async with (
-                    asyncio.timeout(SILENT_SECONDS),
-                    self._client.stream("GET", instance.url + AGENT) as response,
-                ):
-                    body = await _short(response)
-                    if response.status_code == HTTPStatus.OK:
-                        about = About.model_validate_json(body)
-                        why = refused(about)
-                        if why is None:
-                            return about
-                        asking.said(remote_error(why, transient=False, sent=False))
-                    else:
-                        asking.said(self._refusal(response.status_code, body))
-            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError):
-                asking.said(self._gone())
-            except ValueError:
-                asking.said(self._garbage())
-            instance.failed()
+                return await self._look(instance, SILENT_SECONDS)
+            except RemoteError as error:
+                asking.said(error)
         raise asking.why or self._gone()
+
+    async def _look(self, instance: Instance, seconds: float) -> About:
+        """Return what an instance says of itself; raises `RemoteError` where it is none to ask."""
+        try:
+            about = await self._told(instance, seconds)
+            why = self.unfit(about)
+            if why is not None:
+                raise remote_error(why, transient=False, sent=False)
+        except RemoteError:
+            instance.failed()
+            raise
+        except _UNREACHED as error:
+            instance.failed()
+            raise self._gone(error) from None
+        except ValueError:
+            instance.failed()
+            raise self._garbage() from None
+        instance.known = True
+        return about
+
+    async def _told(self, instance: Instance, seconds: float) -> About:
+        async with (
+            asyncio.timeout(seconds),
+            self._client.stream("GET", instance.url + AGENT) as response,
+        ):
+            body = await _short(response)
+            if response.status_code != HTTPStatus.OK:
+                raise self._refusal(response.status_code, body)
+            return About.model_validate_json(body)
 
     async def do(
         self, order: Order, on_token: OnToken, *, seconds: float, trace: str | None
@@ -167,15 +202,23 @@ class Instances:
         asking = _Asking()
         for instance, wait in self._rounds(asking):
             await asyncio.sleep(wait)
+            if not instance.known:
+                try:
+                    await self._look(instance, LOOK_SECONDS)
+                except RemoteError as error:
+                    asking.said(error)
+                    continue
             try:
                 async with self._client.stream(
                     "POST", instance.url + RUN, content=body, headers=headers
                 ) as response:
                     if response.status_code == HTTPStatus.OK:
-                        return await self._read(response, order, on_token)
+                        last = await self._read(response, order, on_token)
+                        instance.worked()
+                        return last
                     asking.said(self._refusal(response.status_code, await _short(response)))
-            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
-                asking.said(self._gone())
+            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+                asking.said(self._gone(error))
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 instance.failed()
                 raise self._broke(silent=isinstance(error, httpx.TimeoutException)) from error
@@ -233,8 +276,24 @@ class Instances:
             # Without what it says: that is what was sent.
             raise ValueError from None
 
-    def _gone(self) -> RemoteError:
+    def _gone(self, error: BaseException | None = None) -> RemoteError:
         said = f"The service of the agent {self.agent} cannot be reached. Start it, or mend {self.variable}."
+        found = list(causes(error)) if error else []
+        if any(isinstance(each, ssl.SSLCertVerificationError) for each in found):
+            said = (
+                f"The certificate of the service of the agent {self.agent} is not trusted here, or not of the host "
+                f"in {self.variable}. Name its authority's file in SSL_CERT_FILE, or mend the address."
+            )
+        elif any(isinstance(each, ssl.SSLError) for each in found):
+            said = (
+                f"What is at the https:// address of the agent {self.agent} does not speak TLS. Mend "
+                f"{self.variable}."
+            )
+        elif isinstance(error, (httpx.RemoteProtocolError, httpx.ReadError)):
+            said = (
+                f"The service of the agent {self.agent} takes connections and answers nothing that is HTTP. Start it "
+                f"anew, or look whether {self.variable} says http:// where https:// is spoken."
+            )
         return remote_error(said, transient=True, sent=False)
 
     def _broke(self, *, silent: bool = False) -> RemoteError:
@@ -272,14 +331,14 @@ class Instances:
     async def well(self, instance: Instance) -> str | None:
         """Return why an instance does not work, short and without addresses; `None` where it does."""
         try:
-            async with (
-                asyncio.timeout(SILENT_SECONDS),
-                self._client.stream("GET", instance.url + AGENT) as response,
-            ):
-                status = response.status_code
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, UnicodeError):
-            return "cannot be reached"  # the last: what is no name of a host
-        return None if status == HTTPStatus.OK else f"answered HTTP {status}"
+            about = await self._told(instance, SILENT_SECONDS)
+        except RemoteError as error:
+            return f"answered HTTP {error.fault.status}"
+        except _UNREACHED:
+            return "cannot be reached"
+        except ValueError:
+            return "answered what is no answer of an agent"
+        return "another agent, or another version of it" if self.unfit(about) else None
 
 
 async def _short(response: httpx.Response) -> bytes:

@@ -90,6 +90,7 @@ class RemoteAgent:
         self._about: About | None = None
         self._looked = 0.0
         self._chains: dict[Tier, Chain] = {}
+        instances.unfit = self._refused
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -105,7 +106,7 @@ class RemoteAgent:
         if self._about and now - self._looked < ABOUT_SECONDS:
             return
         try:
-            about = await self.instances.about(self._refused)
+            about = await self.instances.about()
         except RemoteError as error:
             raise RunFailedError(error.fault.said, code="agents-failed") from error
         if about != self._about:

@@ -14,7 +14,7 @@ from agents._kit.probing import probe
 from domain.agent import TIERS
 from domain.errors import ConfigurationError
 from domain.sandbox import SandboxState
-from service.commands.doctor_agents import agent_services
+from service.commands.doctor_agents import agent_addresses, agent_services
 from service.commands.doctor_database import Stored, database
 from service.commands.doctor_local import folder, port, secrets, variables, versions
 from service.commands.doctor_network import langsmith, oidc, public_url, webhooks
@@ -56,6 +56,7 @@ async def examine(settings: Settings, *, offline: bool = False) -> list[Finding]
         ("secrets", secrets),
         ("data", folder),
         ("port", port),
+        ("agent services", agent_addresses),
     ):
         findings += await bounded(subject, asyncio.to_thread(look, settings))
     try:

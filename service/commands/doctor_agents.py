@@ -8,11 +8,26 @@ from agents._kit.instances import Instances, RemoteError
 from agents._kit.remote_wire import agent_version
 from domain.agent import AgentSpec
 from domain.errors import ConfigurationError
+from service.agent_settings import in_clear
 from service.commands.findings import Finding, ok, refused, warn
 from service.parts import open_team, open_toolbox
 from service.settings import Settings
 from service.store import shown_url
 from tools.sandbox.off import NoSandbox
+
+
+def agent_addresses(settings: Settings) -> list[Finding]:
+    """Look whether what is said to them can be read on its way."""
+    fix = "Write https:// there, with a proxy before the service; or use a network that nobody else is in."
+    return [
+        warn(
+            f"agent {name}",
+            f"{', '.join(hosts)} is spoken to over http: whoever reads along has SIGNALBOX_AGENT_SECRET, and "
+            "what runs are about",
+            fix,
+        )
+        for name, hosts in in_clear(settings.agent_urls).items()
+    ]
 
 
 async def agent_services(settings: Settings) -> list[Finding]:

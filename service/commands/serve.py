@@ -7,6 +7,7 @@ import logging
 from domain.errors import ConfigurationError
 from monitoring.logs import configure_logs
 from service.bootstrap import open_services
+from service.commands.in_clear import warn_of_readers
 from service.http.application import open_app
 from service.http.door import is_loopback
 from service.server import listen_for_signals, open_socket, serving
@@ -35,6 +36,7 @@ async def run_server(settings: Settings, *, executes: bool = True) -> None:
             # Before anybody is told: whoever reads the line may stop the process at once.
             stopped = listen_for_signals(server)
             _log.info("Signalbox is at %s (docs at /docs).", url, extra={"action": "serving"})
+            warn_of_readers(settings)
             if services.gateway.engine == "offline":
                 _log.warning(OFFLINE, extra={"action": "engine_offline"})
             await stopped.wait()

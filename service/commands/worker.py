@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from domain.errors import ConfigurationError
 from monitoring.logs import configure_logs
 from service.bootstrap import open_services, uses_queue
+from service.commands.in_clear import warn_of_readers
 from service.http.metrics import introduce
 from service.services import Services
 from service.settings import Settings, known_secrets, wants_colour
@@ -36,6 +37,7 @@ async def run_worker(settings: Settings, *, metrics_port: int | None = None) -> 
         with _shown(services, metrics_port):
             fields = {"action": "working"}
             _log.info("Signalbox worker %s takes runs.", services.version, extra=fields)
+            warn_of_readers(settings)
             await stopped.wait()
             _log.info("Stopping: runs go on in other workers.", extra={"action": "stopping"})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -79,3 +80,16 @@ async def serving_nonsense(
     server = _Quiet(config)
     async with _serving(server) as url:
         yield url
+
+
+@asynccontextmanager
+async def hanging_up(tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """Serve what takes connections and closes them as soon as something is asked; yields where."""
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(close, "127.0.0.1", 0, ssl=tls)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

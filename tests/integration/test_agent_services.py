@@ -18,7 +18,8 @@ from agents._kit.registry import Team
 from agents._kit.remote_wire import agent_version
 from agents.coder import AGENT as CODER
 from domain.errors import ConfigurationError
-from service.commands.doctor_agents import agent_services
+from service.commands.doctor_agents import agent_addresses, agent_services
+from service.commands.in_clear import warn_of_readers
 from service.parts import open_remotes
 from service.settings import read_settings, unknown_variables
 from tests.e2e.test_outside_agents import TALKER, write_module
@@ -710,3 +711,31 @@ async def test_a_page_is_opened_elsewhere_only_where_the_run_may_open_it(
         for citation, said in zip(run["result"]["citations"], ("1904", "54 metres"), strict=True):
             path = f"/v1/runs/{run['id']}/sources/{citation['sha256']}"
             assert said in (await product.client.get(path)).text
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://10.0.0.7:9001", True),
+        ("http://coder.example.org", True),
+        ("http://[2001:db8::7]:9001", True),
+        ("https://coder.example.org", False),
+        ("http://localhost:9001", False),
+        ("http://[::1]:9001", False),
+        ("http://127.0.0.2:9001", False),
+        ("http://coder:8000", False),
+    ],
+)
+def test_an_address_at_which_others_read_along_is_told_of(
+    url: str, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = read_settings(
+        agent_urls={"coder": (NOWHERE, url)}, agent_secret=SECRET, _env_file=None
+    )
+    found = agent_addresses(settings)
+    assert [(each.level, each.subject) for each in found] == [("warn", "agent coder")] * told
+    warn_of_readers(settings)
+    assert len(caplog.records) == told
+    for text in [*caplog.messages, *(each.text for each in found)]:
+        assert "http" in text
+        assert SECRET not in text

@@ -5,24 +5,34 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from langgraph.checkpoint.memory import InMemorySaver
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
-from agents._kit.instances import Instances
+from agents._kit import instances as places
+from agents._kit.instances import Instances, RemoteError
 from agents._kit.remote_graph import _load
 from agents._kit.remote_wire import agent_version
 from agents.coder import AGENT as CODER
 from domain.errors import ConfigurationError, RunFailedError
 from service.agent_edge import MOST_AT_ONCE
 from service.settings import read_settings
-from tests.fakes.agent_service import serving_nonsense
+from tests.fakes.agent_service import hanging_up, serving_nonsense
 from tests.fakes.model_script import Reply, Rule, When
 from tests.fakes.model_server import FakeModelServer
 from tests.integration.conftest import Start
@@ -232,3 +242,108 @@ async def test_an_instance_that_never_comes_to_its_point_is_passed_over() -> Non
         assert about.agent == "coder"
         assert [each.resting for each in instances.all] == [False, True]
         await instances.aclose()
+
+
+async def test_an_instance_that_takes_orders_and_answers_none_costs_a_run_nothing(
+    start: Start, serve: Serve, models: FakeModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that speaks TLS at an address with http://: it is given no order that would count."""
+    monkeypatch.setattr(places, "SKIP_SECONDS", 0.0)
+    look = Reply.calls(("list_files", {}))
+    models.add(*coding(look, look, look, Reply(text="Done.")))
+    async with (
+        serve() as url,
+        hanging_up() as bad,
+        start(models=models, agent_urls={"coder": (url, bad)}) as product,
+    ):
+        run = await product.finished("Do it")
+        assert run["result"]["output"] == "Done."
+        assert run["usage"]["unmetered_calls"] == 0
+        types = [e["type"] for e in await product.events(run["id"])]
+        assert "agent.retrying" not in types
+
+
+@pytest.mark.parametrize(
+    ("about", "why"),
+    [
+        ({**ABOUT, "agent": "analyst"}, "another agent, or another version of it"),
+        ({**ABOUT, "version": "older"}, "another agent, or another version of it"),
+        (b"<html>", "answered what is no answer of an agent"),
+    ],
+)
+async def test_an_instance_that_does_not_fit_is_not_well(
+    start: Start, models: FakeModelServer, about: dict[str, Any] | bytes, why: str
+) -> None:
+    async with (
+        serving_nonsense(about, says()) as url,
+        start(models=models, agent_urls={"coder": (url,)}) as product,
+    ):
+        health = (await product.client.get("/health/ready")).json()
+        assert health["components"]["agents"]["detail"] == f"1 of 1 instances of coder: {why}"
+
+
+def _untrusted(file: Path) -> ssl.SSLContext:
+    """Return what speaks TLS with a certificate that nobody has vouched for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    began = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(began)
+        .not_valid_after(began + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    kept = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    file.write_bytes(kept + made.public_bytes(serialization.Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
+
+
+@pytest.mark.may_block  # certificates are read
+async def test_what_is_spoken_otherwise_than_its_address_says_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "both.pem"
+    tls = _untrusted(file)
+    async with hanging_up() as url, hanging_up(tls) as secure:
+        urls = {
+            url: "says http:// where https:// is spoken",
+            url.replace("http:", "https:"): "does not speak TLS",
+            secure: "says http:// where https:// is spoken",
+            secure.replace("http:", "https:"): "SSL_CERT_FILE",
+        }
+        for address, said in urls.items():
+            found = Instances("coder", (address,), None)
+            found.first_wait_seconds = 0.0
+            with pytest.raises(RemoteError, match=re.escape(said)):
+                await found.about()
+            await found.aclose()
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        vouched = Instances("coder", (secure.replace("http:", "https:"),), None)
+        vouched.first_wait_seconds = 0.0
+        with pytest.raises(RemoteError, match="takes connections"):
+            await vouched.about()
+        await vouched.aclose()
+
+
+def test_one_that_fails_again_and_again_is_asked_ever_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(places, "time", SimpleNamespace(monotonic=lambda: now))
+    instance = places.Instance("http://127.0.0.1:9")
+    rests = []
+    for _ in range(5):
+        instance.failed()
+        began = now
+        while instance.resting:
+            instance.failed()  # nor is it counted that it fails meanwhile
+            now += 1.0
+        rests.append(now - began)
+    assert rests == [5, 10, 20, 40, 40]
