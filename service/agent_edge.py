@@ -45,31 +45,39 @@ MOST_SECONDS: Final = 3600.0
 _log = logging.getLogger("signalbox.agent_host")
 
 
-class _Edge:
-    """The routes of a service; with a secret it serves only who has it."""
+class Edge:
+    """The application that serves an agent; with a secret it serves only who has it."""
 
     def __init__(self, host: AgentHost, secret: str | None) -> None:
         self._host = host
         self._secret = secret
         self._in_work = 0
+        self._outlets: set[_Outlet] = set()
+        self._over = False
+        self.app: Final = Starlette(
+            routes=[
+                Route("/health", self._health, methods=["GET"]),
+                Route(AGENT, self._about, methods=["GET"]),
+                Route("/metrics", self._metrics, methods=["GET"]),
+                Route(RUN, self._run, methods=["POST"]),
+            ]
+        )
 
-    def routes(self) -> list[Route]:
-        return [
-            Route("/health", self.health, methods=["GET"]),
-            Route(AGENT, self.about, methods=["GET"]),
-            Route("/metrics", self.metrics, methods=["GET"]),
-            Route(RUN, self.run, methods=["POST"]),
-        ]
+    def give_up(self) -> None:
+        """End all work: its answers break off, so that it is given to another instance."""
+        self._over = True
+        for outlet in self._outlets:
+            outlet.close()
 
-    async def health(self, request: Request) -> Response:
+    async def _health(self, request: Request) -> Response:
         del request
         return JSONResponse({"status": "ok", "agent": self._host.spec.name})
 
-    async def about(self, request: Request) -> Response:
+    async def _about(self, request: Request) -> Response:
         about = Response(self._host.about().model_dump_json(), media_type="application/json")
         return self._refusal(request) or about
 
-    async def metrics(self, request: Request) -> Response:
+    async def _metrics(self, request: Request) -> Response:
         refused = self._refusal(request)
         if refused:
             return refused
@@ -77,7 +85,7 @@ class _Edge:
         text = await asyncio.to_thread(self._host.metrics.render)
         return Response(text, media_type=MEDIA_TYPE)
 
-    async def run(self, request: Request) -> Response:
+    async def _run(self, request: Request) -> Response:
         refused = self._refusal(request)
         if refused:
             return refused
@@ -97,7 +105,32 @@ class _Edge:
         except BaseException:
             self._leave()
             raise
-        return _Answer(_answers(self._host, order, request), self._leave)
+        return _Answer(self._answers(order, request), self._leave)
+
+    async def _answers(self, order: Order, request: Request) -> AsyncGenerator[bytes]:
+        """Yield the lines of an answer; the work ends when nobody reads them any more, or their time is over."""
+        host, outlet = self._host, _Outlet()
+        outlet.closed = self._over
+        self._outlets.add(outlet)
+        trace = read_traceparent(request.headers.get("traceparent"))
+        with bound_contextvars(
+            agent=host.spec.name,
+            run_id=order.run_id,
+            **({"trace_id": trace.trace_id} if trace else {}),
+        ):
+            work = asyncio.create_task(
+                _work(host, order, outlet, _seconds(request)), name=f"{order.do} for a node"
+            )
+        try:
+            while not outlet.closed:
+                for line in await outlet.take():
+                    yield write_line(line)
+                    if not isinstance(line, (Alive, Token)):
+                        return
+        finally:
+            self._outlets.discard(outlet)
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
 
     def _refusal(self, request: Request) -> Response | None:
         """Return what is answered to whoever has not the secret."""
@@ -137,11 +170,6 @@ class _Answer(StreamingResponse):
             self._leave()
 
 
-def make_app(host: AgentHost, secret: str | None) -> Starlette:
-    """Return the application that serves an agent."""
-    return Starlette(routes=_Edge(host, secret).routes())
-
-
 async def _read_order(request: Request) -> Order:
     body = bytearray()
     async for piece in request.stream():
@@ -156,27 +184,6 @@ async def _read_order(request: Request) -> Order:
             for fault in error.errors(include_url=False, include_input=False)[:5]
         )
         raise OrderRefusedError(422, f"the order cannot be read: {where}") from None
-
-
-async def _answers(host: AgentHost, order: Order, request: Request) -> AsyncGenerator[bytes]:
-    """Yield the lines of an answer; the work ends when nobody reads them any more, or their time is over."""
-    outlet = _Outlet()
-    trace = read_traceparent(request.headers.get("traceparent"))
-    with bound_contextvars(
-        agent=host.spec.name, run_id=order.run_id, **({"trace_id": trace.trace_id} if trace else {})
-    ):
-        work = asyncio.create_task(
-            _work(host, order, outlet, _seconds(request)), name=f"{order.do} for a node"
-        )
-    try:
-        while True:
-            for line in await outlet.take():
-                yield write_line(line)
-                if not isinstance(line, (Alive, Token)):
-                    return
-    finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
 
 
 def _seconds(request: Request) -> float:
@@ -217,6 +224,7 @@ class _Outlet:
     """What is to be said: tokens that come faster than they are read are said together."""
 
     def __init__(self) -> None:
+        self.closed = False
         self._lines: list[Line] = []
         self._some = asyncio.Event()
 
@@ -230,6 +238,11 @@ class _Outlet:
             self._lines[-1] = Token(text=last.text + line.text, message_id=line.message_id)
         else:
             self._lines.append(line)
+        self._some.set()
+
+    def close(self) -> None:
+        """Say no more."""
+        self.closed = True
         self._some.set()
 
     async def take(self) -> list[Line]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Final
@@ -16,7 +17,7 @@ from domain.agent import AgentSpec
 from domain.errors import ConfigurationError
 from domain.secrets import Scrubber
 from monitoring.logs import configure_logs
-from service.agent_edge import make_app
+from service.agent_edge import Edge
 from service.agent_host import AgentHost
 from service.connections import connections
 from service.endpoints import is_loopback
@@ -27,8 +28,10 @@ from tools.sandbox.hardening import refuse_inspection
 from tools.sandbox.off import NoSandbox
 
 BACKLOG: Final = 512
-DRAIN_SECONDS: Final = 10
-"""How long a service that is told to stop lets work end; what is cut off is done by another instance."""
+DRAIN_SECONDS: Final = 30
+"""How long a service that is told to stop lets work end: what is cut off is done, and paid, once more elsewhere."""
+CLOSE_SECONDS: Final = 3
+"""How long connections may take to close after that."""
 
 OFFLINE: Final = (
     "No language model is configured: the offline planner does the agent's work. "
@@ -81,8 +84,9 @@ def open_host(settings: Settings, name: str, stack: AsyncExitStack) -> AgentHost
 def make_server(settings: Settings, host: AgentHost) -> uvicorn.Server:
     """Return the HTTP server of an agent, to be given the socket that it serves on."""
     secret = settings.agent_secret.get_secret_value() if settings.agent_secret else None
+    edge = Edge(host, secret)
     config = uvicorn.Config(
-        make_app(host, secret),
+        edge.app,
         http=connections(settings.max_connections),
         lifespan="off",
         ws="none",
@@ -90,14 +94,26 @@ def make_server(settings: Settings, host: AgentHost) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         backlog=BACKLOG,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS + CLOSE_SECONDS,
         server_header=False,
     )
-    return _Server(config)
+    return _Server(config, edge)
 
 
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handling, which would end the process before it has closed everything."""
+
+    def __init__(self, config: uvicorn.Config, edge: Edge) -> None:
+        super().__init__(config)
+        self._edge = edge
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, and return when all have ended; in time, whoever is left."""
+        timer = asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._edge.give_up)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

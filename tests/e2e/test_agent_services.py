@@ -12,6 +12,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from tests.chaos.site import until
 from tests.e2e.conftest import StartProcess, StartService
 from tests.e2e.models import Hanging, Models, agent
 from tests.e2e.processes import Process, outline, seen_type
@@ -39,6 +40,14 @@ class Instance:
         found = re.search(r"^signalbox_agent_service_in_work\S* (\S+)", text, re.MULTILINE)
         assert found, text
         return float(found[1]) > 0
+
+    def gone(self) -> bool:
+        """Return whether it takes no connections any more."""
+        try:
+            httpx.get(f"{self.url}/health", trust_env=False)
+        except httpx.ConnectError:
+            return True
+        return False
 
 
 Host = Callable[..., list[Instance]]
@@ -216,3 +225,23 @@ def test_a_graph_from_outside_works_and_asks_from_its_own_service(
 def test_what_others_could_reach_needs_a_secret(signalbox: StartProcess) -> None:
     line = signalbox("agent", "coder", "--host", "0.0.0.0", "--port", "0").refused()
     assert "set SIGNALBOX_AGENT_SECRET" in line
+
+
+def test_an_instance_that_is_told_to_stop_ends_what_it_works_on(
+    serve: StartService, host: Host, models: Models
+) -> None:
+    routed(models, "coder")
+    opened = models.gate("go")
+    models.add(Rule(when=When(system=agent("coder")), reply=Reply(text="All done."), gate="go"))
+    instances = host()
+    service = serve(models=models, **where(instances))
+    run_id = service.create(TASK)
+    [busy] = until(lambda: [each for each in instances if each.busy()], "one has the order")
+    busy.process.send(signal.SIGTERM)
+    until(busy.gone, "it takes no more")
+    opened()
+    assert busy.process.ended() == 0
+    run = service.ended(run_id)
+    assert run["result"]["output"] == "All done."
+    assert run["usage"]["unmetered_calls"] == 0
+    assert models.asked(system=agent("coder")) == 1

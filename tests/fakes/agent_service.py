@@ -29,12 +29,13 @@ async def serving_agent(name: str, folder: Path, **overrides: Any) -> AsyncItera
     settings = read_settings(**values)
     async with AsyncExitStack() as stack:
         host = await asyncio.to_thread(open_host, settings, name, stack)
-        async with _serving(make_server(settings, host)) as url:
+        async with serving(make_server(settings, host)) as url:
             yield url
 
 
 @asynccontextmanager
-async def _serving(server: uvicorn.Server) -> AsyncIterator[str]:
+async def serving(server: uvicorn.Server) -> AsyncIterator[str]:
+    """Run a server; yields where."""
     sock = open_socket("127.0.0.1", 0)
     sock.listen()
     task = asyncio.create_task(server.serve(sockets=[sock]))
@@ -78,7 +79,7 @@ async def serving_nonsense(
     app = Starlette(routes=[Route(AGENT, tell), Route(RUN, run, methods=["POST"])])
     config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
     server = _Quiet(config)
-    async with _serving(server) as url:
+    async with serving(server) as url:
         yield url
 
 

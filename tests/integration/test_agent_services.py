@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -25,7 +26,7 @@ from service.settings import read_settings, unknown_variables
 from tests.e2e.test_outside_agents import TALKER, write_module
 from tests.fakes.agent_service import Says, serving_agent, serving_nonsense
 from tests.fakes.http_target import CountingTarget
-from tests.fakes.model_script import Reply, Rule, TokenUsage, When
+from tests.fakes.model_script import ModelRequest, Reply, Rule, TokenUsage, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
 from tests.fakes.search_server import FakeWeb, html, result
@@ -739,3 +740,107 @@ def test_an_address_at_which_others_read_along_is_told_of(
     for text in [*caplog.messages, *(each.text for each in found)]:
         assert "http" in text
         assert SECRET not in text
+
+
+NESTED: Final = """
+    import os
+
+    from domain.agent import AgentSpec
+    from langchain_core.messages import AIMessage
+    from langchain_openai import ChatOpenAI
+    from langgraph.graph import START, MessagesState, StateGraph
+    from langgraph.types import interrupt
+
+    model = ChatOpenAI(
+        base_url=os.environ["OPENAI_BASE_URL"], api_key="none", model="acme-1", stream_usage=True
+    )
+
+
+    async def draft(state: MessagesState):
+        return {"messages": [await model.ainvoke([("system", "Acme drafts"), *state["messages"]])]}
+
+
+    async def ask(state: MessagesState):
+        said = [interrupt("First?"), interrupt("Second?")]
+        return {"messages": [AIMessage(" ".join(said))]}
+
+
+    def within(**nodes):
+        graph = StateGraph(MessagesState)
+        before = START
+        for name, node in nodes.items():
+            graph.add_node(name, node)
+            graph.add_edge(before, name)
+            before = name
+        return graph.compile()
+
+
+    inner = within(draft=draft, ask=ask)
+    AGENT = AgentSpec(name="acme", description="Asks.", graph=within(outer=within(inner=inner)))
+"""
+
+
+async def test_a_graph_within_graphs_asks_and_is_billed_wherever_it_works(
+    start: Start,
+    serve: Serve,
+    models: FakeModelServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", models.base_url)
+    folder = tmp_path / "theirs"
+    write_module(folder / "anvil.py", NESTED)
+    models.add(
+        Rule(when=When(system="Acme drafts"), reply=Reply(text="A draft.")),
+        *decisions(("acme", "Say it")),
+    )
+    told = []
+    for elsewhere in (False, True):
+        async with (
+            serve("acme", agents=str(folder)) as url,
+            start(
+                models=models,
+                agents=str(folder),
+                agent_urls={"acme": (url,)} if elsewhere else {},
+            ) as product,
+        ):
+            run_id = await start_run(product)
+            for question in ("First?", "Second?"):
+                approval = await asked(product, run_id)
+                assert approval["description"] == question
+                await decided(product, approval, type="respond", message=f"To {question} yes.")
+            run = await product.ended(run_id)
+            assert run["result"]["output"] == "To First? yes. To Second? yes."
+            told.append((run["usage"], [e["type"] for e in await product.events(run_id)]))
+    assert told[0] == told[1]
+    assert sum("Acme drafts" in r.system for r in models.requests) == 2
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "deadline"])
+async def test_a_run_that_ends_amid_an_order_ends_the_work_at_the_service(
+    start: Start, serve: Serve, models: FakeModelServer, ends: str
+) -> None:
+    hangs = asyncio.Event()
+
+    def hang(_: ModelRequest) -> Reply:
+        hangs.set()
+        return Reply(fault="hang")
+
+    models.add(*decisions(("coder", "Do it")), Rule(when=When(schema=False), reply=hang))
+    budget = {"max_seconds": 1} if ends == "deadline" else {}
+    async with (
+        serve() as url,
+        start(models=models, agent_urls={"coder": (url,)}, model_timeout=30) as product,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+        run_id = await start_run(product, budget=budget)
+        await hangs.wait()
+        if ends == "cancelled":
+            await product.client.post(f"/v1/runs/{run_id}/cancel")
+        run = await product.ended(run_id)
+        assert run["status"] == "cancelled" or run["error"]["code"] == "deadline-exceeded"
+        assert run["usage"]["by_agent"]["coder"]["unmetered_calls"] == 1
+        idle = 'signalbox_agent_service_in_work{agent="coder"} 0.0'
+        async with asyncio.timeout(5):
+            while idle not in (await client.get("/metrics")).text:
+                pass

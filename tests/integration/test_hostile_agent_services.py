@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import re
+import signal
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -31,8 +33,9 @@ from agents._kit.remote_wire import agent_version
 from agents.coder import AGENT as CODER
 from domain.errors import ConfigurationError, RunFailedError
 from service.agent_edge import MOST_AT_ONCE
+from service.commands import agent as command
 from service.settings import read_settings
-from tests.fakes.agent_service import hanging_up, serving_nonsense
+from tests.fakes.agent_service import hanging_up, serving, serving_nonsense
 from tests.fakes.model_script import Reply, Rule, When
 from tests.fakes.model_server import FakeModelServer
 from tests.integration.conftest import Start
@@ -347,3 +350,25 @@ def test_one_that_fails_again_and_again_is_asked_ever_less(monkeypatch: pytest.M
             now += 1.0
         rests.append(now - began)
     assert rests == [5, 10, 20, 40, 40]
+
+
+async def test_what_a_service_that_stops_does_not_end_in_time_breaks_off_without_a_complaint(
+    models: FakeModelServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(command, "DRAIN_SECONDS", 0)
+    models.add(Rule(when=When(), reply=Reply(fault="hang")))
+    settings = read_settings(
+        data_dir=tmp_path, OPENAI_BASE_URL=models.base_url, search_keyless=False, _env_file=None
+    )
+    async with AsyncExitStack() as stack:
+        host = await asyncio.to_thread(command.open_host, settings, "coder", stack)
+        server = command.make_server(settings, host)
+        async with serving(server) as url, httpx.AsyncClient(base_url=url) as client:
+            async with client.stream("POST", "/run", json=ORDER) as answer:
+                server.handle_exit(signal.SIGTERM, None)
+                said = await answer.aread()
+            assert b"answered" not in said
+    assert not [each.message for each in caplog.records if each.levelno >= logging.WARNING]
