@@ -316,8 +316,8 @@ class Instances:
                 f"The service of the agent {self.agent} refused the secret: set the same "
                 "SIGNALBOX_AGENT_SECRET here and there."
             )
-        elif status == HTTPStatus.CONFLICT:
-            told = " ".join(body.decode("utf-8", "replace").split())[:DETAIL_CHARS]
+        elif status in {HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}:
+            told = _seen(body.decode("utf-8", "replace"))[:DETAIL_CHARS]
             said = f"The service of the agent {self.agent} refused the work: {told}"
         else:
             said = f"The service of the agent {self.agent} answered HTTP {status}."
@@ -353,3 +353,8 @@ async def _short(response: httpx.Response) -> bytes:
     except TimeoutError:
         raise ValueError from None
     return body
+
+
+def _seen(text: str) -> str:
+    """Return a text on one line, with what nobody can see left out."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -11,6 +11,7 @@ from typing import Any, Final, NotRequired
 from langchain_core.messages import AIMessage, BaseMessage
 from typing_extensions import TypedDict
 
+from agents._kit.cleaning import plain_text
 from domain.agent import Tier, TokenCount
 from domain.budget import PlannedCall, Tried
 from domain.usage import CallStatus, ModelCall
@@ -20,6 +21,9 @@ MOST_TOKENS: Final = 10**12
 
 OFFLINE: Final = "offline:planner"
 """The name of the planner that works where no model is configured."""
+
+MODEL_CHARS: Final = 300
+"""Of the name of a model that somebody else has called."""
 
 _ANSWERED: Final = "signalbox"
 """Where a message keeps who has written it."""
@@ -80,7 +84,8 @@ def booked_outside(
     """Return what a call came to that somebody else has made, without its price."""
     told, heard = count_tokens(message, fallback_model="unknown"), is_told(message)
     provider = message.response_metadata.get("model_provider")
-    model = f"{provider}:{told['model']}" if provider else told["model"]
+    named = f"{provider}:{told['model']}" if provider else told["model"]
+    model = plain_text(named)[:MODEL_CHARS]
     return ModelCall(
         key=key,
         agent=agent,

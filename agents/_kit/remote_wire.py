@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal
 
 from langchain_core.messages import AIMessage, AnyMessage, messages_to_dict
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from agents._kit.cleaning import clean_value, is_clean
 from agents._kit.tape import team_digest
@@ -47,6 +47,9 @@ MAX_CALLS: Final = 128
 """Of tools that one answer asks for: each is answered, and told of."""
 MAX_QUESTIONS: Final = 32
 """That a graph may ask at once."""
+MAX_MODELS: Final = 64
+"""Of one tier: the first, and those that take its place."""
+MODEL_CHARS: Final = 300
 
 
 class _Said(BaseModel):
@@ -93,10 +96,18 @@ class Order(_Said):
     """What a person has answered, by the ids of the graph's questions."""
 
 
+def _printable(name: str) -> str:
+    if not name.isprintable():
+        wrong = "characters that nobody can see"
+        raise ValueError(wrong)
+    return name
+
+
 class Model(_Said):
     """A model that a service has."""
 
-    model: str
+    model: Annotated[str, AfterValidator(_printable)] = Field(min_length=1, max_length=MODEL_CHARS)
+    """Its name: it stands in events, in the ledger and among what is counted."""
     max_tokens: int = Field(ge=1, le=10_000_000)
     context: int | None = Field(default=None, ge=1, le=100_000_000)
     json_schema: bool = True
@@ -108,7 +119,7 @@ class About(_Said):
 
     agent: str
     version: str
-    chains: dict[Tier, list[Model]]
+    chains: dict[Tier, Annotated[list[Model], Field(max_length=MAX_MODELS)]]
 
 
 class Alive(_Said):

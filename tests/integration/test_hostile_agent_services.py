@@ -24,17 +24,20 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from langgraph.checkpoint.memory import InMemorySaver
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 
 from agents._kit import instances as places
 from agents._kit.instances import Instances, RemoteError
 from agents._kit.remote_graph import _load
 from agents._kit.remote_wire import agent_version
+from agents.analyst import AGENT as ANALYST
 from agents.coder import AGENT as CODER
+from agents.researcher import AGENT as RESEARCHER
 from domain.errors import ConfigurationError, RunFailedError
 from service.agent_edge import MOST_AT_ONCE
 from service.commands import agent as command
 from service.settings import read_settings
+from tests.e2e.test_outside_agents import write_module
 from tests.fakes.agent_service import hanging_up, serving, serving_nonsense
 from tests.fakes.model_script import Reply, Rule, When
 from tests.fakes.model_server import FakeModelServer
@@ -372,3 +375,116 @@ async def test_what_a_service_that_stops_does_not_end_in_time_breaks_off_without
                 said = await answer.aread()
             assert b"answered" not in said
     assert not [each.message for each in caplog.records if each.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        [{"model": "openai:far\x00", "max_tokens": 900}],
+        [{"model": "openai:\x1b[31mfar", "max_tokens": 900}],
+        [{"model": "openai:" + "x" * 300, "max_tokens": 900}],
+        [{"model": f"openai:far-{number}", "max_tokens": 900} for number in range(65)],
+    ],
+)
+async def test_models_that_cannot_be_told_of_are_none(
+    start: Start,
+    models: FakeModelServer,
+    monkeypatch: pytest.MonkeyPatch,
+    chain: list[dict[str, Any]],
+) -> None:
+    models.add(*decisions(("coder", "Do it")))
+    about = {**ABOUT, "chains": {**ABOUT["chains"], "standard": chain}}
+    async with (
+        serving_nonsense(about, says()) as url,
+        start(models=models, agent_urls={"coder": (url,)}) as product,
+    ):
+        hurry(product, monkeypatch)
+        run = await product.finished("Do it")
+        assert "answered with what is no answer of an agent" in run["error"]["detail"]
+        assert run["usage"]["by_agent"].keys() == {"supervisor"}
+
+
+@pytest.mark.parametrize("status", [409, 422])
+async def test_why_a_service_refuses_is_told_without_what_nobody_can_see(
+    start: Start, models: FakeModelServer, status: int
+) -> None:
+    models.add(*decisions(("coder", "Do it")))
+    said = b"Mend\x00 \x1b[31mit,\r\n \xe2\x80\xae\xff now."
+    async with (
+        serving_nonsense(ABOUT, Response(said, status)) as url,
+        start(models=models, agent_urls={"coder": (url,)}) as product,
+    ):
+        run = await product.finished("Do it")
+        told = "refused the work: Mend [31mit, \N{REPLACEMENT CHARACTER} now."
+        assert run["error"]["detail"].endswith(told)
+
+
+NAMELESS: Final = """
+    from domain.agent import AgentSpec
+    from langchain_core.messages import AIMessage
+    from langgraph.graph import START, MessagesState, StateGraph
+
+
+    async def say(state: MessagesState):
+        about = {"model_name": "acme\\x00" + "x" * 10_000}
+        used = {"input_tokens": 11, "output_tokens": 7, "total_tokens": 18}
+        return {"messages": [AIMessage("Done.", response_metadata=about, usage_metadata=used)]}
+
+
+    graph = StateGraph(MessagesState).add_node(say).add_edge(START, "say").compile()
+    AGENT = AgentSpec(name="acme", description="Names a model as it likes.", graph=graph)
+"""
+
+
+async def test_a_graphs_models_are_named_as_the_ledger_can_keep_it(
+    start: Start, models: FakeModelServer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "theirs"
+    write_module(folder / "anvil.py", NAMELESS)
+    models.add(*decisions(("acme", "Do it")))
+    async with start(models=models, agents=str(folder)) as product:
+        run = await product.finished("Do it")
+        assert run["result"]["output"] == "Done."
+        [name] = [name for name in run["usage"]["by_model"] if name.startswith("acme")]
+        assert (len(name), "\x00" in name) == (300, False)
+        assert run["usage"]["by_agent"]["acme"]["calls"] == 1
+
+
+async def test_agents_elsewhere_that_break_off_in_parallel_stay_within_one_budget(
+    start: Start, models: FakeModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = tmp_path / "prices.yaml"
+    prices.write_text('openai:*: {input: "2", output: "10", cached: "0.5"}\n')
+    specs = (CODER, ANALYST, RESEARCHER)
+    models.add(*decisions(*((spec.name, "Do it") for spec in specs)))
+    orders = 0
+
+    async def say(request: Request) -> AsyncIterator[bytes]:
+        nonlocal orders
+        order = await request.json()
+        orders += 1
+        yield b'{"type": "token", "text": "Half of"}\n'
+        if orders % 2:
+            yield b'{"type": "answer'
+            return
+        used = {"input_tokens": 800, "output_tokens": order["max_tokens"], "total_tokens": 0}
+        call = {"name": order["tools"][0]["function"]["name"], "args": {}, "id": "1"}
+        more = {"tool_calls": [{**call, "type": "tool_call"}], "usage_metadata": used}
+        yield json.dumps(answers(**{**DONE, **more})).encode() + b"\n"
+
+    async with AsyncExitStack() as stack:
+        urls = {}
+        for spec in specs:
+            about = {**ABOUT, "agent": spec.name, "version": agent_version(spec)}
+            urls[spec.name] = (await stack.enter_async_context(serving_nonsense(about, say)),)
+        given: dict[str, Any] = {"models": models, "agent_urls": urls, "prices": prices}
+        product = await stack.enter_async_context(start(**given))
+        hurry(product, monkeypatch)
+        run = await product.finished(
+            "Do it", budget={"max_cost_usd": "0.1"}, approvals={"mode": "never"}
+        )
+    assert orders > len(specs)
+    spent = run["budget"]["spent"]
+    assert 0.05 < float(spent["cost_usd"]) <= 0.1
+    by_agent = run["usage"]["by_agent"]
+    assert sum(by_agent[spec.name]["calls"] for spec in specs if spec.name in by_agent) == orders
