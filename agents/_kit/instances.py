@@ -36,7 +36,7 @@ SKIP_SECONDS: Final = 5.0
 """For how long one that has failed is asked after the others; it doubles each time that it fails again."""
 MOST_SKIP_SECONDS: Final = 40.0
 LOOK_SECONDS: Final = 3.0
-"""How long one that is not known to be well may take to say what it is, before it is given an order."""
+"""How long an instance may take to say what it is."""
 ROUNDS: Final = 5
 """How often all instances are asked before none is there."""
 FIRST_WAIT_SECONDS: Final = 0.25
@@ -154,15 +154,15 @@ class Instances:
         for instance, wait in self._rounds(asking):
             await asyncio.sleep(wait)
             try:
-                return await self._look(instance, SILENT_SECONDS)
+                return await self.look(instance)
             except RemoteError as error:
                 asking.said(error)
         raise asking.why or self._gone()
 
-    async def _look(self, instance: Instance, seconds: float) -> About:
+    async def look(self, instance: Instance) -> About:
         """Return what an instance says of itself; raises `RemoteError` where it is none to ask."""
         try:
-            about = await self._told(instance, seconds)
+            about = await self._told(instance)
             why = self.unfit(about)
             if why is not None:
                 raise remote_error(why, transient=False, sent=False)
@@ -178,9 +178,9 @@ class Instances:
         instance.known = True
         return about
 
-    async def _told(self, instance: Instance, seconds: float) -> About:
+    async def _told(self, instance: Instance) -> About:
         async with (
-            asyncio.timeout(seconds),
+            asyncio.timeout(LOOK_SECONDS),
             self._client.stream("GET", instance.url + AGENT) as response,
         ):
             body = await _short(response)
@@ -204,7 +204,7 @@ class Instances:
             await asyncio.sleep(wait)
             if not instance.known:
                 try:
-                    await self._look(instance, LOOK_SECONDS)
+                    await self.look(instance)
                 except RemoteError as error:
                     asking.said(error)
                     continue
@@ -331,7 +331,7 @@ class Instances:
     async def well(self, instance: Instance) -> str | None:
         """Return why an instance does not work, short and without addresses; `None` where it does."""
         try:
-            about = await self._told(instance, SILENT_SECONDS)
+            about = await self._told(instance)
         except RemoteError as error:
             return f"answered HTTP {error.fault.status}"
         except _UNREACHED:

@@ -61,7 +61,7 @@ async def _instance(settings: Settings, spec: AgentSpec, url: str) -> Finding:
     instances = Instances(spec.name, (url,), secret)
     where = shown_url(url)
     try:
-        about = await instances.about()
+        about = await instances.look(instances.all[0])
     except RemoteError as error:
         fix = f"Start `signalbox agent {spec.name}` there, or mend {instances.variable}."
         return warn(subject, f"{where}: {error.fault.said}", fix)

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,5 +92,20 @@ async def hanging_up(tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
         writer.close()
 
     server = await asyncio.start_server(close, "127.0.0.1", 0, ssl=tls)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@asynccontextmanager
+async def keeping_quiet() -> AsyncIterator[str]:
+    """Serve what takes connections and never says anything; yields where."""
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while await reader.read(65_536):
+                pass
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

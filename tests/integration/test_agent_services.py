@@ -14,6 +14,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from agents._kit import instances as places
 from agents._kit.models import ModelGateway, ModelSettings
 from agents._kit.registry import Team
 from agents._kit.remote_wire import agent_version
@@ -24,7 +25,7 @@ from service.commands.in_clear import warn_of_readers
 from service.parts import open_remotes
 from service.settings import read_settings, unknown_variables
 from tests.e2e.test_outside_agents import TALKER, write_module
-from tests.fakes.agent_service import Says, serving_agent, serving_nonsense
+from tests.fakes.agent_service import Says, keeping_quiet, serving_agent, serving_nonsense
 from tests.fakes.http_target import CountingTarget
 from tests.fakes.model_script import ModelRequest, Reply, Rule, TokenUsage, When
 from tests.fakes.model_server import FakeModelServer
@@ -561,16 +562,18 @@ def test_instances_stand_in_dotenv_too_and_the_environment_counts_more(
 
 
 async def test_the_doctor_looks_at_each_instance(
-    serve: Serve, models: FakeModelServer, tmp_path: Path
+    serve: Serve, models: FakeModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serve() as url:
+    monkeypatch.setattr(places, "LOOK_SECONDS", 0.5)
+    async with serve() as url, keeping_quiet() as quiet:
         settings = read_settings(
-            agent_urls={"coder": (url, NOWHERE)}, data_dir=tmp_path, _env_file=None
+            agent_urls={"coder": (url, NOWHERE, quiet)}, data_dir=tmp_path, _env_file=None
         )
-        well, away = await agent_services(settings)
-        assert (well.level, away.level) == ("ok", "warn")
+        well, away, silent = await agent_services(settings)
+        assert (well.level, away.level, silent.level) == ("ok", "warn", "warn")
         assert "openai:gpt-4.1" in well.text
         assert "cannot be reached" in away.text
+        assert "cannot be reached" in silent.text
     assert models.requests == []
 
 

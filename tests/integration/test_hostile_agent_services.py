@@ -226,7 +226,7 @@ async def test_an_address_that_is_no_name_of_a_host_breaks_no_check() -> None:
     await instances.aclose()
 
 
-@pytest.mark.slow  # as long as silence may last
+@pytest.mark.slow  # as long as one may take to say what it is
 async def test_an_instance_that_never_comes_to_its_point_is_passed_over() -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
