@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from agents._kit.instances import Instances, RemoteError
+from agents._kit.metering import OFFLINE
 from agents._kit.remote_wire import agent_version
 from domain.agent import AgentSpec
 from domain.errors import ConfigurationError
@@ -71,4 +72,9 @@ async def _instance(settings: Settings, spec: AgentSpec, url: str) -> Finding:
         fix = "Bring both to the same release, with the same SIGNALBOX_AGENTS."
         return warn(subject, f"{where} serves another agent, or another version of it", fix)
     models = sorted({each.model for chain in about.chains.values() for each in chain})
+    if OFFLINE in models and settings.tiers is not None:
+        fix = "Set OPENAI_API_KEY, OPENAI_BASE_URL or SIGNALBOX_MODEL_STANDARD where it runs."
+        return warn(
+            subject, f"{where} has no language model: the offline planner does its work", fix
+        )
     return ok(subject, f"{where} answers, with {', '.join(models)}")

@@ -847,3 +847,15 @@ async def test_a_run_that_ends_amid_an_order_ends_the_work_at_the_service(
         async with asyncio.timeout(5):
             while idle not in (await client.get("/metrics")).text:
                 pass
+
+
+async def test_the_doctor_says_where_an_agent_has_no_model_though_the_server_has(
+    models: FakeModelServer, knowledge: Path, tmp_path: Path
+) -> None:
+    async with serving_agent("coder", tmp_path / "agent", knowledge_dir=knowledge) as url:
+        given: dict[str, Any] = {"agent_urls": {"coder": (url,)}, "data_dir": tmp_path}
+        [found] = await agent_services(read_settings(**given, _env_file=None))
+        assert found.level == "ok"
+        given["OPENAI_BASE_URL"] = models.base_url
+        [found] = await agent_services(read_settings(**given, _env_file=None))
+        assert (found.level, "has no language model" in found.text) == ("warn", True)
