@@ -250,6 +250,7 @@ def test_an_instance_that_is_told_to_stop_ends_what_it_works_on(
 def test_a_server_says_at_its_start_that_others_can_read_along(serve: StartService) -> None:
     env = {"SIGNALBOX_AGENT_CODER_URL": "http://192.0.2.7:9", "SIGNALBOX_AGENT_SECRET": SECRET}
     service = serve(**env)
+    service.process.says("agent_in_clear")
     [line] = [each for each in service.process.log if each["action"] == "agent_in_clear"]
     assert (line["level"], line["agent"], "192.0.2.7" in line["event"]) == (
         "warning",
