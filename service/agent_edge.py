@@ -46,11 +46,11 @@ _log = logging.getLogger("signalbox.agent_host")
 
 
 class Edge:
-    """The application that serves an agent; with a secret it serves only who has it."""
+    """The application that serves an agent; with secrets it serves only who has one of them."""
 
-    def __init__(self, host: AgentHost, secret: str | None) -> None:
+    def __init__(self, host: AgentHost, secrets: tuple[str, ...]) -> None:
         self._host = host
-        self._secret = secret
+        self._secrets = secrets
         self._in_work = 0
         self._outlets: set[_Outlet] = set()
         self._over = False
@@ -135,8 +135,9 @@ class Edge:
     def _refusal(self, request: Request) -> Response | None:
         """Return what is answered to whoever has not the secret."""
         given = request.headers.get("authorization", "").encode()
-        wanted = f"Bearer {self._secret}".encode()
-        if self._secret is None or hmac.compare_digest(given, wanted):
+        # Each is compared: how long that takes says nothing of which it was.
+        matches = [hmac.compare_digest(given, f"Bearer {each}".encode()) for each in self._secrets]
+        if not self._secrets or any(matches):
             return None
         self._host.metrics.refused("secret")
         return PlainTextResponse("The secret is not the right one.", 401)

@@ -83,8 +83,7 @@ def open_host(settings: Settings, name: str, stack: AsyncExitStack) -> AgentHost
 
 def make_server(settings: Settings, host: AgentHost) -> uvicorn.Server:
     """Return the HTTP server of an agent, to be given the socket that it serves on."""
-    secret = settings.agent_secret.get_secret_value() if settings.agent_secret else None
-    edge = Edge(host, secret)
+    edge = Edge(host, settings.agent_secrets)
     config = uvicorn.Config(
         edge.app,
         http=connections(settings.max_connections),
