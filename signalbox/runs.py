@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Unpack
 
+from signalbox.bounds import Deadline
 from signalbox.errors import WaitExceededError
 from signalbox.flows import Answer, Flow, Pause, Request, Work
 from signalbox.following import IDLE_SECONDS, RunFollower, Wanted
@@ -32,7 +33,7 @@ from signalbox.options import (
     run_body,
 )
 from signalbox.paging import Page, give_all
-from signalbox.sending import Deadline, Sender, path_of, post_request, read_model
+from signalbox.sending import Sender, path_of, post_request, read_model
 from signalbox.streams import Following
 
 LOOK_SECONDS = 25.0

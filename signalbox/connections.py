@@ -1,0 +1,107 @@
+"""The connections of a client: of one process and, where it awaits, of one loop. Elsewhere others are opened."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import httpx
+
+from signalbox.errors import ConfigurationError
+
+SHOWN_KEY: Final = "The API key goes to {} as it is: whoever carries it can read it. Use https."
+
+_OWN_NAMES: Final = (".internal", ".local", ".localhost", ".lan", ".home.arpa", ".svc")
+
+
+class Connections:
+    """Connections of a client that waits; its threads share them."""
+
+    def __init__(self, url: httpx.URL, given: httpx.Client | None) -> None:
+        self._given: Final = given
+        self._options: Final = options_for(url)
+        self._closed = False
+        self._of_processes: dict[int, httpx.Client] = {}
+        if given is None:
+            self.http()
+
+    def http(self) -> httpx.Client:
+        """Return those of this process; raises `ConfigurationError` where they are closed."""
+        if self._closed or (self._given and self._given.is_closed):
+            raise _closed()
+        if self._given:
+            return self._given
+        # After a fork both processes would read from one connection, each what the other was answered.
+        found = self._of_processes.get(os.getpid())
+        return found or self._of_processes.setdefault(os.getpid(), httpx.Client(**self._options))
+
+    def close(self) -> None:
+        """Close them; the user's own stay open."""
+        self._closed = True
+        own = self._of_processes.pop(os.getpid(), None)
+        if own:
+            own.close()
+
+
+class AsyncConnections:
+    """Connections of a client that awaits."""
+
+    def __init__(self, url: httpx.URL, given: httpx.AsyncClient | None) -> None:
+        self._given: Final = given
+        self._options: Final = options_for(url)
+        self._closed = False
+        self._of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
+            WeakKeyDictionary()
+        )
+
+    def http(self) -> httpx.AsyncClient:
+        """Return those of the running loop; raises `ConfigurationError` where they are closed."""
+        if self._closed or (self._given and self._given.is_closed):
+            raise _closed()
+        if self._given:
+            return self._given
+        # A connection of another loop cannot be used, and where that has ended not even closed.
+        loop = asyncio.get_running_loop()
+        found = self._of_loops.get(loop)
+        return found or self._of_loops.setdefault(loop, httpx.AsyncClient(**self._options))
+
+    async def aclose(self) -> None:
+        """Close those of the running loop; the user's own stay open."""
+        self._closed = True
+        own = self._of_loops.pop(asyncio.get_running_loop(), None)
+        if own:
+            await own.aclose()
+
+
+def options_for(url: httpx.URL) -> Mapping[str, Any]:
+    """Return what httpx is told about a server: proxies of the environment are meant for those elsewhere."""
+    # Certificates are read from a file, which takes a while: not where none is ever looked at.
+    elsewhere = not is_here(url.host)
+    return {"trust_env": elsewhere, "verify": elsewhere or url.scheme == "https"}
+
+
+def is_here(host: str) -> bool:
+    """Return whether a host is this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def shows_key(url: httpx.URL) -> bool:
+    """Return whether a key goes there as it is, over networks that are perhaps somebody else's."""
+    if url.scheme == "https" or is_here(url.host):
+        return False
+    try:
+        return not ip_address(url.host).is_private
+    except ValueError:
+        # A name without a dot, or with one of these ends, is given out by a network of one's own.
+        return "." in url.host and not url.host.endswith(_OWN_NAMES)
+
+
+def _closed() -> ConfigurationError:
+    return ConfigurationError("This client is closed. Make another one.")
