@@ -177,7 +177,13 @@ class Signalbox(ServiceOperations, Sync):
         retries: Retries | None = None,
         http: httpx.Client | None = None,
     ) -> None:
-        address = _address(base_url, api_key, timeout, answer_bytes)
+        address = _address(
+            base_url,
+            api_key,
+            timeout=timeout,
+            call_seconds=call_seconds,
+            answer_bytes=answer_bytes,
+        )
         self._connections = Connections(address.url, http)
         transport = Transport(self._connections, address)
         sender = _sender(retries, address, call_seconds)
@@ -222,7 +228,13 @@ class AsyncSignalbox(ServiceOperations, Async):
         retries: Retries | None = None,
         http: httpx.AsyncClient | None = None,
     ) -> None:
-        address = _address(base_url, api_key, timeout, answer_bytes)
+        address = _address(
+            base_url,
+            api_key,
+            timeout=timeout,
+            call_seconds=call_seconds,
+            answer_bytes=answer_bytes,
+        )
         self._connections = AsyncConnections(address.url, http)
         transport = AsyncTransport(self._connections, address)
         sender = _sender(retries, address, call_seconds)
@@ -263,7 +275,12 @@ def _sender(retries: Retries | None, address: Address, call_seconds: float) -> S
 
 
 def _address(
-    base_url: str | None, api_key: str | None, timeout: float, answer_bytes: int
+    base_url: str | None,
+    api_key: str | None,
+    *,
+    timeout: float,
+    call_seconds: float,
+    answer_bytes: int,
 ) -> Address:
     """Return where the server is; raises `ConfigurationError`, which never shows a key."""
     text = base_url or os.environ.get("SIGNALBOX_URL") or DEFAULT_URL
@@ -284,6 +301,9 @@ def _address(
         or (url.port or 0) > MAX_PORT
     ):
         msg = f"{text!r} is no address of a server; one looks like {DEFAULT_URL}."
+        raise ConfigurationError(msg)
+    if not (call_seconds > 0 and answer_bytes > 0):
+        msg = "call_seconds and answer_bytes are positive numbers."
         raise ConfigurationError(msg)
     headers = {
         "user-agent": f"signalbox-python/{VERSION}",
