@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import secrets
 from collections.abc import Callable, Sequence
@@ -96,9 +97,8 @@ class _Writing:
         self._file: BinaryIO | None = None
 
     def begin(self) -> None:
-        if self._target.exists() and not self._target.is_file():
-            raise _not_written(self._target, OSError(0, "it is there, and is no file"))
         try:
+            _refuse_device(self._target)
             # Not `tempfile`, after which the rights would have to be set as the user's umask says: to ask for that
             # one has to change it, for every thread of the process.
             self._file = self._path.open("xb")
@@ -135,6 +135,11 @@ class _Writing:
             msg = "nothing is being written"
             raise ValueError(msg)
         return self._file
+
+
+def _refuse_device(target: Path) -> None:
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EEXIST, "it is there, and is no file")
 
 
 def _not_written(target: Path, error: Exception) -> ConfigurationError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,6 +16,7 @@ from domain.errors import ConfigurationError, RunFailedError
 from service.commands.exits import ServerAwayError, TooLateError
 from service.settings import Settings
 from signalbox import AsyncSignalbox, Retries
+from signalbox.bounds import CALL_SECONDS
 from signalbox.models import Model, Run
 
 TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
@@ -97,7 +99,11 @@ def _own_url(settings: Settings) -> str:
 
 async def fetched(answer: Awaitable[httpx.Response], kind: type[Model] = Run) -> dict[str, Any]:
     """Return the document of an answer, which is of a kind; raises `RunFailedError` with what a refusal says."""
-    response = await answer
+    try:
+        async with asyncio.timeout(CALL_SECONDS):
+            response = await answer
+    except TimeoutError:
+        raise ServerAwayError(f"The server's answer was not whole in {CALL_SECONDS:g} s.") from None
     if not response.is_success:
         raise refused(response)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from agents._kit.instances import Instances, RemoteError
 from agents._kit.remote_wire import agent_version
@@ -13,6 +14,8 @@ from service.parts import open_team, open_toolbox
 from service.settings import Settings
 from service.store import shown_url
 from tools.sandbox.off import NoSandbox
+
+SUBJECT: Final = "agent services"
 
 
 async def agent_services(settings: Settings) -> list[Finding]:
@@ -29,7 +32,7 @@ async def agent_services(settings: Settings) -> list[Finding]:
         if spec is None:
             variable = f"SIGNALBOX_AGENT_{name.upper()}_URL"
             error = ConfigurationError(f"{variable} names no agent that gets work. Unset it.")
-            found.append(refused("agent services", error))
+            found.append(refused(SUBJECT, error))
         else:
             found += await asyncio.gather(*(_instance(settings, spec, url) for url in urls))
     return found
@@ -41,7 +44,6 @@ def _specs(settings: Settings) -> dict[str, AgentSpec]:
 
 
 async def _instance(settings: Settings, spec: AgentSpec, url: str) -> Finding:
-    subject = f"agent {spec.name}"
     secret = settings.agent_secret.get_secret_value() if settings.agent_secret else None
     instances = Instances(spec.name, (url,), secret)
     where = shown_url(url)
@@ -49,11 +51,13 @@ async def _instance(settings: Settings, spec: AgentSpec, url: str) -> Finding:
         about = await instances.about()
     except RemoteError as error:
         fix = f"Start `signalbox agent {spec.name}` there, or mend {instances.variable}."
-        return warn(subject, f"{where}: {error.fault.said}", fix)
+        return warn(SUBJECT, f"{spec.name} at {where}: {error.fault.said}", fix)
     finally:
         await instances.aclose()
     if (about.agent, about.version) != (spec.name, agent_version(spec)):
         fix = "Bring both to the same release, with the same SIGNALBOX_AGENTS."
-        return warn(subject, f"{where} serves another agent, or another version of it", fix)
+        return warn(
+            SUBJECT, f"{spec.name}: {where} serves another agent, or another version of it", fix
+        )
     models = sorted({each.model for chain in about.chains.values() for each in chain})
-    return ok(subject, f"{where} answers, with {', '.join(models)}")
+    return ok(SUBJECT, f"{spec.name} at {where} answers, with {', '.join(models)}")
