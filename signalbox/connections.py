@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -18,7 +18,15 @@ SHOWN_KEY: Final = "The API key goes to {} as it is: whoever carries it can read
 _OWN_NAMES: Final = (".internal", ".local", ".localhost", ".lan", ".home.arpa", ".svc")
 
 
-class Connections:
+class _OfOneProcess:
+    """What cannot be handed to another process, and tells its key to none."""
+
+    def __reduce__(self) -> NoReturn:
+        msg = "A client is of one process. Make another one there."
+        raise TypeError(msg)
+
+
+class Connections(_OfOneProcess):
     """Connections of a client that waits; its threads share them."""
 
     def __init__(self, url: httpx.URL, given: httpx.Client | None) -> None:
@@ -47,7 +55,7 @@ class Connections:
             own.close()
 
 
-class AsyncConnections:
+class AsyncConnections(_OfOneProcess):
     """Connections of a client that awaits."""
 
     def __init__(self, url: httpx.URL, given: httpx.AsyncClient | None) -> None:

@@ -14,9 +14,11 @@ import httpx
 import signalbox
 from domain.errors import ConfigurationError, RunFailedError
 from service.commands.exits import ServerAwayError, TooLateError
+from service.commands.progress import say
 from service.settings import Settings
 from signalbox import AsyncSignalbox, Retries
 from signalbox.bounds import CALL_SECONDS
+from signalbox.connections import SHOWN_KEY, options_for, shows_key
 from signalbox.models import Model, Run
 
 TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
@@ -64,15 +66,19 @@ async def connected(url: str, key: str | None) -> AsyncIterator[httpx.AsyncClien
 
 def _client(base_url: str, key: str | None) -> httpx.AsyncClient:
     try:
-        # No proxies from the environment: the server is on this machine or named by the user.
         client = httpx.AsyncClient(
-            base_url=base_url, headers=authorised(key), timeout=TIMEOUT, trust_env=False
+            base_url=base_url,
+            headers=authorised(key),
+            timeout=TIMEOUT,
+            **options_for(httpx.URL(base_url)),
         )
         api_of(client)  # says what is no address
     except (httpx.InvalidURL, UnicodeEncodeError, signalbox.ConfigurationError) as error:
         shown = re.sub("//.*@", "//***@", base_url)  # a password may stand there
         msg = f"--server {shown!r} is no address of a server; one looks like http://127.0.0.1:8080"
         raise ConfigurationError(msg) from error
+    if key and shows_key(client.base_url):
+        say(SHOWN_KEY.format(base_url))
     return client
 
 

@@ -129,3 +129,16 @@ def test_what_a_killed_command_has_left_is_swept(
             left = {each.name for each in tmp_path.iterdir()} - {mine.name, next_to_it.name}
     assert left == {"box-used", "box-kept", "box-link", "other"}
     assert not mine.exists()
+
+
+async def test_commands_go_through_a_proxy_to_other_machines_alone(product: Product) -> None:
+    """And say where a key could be read on the way."""
+    async with CountingTarget() as proxy:
+        env = {"HTTP_PROXY": proxy.url(""), "SIGNALBOX_API_KEY": "sk-hidden", "NO_PROXY": ""}
+        far = await asyncio.to_thread(called, env, "runs", "list", "--server", "http://box.example")
+        assert proxy.count("/v1/runs") == 1, far
+        assert far.stderr.startswith("The API key goes to http://box.example as it is")
+        assert "sk-hidden" not in far.stderr
+        near = await asyncio.to_thread(called, env, "runs", "list", *at(product))
+        assert (near.exit_code, "API key" in near.stderr) == (0, False), near
+        assert len(proxy.requests) == 1
