@@ -18,6 +18,10 @@ SHOWN_KEY: Final = "The API key goes to {} as it is: whoever carries it can read
 _OWN_NAMES: Final = (".internal", ".local", ".localhost", ".lan", ".home.arpa", ".svc")
 
 
+NO_PROXY: Final = (ValueError, ImportError, httpx.InvalidURL)
+"""What httpx raises where a proxy of the environment has a scheme that it does not know."""
+
+
 class _OfOneProcess:
     """What cannot be handed to another process, and tells its key to none."""
 
@@ -45,7 +49,13 @@ class Connections(_OfOneProcess):
             return self._given
         # After a fork both processes would read from one connection, each what the other was answered.
         found = self._of_processes.get(os.getpid())
-        return found or self._of_processes.setdefault(os.getpid(), httpx.Client(**self._options))
+        return found or self._of_processes.setdefault(os.getpid(), self._opened())
+
+    def _opened(self) -> httpx.Client:
+        try:
+            return httpx.Client(**self._options)
+        except NO_PROXY as error:
+            raise bad_proxy(error) from None
 
     def close(self) -> None:
         """Close them; the user's own stay open."""
@@ -75,7 +85,13 @@ class AsyncConnections(_OfOneProcess):
         # A connection of another loop cannot be used, and where that has ended not even closed.
         loop = asyncio.get_running_loop()
         found = self._of_loops.get(loop)
-        return found or self._of_loops.setdefault(loop, httpx.AsyncClient(**self._options))
+        return found or self._of_loops.setdefault(loop, self._opened())
+
+    def _opened(self) -> httpx.AsyncClient:
+        try:
+            return httpx.AsyncClient(**self._options)
+        except NO_PROXY as error:
+            raise bad_proxy(error) from None
 
     async def aclose(self) -> None:
         """Close those of the running loop; the user's own stay open."""
@@ -90,6 +106,14 @@ def options_for(url: httpx.URL) -> Mapping[str, Any]:
     # Certificates are read from a file, which takes a while: not where none is ever looked at.
     elsewhere = not is_here(url.host)
     return {"trust_env": elsewhere, "verify": elsewhere or url.scheme == "https"}
+
+
+def bad_proxy(error: Exception) -> ConfigurationError:
+    """Return what is raised where a proxy cannot be one."""
+    # What it is called may have a password in it.
+    kind = type(error).__name__
+    msg = f"HTTP_PROXY, HTTPS_PROXY or ALL_PROXY is no proxy that can be used ({kind}). Mend or unset it."
+    return ConfigurationError(msg)
 
 
 def is_here(host: str) -> bool:

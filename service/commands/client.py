@@ -18,7 +18,7 @@ from service.commands.progress import say
 from service.settings import Settings
 from signalbox import AsyncSignalbox, Retries
 from signalbox.bounds import CALL_SECONDS
-from signalbox.connections import SHOWN_KEY, options_for, shows_key
+from signalbox.connections import NO_PROXY, SHOWN_KEY, bad_proxy, options_for, shows_key
 from signalbox.models import Model, Run
 
 TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
@@ -65,21 +65,28 @@ async def connected(url: str, key: str | None) -> AsyncIterator[httpx.AsyncClien
 
 
 def _client(base_url: str, key: str | None) -> httpx.AsyncClient:
+    headers = authorised(key)
     try:
-        client = httpx.AsyncClient(
-            base_url=base_url,
-            headers=authorised(key),
-            timeout=TIMEOUT,
-            **options_for(httpx.URL(base_url)),
-        )
+        options = options_for(httpx.URL(base_url))
+    except (httpx.InvalidURL, UnicodeEncodeError) as error:
+        raise _no_address(base_url) from error
+    try:
+        client = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=TIMEOUT, **options)
+    except NO_PROXY as error:
+        raise ConfigurationError(str(bad_proxy(error))) from error
+    try:
         api_of(client)  # says what is no address
-    except (httpx.InvalidURL, UnicodeEncodeError, signalbox.ConfigurationError) as error:
-        shown = re.sub("//.*@", "//***@", base_url)  # a password may stand there
-        msg = f"--server {shown!r} is no address of a server; one looks like http://127.0.0.1:8080"
-        raise ConfigurationError(msg) from error
+    except signalbox.ConfigurationError as error:
+        raise _no_address(base_url) from error
     if key and shows_key(client.base_url):
         say(SHOWN_KEY.format(base_url))
     return client
+
+
+def _no_address(base_url: str) -> ConfigurationError:
+    shown = re.sub("//.*@", "//***@", base_url)  # a password may stand there
+    msg = f"{shown!r} (--server, or SIGNALBOX_URL) is no address of a server; one looks like http://127.0.0.1:8080"
+    return ConfigurationError(msg)
 
 
 def _away(base_url: str, why: str) -> ServerAwayError:

@@ -142,3 +142,9 @@ async def test_commands_go_through_a_proxy_to_other_machines_alone(product: Prod
         near = await asyncio.to_thread(called, env, "runs", "list", *at(product))
         assert (near.exit_code, "API key" in near.stderr) == (0, False), near
         assert len(proxy.requests) == 1
+    for wrong in ("sk://me:hidden@x", "socks5://me:hidden@127.0.0.1:1", "http://me:hidden@x:y"):
+        env = {"HTTPS_PROXY": wrong, "NO_PROXY": ""}
+        far = await asyncio.to_thread(called, env, "runs", "list", "--server", "https://b.example")
+        assert isinstance(far.exception, ConfigurationError), far.exception
+        assert "is no proxy" in str(far.exception)
+        assert "hidden" not in str(far.exception)
