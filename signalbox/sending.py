@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import uuid
 from collections.abc import Callable, Mapping
@@ -96,17 +97,19 @@ class Sender:
             return read_model(answer, Health)
         raise refusal(answer)
 
-    def call(self, request: Request, read: Callable[[Answer], T]) -> Flow[T]:
+    def call(
+        self, request: Request, read: Callable[[Answer], T], *, within: float = math.inf
+    ) -> Flow[T]:
         """Send a request and read its answer."""
-        return read((yield from self.answer(request)))
+        return read((yield from self.answer(request, within=within)))
 
-    def answer(self, request: Request) -> Flow[Answer]:
+    def answer(self, request: Request, *, within: float = math.inf) -> Flow[Answer]:
         """Send a request, again where that is safe; return the answer, which is a success.
 
         Raises `ProblemError`, `UnexpectedAnswerError`, `ServerUnreachableError`.
         """
         failures = 0
-        deadline = Deadline(self.call_seconds)
+        deadline = Deadline(min(within, self.call_seconds))
         while True:
             failures += 1
             last = failures >= self.retries.attempts

@@ -87,6 +87,20 @@ async def test_a_call_has_an_end_however_steadily_its_answer_comes(kind: str) ->
 
 
 @faces
+async def test_whoever_waits_for_a_run_waits_no_longer_than_said(
+    kind: str, product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the server is silent, and where a call may take less than a look does."""
+    monkeypatch.setattr("signalbox.runs.GRACE_SECONDS", 0.1)
+    async with beginning(b"") as url, facing(kind, url) as face:
+        with pytest.raises(ServerUnreachableError):
+            await face.do(lambda c: c.runs.wait("run_1", within=0.1))
+    run = await product.finished("What is 2 + 2?")
+    async with facing(kind, product.base_url, call_seconds=5.0) as face:
+        assert (await face.do(lambda c: c.runs.wait(run["id"]))).output
+
+
+@faces
 async def test_what_was_not_asked_to_be_packed_is_not_unpacked(kind: str) -> None:
     for how in ("zstd", "br", "gzip, gzip"):
         said = answer(200, b"x", f"content-encoding: {how}")
