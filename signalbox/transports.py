@@ -34,6 +34,9 @@ from signalbox.flows import (
 
 T = TypeVar("T")
 
+BEGIN_SECONDS: Final = 0.5
+"""How long a request that is cancelled may take to its connection; what takes longer waits for one, or opens it."""
+
 
 class Address:
     """Where a server is, and what every request to it brings along."""
@@ -181,6 +184,36 @@ class _Line:
             self._response = None
 
 
+async def _sent(http: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """Return an answer, of which the head has come.
+
+    Whoever is cancelled lets it get as far as its connection first: between having its place among the client's
+    connections and writing to that one, httpx would lose the place for good.
+    """
+    begun = asyncio.Event()
+
+    async def note(name: str, _info: Mapping[str, Any]) -> None:
+        if name.endswith(".send_request_headers.started"):
+            begun.set()
+
+    request.extensions = {**request.extensions, "trace": note}
+    sending = asyncio.ensure_future(http.send(request, stream=True))
+    try:
+        return await asyncio.shield(sending)
+    except asyncio.CancelledError:
+        beginning = asyncio.ensure_future(begun.wait())
+        try:
+            both = (sending, beginning)
+            await asyncio.wait(both, timeout=BEGIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            beginning.cancel()
+            sending.cancel()
+        await asyncio.wait([sending])
+        if not sending.cancelled() and sending.exception() is None:
+            await sending.result().aclose()
+        raise
+
+
 async def _worked(function: Callable[[], object]) -> object:
     """Return what work comes to that blocks. Who is cancelled waits for its end: a thread cannot be stopped, and
     what it leaves has to be cleaned up after it."""
@@ -264,7 +297,7 @@ class _AsyncLine:
 
     async def _opened(self, request: Request) -> httpx.Response:
         http = self._connections.http()
-        response = await http.send(self._address.request(http, request), stream=True)
+        response = await _sent(http, self._address.request(http, request))
         try:
             check_encoding(response.headers)
         except SignalboxError:
