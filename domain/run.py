@@ -254,6 +254,8 @@ class Ending:
     rounds: int = 0
     fleeting: bool = False
     """Whether its result rests on the web, or on what nobody can tell: it is old sooner than others."""
+    in_vain: bool = False
+    """Whether the last calls of an agent have failed: nobody else is to have such a result."""
 
 
 @dataclass(frozen=True, kw_only=True)

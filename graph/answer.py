@@ -79,6 +79,7 @@ class AnswerNode:
             "agents": share_by_agent(outcomes),
             # Of those too that stand no longer: others have worked on with them.
             "fleeting": any(is_fleeting(o, self._toolbox) for o in state.get("outcomes", [])),
+            "in_vain": any(map(is_in_vain, outcomes)),
         }
         if context.output_schema is None:
             return {"final": final}
@@ -121,6 +122,12 @@ def is_fleeting(outcome: AgentOutcome, toolbox: Toolbox) -> bool:
         or outcome.get("fleeting", False)
         or any(name not in toolbox.names or toolbox.get(name).web for name in calls)
     )
+
+
+def is_in_vain(outcome: AgentOutcome) -> bool:
+    """Return whether a call of the last ones has failed: the same work may come to more a moment later."""
+    called = [turn["calls"] for turn in outcome["turns"] if turn["calls"]]
+    return bool(called) and any(call["status"] == "failed" for call in called[-1])
 
 
 def missing_ends(outcomes: Sequence[AgentOutcome]) -> list[Missing]:

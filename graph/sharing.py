@@ -19,6 +19,7 @@ from domain.caching import Had, Piece, Work, WorkCache
 from domain.events import EventDraft
 from domain.run import RunContext
 from domain.usage import cached_call, plain
+from graph.answer import is_in_vain
 from graph.state import AgentInput
 from tools.fingerprint import fingerprint
 from tools.openable import note_urls
@@ -104,6 +105,7 @@ class Sharing:
         tools = [self._toolbox.get(c["tool"]) for c in calls if c["tool"] in self._toolbox.names]
         return (
             outcome["status"] == "completed"
+            and not is_in_vain(outcome)
             and not any(t["finish_reason"] in LENGTH for t in outcome["turns"])
             and not any(call.get("artifacts") or call.get("doubt") for call in calls)
             and not any(t.effect == "external" or t.control or t.off_reason for t in tools)

@@ -69,6 +69,8 @@ class FinalAnswer(TypedDict):
     """The answer by the run's `output_schema`; not there where none is wanted or none was to be had."""
     fleeting: NotRequired[bool]
     """Whether it rests on the web, or on what nobody can tell; not there in ends of older versions."""
+    in_vain: NotRequired[bool]
+    """Whether an agent's last calls have failed; not there in ends of older versions."""
 
 
 def merge_outcomes(old: list[AgentOutcome], new: list[AgentOutcome]) -> list[AgentOutcome]:

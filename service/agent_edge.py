@@ -46,11 +46,11 @@ _log = logging.getLogger("signalbox.agent_host")
 
 
 class _Edge:
-    """The routes of a service; with a secret it serves only who has it."""
+    """The routes of a service; with secrets it serves only who has one of them."""
 
-    def __init__(self, host: AgentHost, secret: str | None) -> None:
+    def __init__(self, host: AgentHost, secrets: tuple[str, ...]) -> None:
         self._host = host
-        self._secret = secret
+        self._secrets = secrets
         self._in_work = 0
 
     def routes(self) -> list[Route]:
@@ -102,8 +102,9 @@ class _Edge:
     def _refusal(self, request: Request) -> Response | None:
         """Return what is answered to whoever has not the secret."""
         given = request.headers.get("authorization", "").encode()
-        wanted = f"Bearer {self._secret}".encode()
-        if self._secret is None or hmac.compare_digest(given, wanted):
+        # Each is compared: how long that takes says nothing of which it was.
+        matches = [hmac.compare_digest(given, f"Bearer {each}".encode()) for each in self._secrets]
+        if not self._secrets or any(matches):
             return None
         self._host.metrics.refused("secret")
         return PlainTextResponse("The secret is not the right one.", 401)
@@ -137,9 +138,9 @@ class _Answer(StreamingResponse):
             self._leave()
 
 
-def make_app(host: AgentHost, secret: str | None) -> Starlette:
-    """Return the application that serves an agent."""
-    return Starlette(routes=_Edge(host, secret).routes())
+def make_app(host: AgentHost, secrets: tuple[str, ...]) -> Starlette:
+    """Return the application that serves an agent to whoever has one of the secrets, or without any to all."""
+    return Starlette(routes=_Edge(host, secrets).routes())
 
 
 async def _read_order(request: Request) -> Order:

@@ -17,7 +17,7 @@ from pydantic_settings import (
 )
 
 _URL: Final = re.compile(r"SIGNALBOX_AGENT_([A-Z0-9][A-Z0-9_]{0,39})_URL")
-_VISIBLE: Final = re.compile(r"[!-~]+")
+_VISIBLE: Final = re.compile(r"[!-~]{16,}")
 MOST_INSTANCES: Final = 32
 
 
@@ -31,17 +31,24 @@ class AgentServiceSettings(BaseSettings):
     )
     """Where the agent `<name>` is served by `signalbox agent <name>` (docs/agent-services.md); its instances with
     commas between them. Unset means in this process."""
-    agent_secret: SecretStr | None = Field(
-        default=None, min_length=16, validation_alias="SIGNALBOX_AGENT_SECRET"
-    )
+    agent_secret: SecretStr | None = Field(default=None, validation_alias="SIGNALBOX_AGENT_SECRET")
     """Secret that servers and the services of agents share, of at least 16 characters; without it such a service
-    listens on this machine alone."""
+    listens on this machine alone. While it is changed, several with commas between them: a server sends the first, a
+    service takes each (docs/deployment.md)."""
+
+    @property
+    def agent_secrets(self) -> tuple[str, ...]:
+        """Return the secrets that a service of an agent takes; a server sends the first."""
+        return tuple(self.agent_secret.get_secret_value().split(",")) if self.agent_secret else ()
 
     @field_validator("agent_secret")
     @classmethod
     def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not _VISIBLE.fullmatch(value.get_secret_value()):
-            msg = "write it in visible ASCII characters, without spaces: it travels in a header"
+        if value and not all(map(_VISIBLE.fullmatch, value.get_secret_value().split(","))):
+            msg = (
+                "write it in at least 16 visible ASCII characters, without spaces: it travels in a header. A comma "
+                "ends it, and another one follows"
+            )
             raise ValueError(msg)
         return value
 

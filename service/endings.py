@@ -28,6 +28,7 @@ def ending_of(final: FinalAnswer) -> Ending:
         degraded=tuple(Degraded(**part) for part in final["missing"]),
         rounds=final["rounds"],
         fleeting=final.get("fleeting", True),
+        in_vain=final.get("in_vain", False),
     )
 
 

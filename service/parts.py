@@ -112,7 +112,7 @@ def open_gateway(settings: Settings, team: Team) -> ModelGateway:
 
 def open_remotes(settings: Settings, team: Team, gateway: ModelGateway) -> None:
     """Have the agents work elsewhere that the settings say so of; the gateway closes what is opened for it."""
-    secret = settings.agent_secret.get_secret_value() if settings.agent_secret else None
+    secret = next(iter(settings.agent_secrets), None)
     specs = {spec.name: spec for spec in team.routable}
     remotes = {}
     for name, urls in settings.agent_urls.items():

@@ -342,6 +342,7 @@ def known_secrets(settings: Settings) -> frozenset[str]:
         for name, value in environment().items()
         if value and len(value) >= _LEAST_SECRET and _SECRET_VARIABLE.search(name)
     }
+    found |= set(settings.agent_secrets)  # the variable may have several
     for _, value in settings:
         if isinstance(value, SecretStr):
             found.add(value.get_secret_value())

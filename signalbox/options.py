@@ -59,7 +59,7 @@ class RunOptions(TypedDict, total=False):
     """The options of a new run; what is not given is as the server is set to."""
 
     thread_id: str | None
-    """The conversation that it goes on with."""
+    """The thread that it goes on with."""
     agents: Sequence[str] | None
     """Those it may use."""
     output_schema: Mapping[str, Any] | None

@@ -335,7 +335,7 @@ class ThreadOperations:
 
     @listing
     def runs(self, thread_id: str, *, page_size: int | None = None) -> Flow[Sequence[Run]]:
-        """Go through the runs of a conversation, oldest first."""
+        """Go through the runs of a thread, oldest first."""
         path = path_of("v1", "threads", thread_id)
         return give_all(self._sender, path, Run, {"limit": page_size})
 

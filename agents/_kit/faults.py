@@ -89,7 +89,7 @@ _BY_STATUS: Final = {
     401: _CREDENTIALS.format(401),
     403: _CREDENTIALS.format(403),
     404: "The model provider knows no such model or path (HTTP 404). "
-    "Check the model's name and the base URL.",
+    "Check the model's name (SIGNALBOX_MODEL_FAST, …_STANDARD, …_DEEP) and the base URL.",
     429: "The model provider's rate limit or quota is used up (HTTP 429). Try again later.",
 }
 

@@ -80,9 +80,8 @@ def open_host(settings: Settings, name: str, stack: AsyncExitStack) -> AgentHost
 
 def make_server(settings: Settings, host: AgentHost) -> uvicorn.Server:
     """Return the HTTP server of an agent, to be given the socket that it serves on."""
-    secret = settings.agent_secret.get_secret_value() if settings.agent_secret else None
     config = uvicorn.Config(
-        make_app(host, secret),
+        make_app(host, settings.agent_secrets),
         http=connections(settings.max_connections),
         lifespan="off",
         ws="none",

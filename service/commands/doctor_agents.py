@@ -44,7 +44,7 @@ def _specs(settings: Settings) -> dict[str, AgentSpec]:
 
 
 async def _instance(settings: Settings, spec: AgentSpec, url: str) -> Finding:
-    secret = settings.agent_secret.get_secret_value() if settings.agent_secret else None
+    secret = next(iter(settings.agent_secrets), None)
     instances = Instances(spec.name, (url,), secret)
     where = shown_url(url)
     try:

@@ -51,7 +51,9 @@ def fail(subject: str, text: str, fix: str) -> Finding:
 
 def refused(subject: str, error: ConfigurationError) -> Finding:
     """Return a finding of a setting that cannot be used; the error says which."""
-    return fail(subject, str(error), "Change that setting; .env.example says what each may be.")
+    return fail(
+        subject, str(error), "Mend what it names; .env.example says what each setting may be."
+    )
 
 
 async def bounded(

@@ -57,7 +57,10 @@ def scopes_of(route: BaseRoute) -> tuple[Scope, ...]:
 def require(caller: CallerIdentity, *scopes: Scope) -> None:
     """Refuse a caller who has none of these scopes."""
     if not caller.may(*scopes):
-        msg = f"This needs the scope {' or '.join(scopes)}, which this key does not have."
+        msg = (
+            f"This needs the scope {' or '.join(scopes)}, which this key does not have; "
+            f"`signalbox keys create --scope {scopes[0]}` makes one that has it."
+        )
         challenge = (
             f'Bearer realm="signalbox", error="insufficient_scope", scope="{" ".join(scopes)}"'
         )

@@ -23,7 +23,7 @@ SEQ: Final = r"^[0-9]{0,15}$"
 
 ABOUT: Final = {
     "run_id": "The id of a run.",
-    "thread_id": "The id of a thread: the runs of one conversation.",
+    "thread_id": "The id of a thread: runs that follow up on one another.",
     "approval_id": "The id of an approval, a question to a person.",
     "action_id": "The id of an action: that of its approval with `act_` before it, as `Run.actions` has it.",
     "delivery_id": "The id of a delivery, as the run's list of them has it.",

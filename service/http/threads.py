@@ -1,4 +1,4 @@
-"""Routes of threads: a conversation's runs in order, and its end."""
+"""Routes of threads: their runs in order, and their end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def get_thread(
     limit: Annotated[int, Query(ge=1, le=100), PLAIN] = 20,
     cursor: RunCursor = None,
 ) -> Response:
-    """Return a page of a conversation in the order in which its runs were created."""
+    """Return a page of a thread's runs in the order in which they were created."""
     if cursor is not None and not is_run_id(cursor):
         msg = f"The cursor {cursor[:80]!r} is not one of this list. Send next_cursor as it came."
         raise CallerError("malformed-cursor", msg)

@@ -220,7 +220,7 @@ def _wanted(run: Run) -> dict[str, Any] | None:
 def reusable(ending: Ending) -> str | None:
     """Return who may have a run's answer: `any` one with the same task, one that has `asked` for what is
     old, or nobody. Actions and questions count against it too, but only their rows know them."""
-    if ending.status != "completed" or ending.degraded:
+    if ending.status != "completed" or ending.degraded or ending.in_vain:
         return None
     return "asked" if ending.fleeting else "any"
 

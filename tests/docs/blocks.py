@@ -13,6 +13,8 @@ HELD: Final[dict[tuple[str, str], str]] = {
     "test_the_snippet_of_the_documents_checks_a_receipt",
     ("docs/webhooks.md", "Webhook("): "tests/integration/test_webhooks.py::"
     "test_a_delivery_is_verified_as_the_page_shows",
+    ("docs/agents.md", "def make_departures"): "tests/docs/test_agents_page.py::"
+    "test_the_tool_of_the_page_is_listed_as_the_page_says",
     ("docs/client.md", ""): "tests/docs/test_client.py::test_every_program_of_the_page_works",
     ("docs/approvals.md", "/resolution"): "tests/integration/test_doubt.py::"
     "test_an_action_in_doubt_is_settled_as_the_page_shows",

@@ -27,7 +27,11 @@ MAX_RECORD_LINES: Final = 35
 MAX_ARCHITECTURE_LINES: Final = 120
 
 EXAMPLES: Final = frozenset(
-    {"agents/translator.py", *(f"my_agents/{name}.py" for name in ("glossary", "echo", "greeter"))}
+    {
+        "agents/translator.py",
+        "tools/departures.py",
+        *(f"my_agents/{name}.py" for name in ("glossary", "echo", "greeter")),
+    }
 )
 """Files that a reader makes."""
 
@@ -58,9 +62,9 @@ def routes() -> set[str]:
     }
 
 
-# Not the package, the service or the namespace of that name.
+# Not the package, the service (with another command in it) or the namespace of that name.
 _COMMAND: Final = (
-    r"(?:^|(?<!from)(?<!--namespace)[ /])signalbox (?!signalbox )([a-z]+)(?: ([a-z]+))?"
+    r"(?:^|(?<!from)(?<!--namespace)[ /])signalbox (?!signalbox |python )([a-z]+)(?: ([a-z]+))?"
 )
 
 

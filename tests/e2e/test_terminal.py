@@ -309,26 +309,6 @@ def test_bash_completes_commands(folder: Path) -> None:
     assert outcome.stdout == "watch\n", outcome.stderr
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
-def test_bash_completes_words_that_it_takes_apart(folder: Path) -> None:
-    """At colons and equals signs; and words behind those that are quoted."""
-    tries = {
-        "keys create --scope runs : w": "[write]",
-        "keys create --scope runs :": "[write][read]",
-        "keys create --scope = ap": "[approvals:decide]",
-        "run '\"do it\"' --approve d": "[deny]",
-        "run $'\"a\\nb\"' --approve d": "[deny]",
-    }
-    lines = [
-        f"COMP_WORDS=(signalbox {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}}-1)); COMPREPLY=(); "
-        "_signalbox_completion signalbox; printf '[%s]' \"${COMPREPLY[@]}\"; echo"
-        for words in tries
-    ]
-    outcome = shell(folder, "\n".join(['eval "$(signalbox completion bash)"', *lines]))
-    assert outcome.stdout.splitlines() == list(tries.values()), outcome.stderr
-
-
 def test_a_wrong_key_is_said_with_what_to_do(signalbox: StartProcess, serve: StartService) -> None:
     made = signalbox("keys", "create", "--name", "me")
     assert made.ended() == 0

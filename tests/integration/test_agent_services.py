@@ -20,7 +20,7 @@ from agents.coder import AGENT as CODER
 from domain.errors import ConfigurationError
 from service.commands.doctor_agents import agent_services
 from service.parts import open_remotes
-from service.settings import read_settings, unknown_variables
+from service.settings import known_secrets, read_settings, unknown_variables
 from tests.e2e.test_outside_agents import TALKER, write_module
 from tests.fakes.agent_service import Says, serving_agent, serving_nonsense
 from tests.fakes.http_target import CountingTarget
@@ -525,6 +525,8 @@ def test_an_address_of_nobody_is_refused_at_the_start() -> None:
         ("SIGNALBOX_AGENT_CODER_URL", "http://u:p@there", "write the coder's as http://host:port"),
         ("SIGNALBOX_AGENT_CODER_URL", "http://there:x,http://b", "write the coder's as"),
         ("SIGNALBOX_AGENT_SECRET", "tooshort", "SIGNALBOX_AGENT_SECRET cannot be used"),
+        ("SIGNALBOX_AGENT_SECRET", f"{SECRET},tooshort", "at least 16 visible ASCII characters"),
+        ("SIGNALBOX_AGENT_SECRET", f"{SECRET},", "at least 16 visible ASCII characters"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(
@@ -710,3 +712,33 @@ async def test_a_page_is_opened_elsewhere_only_where_the_run_may_open_it(
         for citation, said in zip(run["result"]["citations"], ("1904", "54 metres"), strict=True):
             path = f"/v1/runs/{run['id']}/sources/{citation['sha256']}"
             assert said in (await product.client.get(path)).text
+
+
+async def test_the_secret_is_changed_while_all_of_them_work(
+    start: Start, serve: Serve, models: FakeModelServer, tmp_path: Path
+) -> None:
+    """In the order of docs/deployment.md: a service with both, then a server with the new one first, then alone."""
+    new = "the-new-secret-of-the-test"
+    steps = [
+        (SECRET, SECRET),
+        (f"{SECRET},{new}", SECRET),
+        (f"{SECRET},{new}", f"{new},{SECRET}"),
+        (new, f"{new},{SECRET}"),
+        (new, new),
+    ]
+    models.add(*coding(Reply(text="Done.")))
+    for there, here in steps:
+        async with (
+            serve(agent_secret=there) as url,
+            start(models=models, agent_urls={"coder": (url,)}, agent_secret=here) as product,
+        ):
+            run = await product.finished("Do it", cache={"max_age": 0})
+            assert run["status"] == "completed", (there, here, run["error"])
+            assert run["degraded"] == []
+
+
+def test_each_of_several_secrets_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNALBOX_AGENT_SECRET", f"{SECRET},the-new-secret-of-the-test")
+    settings = read_settings(_env_file=None)
+    assert {SECRET, "the-new-secret-of-the-test"} <= known_secrets(settings)
+    assert SECRET not in repr(settings)

@@ -15,7 +15,7 @@ from tests.fakes.model_script import Reply, Rule, TokenUsage, When
 from tests.fakes.model_server import ALL, FakeModelServer
 from tests.fakes.running import Product
 from tests.integration.conftest import Start, database
-from tests.integration.people import asked, decide
+from tests.integration.people import asked, decide, turns
 from tests.integration.team_script import SECONDS, composer, decisions, solo, unauthorised, worker
 
 TASK: Final = "Count the lighthouses"
@@ -334,3 +334,22 @@ async def test_what_costs_nothing_is_given_at_a_days_limit(
         assert anew.status_code == 402
         listed = (await product.client.get("/v1/runs")).json()["data"]
         assert [run["id"] for run in listed] == [given.json()["id"], made.json()["id"]]
+
+
+async def test_what_came_of_a_call_that_failed_is_given_to_nobody(
+    product: Product, models: FakeModelServer
+) -> None:
+    """The tool may be there a moment later; what was mended is given."""
+    missing = Reply.calls(("read_file", {"path": "no.txt"}))
+    models.add(
+        *decisions(("coder", "Do it")),
+        turns("Do it", missing, Reply(text="There is no such file.")),
+    )
+    first = await product.finished(TASK)
+    assert (first["status"], first["degraded"]) == ("completed", [])
+    assert "tool.failed" in await events_of(product, first)
+    asked_before = len(models.requests)
+    second = await product.finished(TASK)
+    assert second["cache"] is None
+    assert len(models.requests) > asked_before
+    assert "cache.hit" not in await events_of(product, second)

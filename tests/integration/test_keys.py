@@ -265,6 +265,7 @@ async def test_a_key_without_the_scope_is_told_which_one(product: Product) -> No
             problem = assert_problem(response, "forbidden")
             assert all(name in problem["detail"] for name in needed)
             assert 'error="insufficient_scope"' in response.headers["www-authenticate"]
+            assert "`signalbox keys create --scope " in problem["detail"]
 
 
 async def test_who_may_not_decide_lifts_no_gate(product: Product) -> None:

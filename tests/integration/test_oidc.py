@@ -278,3 +278,23 @@ async def test_a_browser_signs_in_with_a_token_for_as_long_as_it_is_good(
     async with start(env="production", database_url=url) as product:
         product.client.cookies.update(kept)
         assert_problem(await product.client.get("/v1/runs"), "unauthenticated")
+
+
+async def test_the_page_takes_the_token_that_a_proxy_passes_on(
+    trusting: Product, issuer: Issuer
+) -> None:
+    """So a proxy that signs people in is enough, and nobody is asked for a key."""
+    passed = {
+        **issuer.token(),
+        "x-forwarded-user": "eve",
+        "x-forwarded-for": "203.0.113.9",
+        "sec-fetch-site": "same-origin",
+    }
+    told = (await trusting.client.get("/session", headers=passed)).json()
+    assert (told["signed_in"], told["caller"]["id"]) == (True, f"{issuer.name}|ada")
+    body = {"task": "What is 17% of 80?"}
+    created = await trusting.client.post("/v1/runs?wait=20", json=body, headers=passed)
+    assert created.json()["status"] == "completed", created.text
+    named = {"x-forwarded-user": "ada"}
+    assert (await trusting.client.get("/session", headers=named)).json()["signed_in"] is False
+    assert_problem(await trusting.client.get("/v1/runs", headers=named), "unauthenticated")

@@ -237,7 +237,7 @@ async def test_a_follow_up_is_a_run_of_the_same_thread(story: Begin, visit: Open
         await page.get_by_role("textbox", name="Ask a follow-up").fill("And in one sentence?")
         await page.get_by_role("button", name="Ask").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("And in one sentence?")
-        await expect(page.get_by_text("Part 2 of 2 in a conversation")).to_be_visible()
+        await expect(page.get_by_text("Part 2 of 2 in a thread")).to_be_visible()
         await page.get_by_role("link", name="Before").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text(TASK)
         threads = {

@@ -1,4 +1,4 @@
-// The conversation that a run is part of: the runs before and after it.
+// The thread that a run is part of: the runs before and after it.
 
 import { ask } from "../api.js";
 import { link } from "../router.js";
@@ -16,8 +16,8 @@ export function Thread({ threadId, runId }) {
     if (runs.length < 2) return null;
     const at = runs.findIndex((run) => run.id === runId);
     return html`
-        <span class="thread" role="group" aria-label="Runs of this conversation">
-            <span>Part ${at + 1} of ${runs.length} in a conversation</span>
+        <span class="thread" role="group" aria-label="Runs of this thread">
+            <span>Part ${at + 1} of ${runs.length} in a thread</span>
             ${at > 0 && html`<a ...${link(`/runs/${runs[at - 1].id}`)} title=${runs[at - 1].task.slice(0, 200)}>Before</a>`}
             ${at >= 0 && at < runs.length - 1 && html`<a ...${link(`/runs/${runs[at + 1].id}`)} title=${runs[at + 1].task.slice(0, 200)}>After</a>`}
         </span>`;
