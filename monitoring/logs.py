@@ -60,10 +60,11 @@ def configure_logs(
     _catch_the_rest()
 
 
-def keep_to_warnings(secrets: Iterable[str] = ()) -> None:
-    """Have a command whose output is its own say only what went wrong, a plain sentence each."""
+def keep_to_warnings(secrets: Iterable[str] = (), *, traces: bool = True) -> None:
+    """Have a command whose output is its own say only what went wrong, a plain sentence each; `traces`: with where
+    in the code an error came from."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Sentences(make_mask(secrets)))
+    handler.setFormatter(_Sentences(make_mask(secrets), traces=traces))
     _take_over(handler)
     for name in FOR_TERMINALS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -204,13 +205,16 @@ def _watch(stream: TextIO) -> select.poll | None:
 class _Sentences(logging.Formatter):
     """Writes what a record says, without secrets."""
 
-    def __init__(self, mask: Scrubber) -> None:
+    def __init__(self, mask: Scrubber, *, traces: bool) -> None:
         super().__init__("%(message)s")
         self._mask = mask
+        self._traces = traces
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the text."""
-        return self._mask.scrub(super().format(record))
+        if self._traces or not record.exc_info:
+            return self._mask.scrub(super().format(record))
+        return self._mask.scrub(f"{record.getMessage()} ({record.exc_info[1]!r})")
 
 
 def _catch_the_rest() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
@@ -56,9 +57,9 @@ class Target:
         """Make sure that it can be written; raises `ConfigurationError` where it cannot. Blocks."""
         self.path: Final = path
         self._part: Final = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.part")
-        if path.exists() and not path.is_file():
-            raise ConfigurationError(f"--record {path}: it is there, and is no file.")
         try:
+            if path.exists() and not path.is_file():
+                raise ConfigurationError(f"--record {path}: it is there, and is no file.")
             # Where it cannot be written, the run is not to be paid for.
             self._file: Final = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except (OSError, ValueError) as error:
@@ -132,16 +133,30 @@ def _read_line(path: Path, number: int, text: bytes) -> Line:
     try:
         line = _LINE.validate_json(text)
     except ValidationError as error:
+        if number == 1:
+            _refuse_other_form(path, text)
         fault = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in fault["loc"])
         _refuse(path, f"line {number} is none of a recording ({where or 'JSON'}: {fault['msg']})")
     if isinstance(line, Header) and line.schema_version != SCHEMA:
-        _refuse(
-            path,
-            f"it has the form {line.schema_version}, and this version of Signalbox reads {SCHEMA}; "
-            f"it was made by {line.product}",
-        )
+        _refuse_form(path, line.schema_version, line.product)
     return line
+
+
+def _refuse_other_form(path: Path, text: bytes) -> None:
+    """Say of a first line that cannot be read that another version has made it, where it says so itself."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    made = line.get("schema_version", SCHEMA) if isinstance(line, dict) else SCHEMA
+    if isinstance(made, int) and made != SCHEMA and line.get("kind") == "recording":
+        _refuse_form(path, made, str(line.get("product"))[:80])
+
+
+def _refuse_form(path: Path, made: int, product: str) -> NoReturn:
+    why = f"it has the form {made}, and this version of Signalbox reads {SCHEMA}; it was made by {product}"
+    _refuse(path, why)
 
 
 def _refuse(path: Path, why: str) -> NoReturn:

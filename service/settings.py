@@ -42,7 +42,7 @@ DEFAULT_MODELS: Final[dict[Tier, str]] = {
 PREFIX: Final = "SIGNALBOX_"
 
 OF_THE_CLIENT: Final = "SIGNALBOX_URL"
-"""Where the Python client finds a server; the service itself does not read it."""
+"""Where the Python client and the commands find a server; the service itself does not read it."""
 
 _SECRET_VARIABLE: Final = re.compile(
     r"(?:^|_)(?:(?:API)?KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|DSN)$", re.IGNORECASE

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import os
-import tempfile
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import BinaryIO
 
 import httpx
 
+from signalbox.bounds import Content
 from signalbox.errors import ConfigurationError, UnexpectedAnswerError
 from signalbox.flows import Answer, Close, Flow, Open, Pause, Read, Request, Work
 from signalbox.models import Artifact
@@ -35,9 +37,9 @@ class ArtifactOperations:
     @operation
     def read(self, run_id: str, name: str) -> Flow[bytes]:
         """Return a file's bytes."""
-        pieces: list[bytes] = []
-        yield from _download(self._sender, run_id, name, pieces.append, pieces.clear)
-        return b"".join(pieces)
+        held = _Held(self._sender.answer_bytes)
+        yield from _download(self._sender, run_id, name, held.write, held.restart)
+        return held.content.value()
 
     @operation
     def download(self, run_id: str, name: str, to: Path | str) -> Flow[Path]:
@@ -46,8 +48,9 @@ class ArtifactOperations:
         It is written beside its place and moved there when it is whole, so that nobody finds half of it.
         """
         target: Path = yield Work(lambda: _target(Path(to), name))
-        writing: _Writing = yield Work(lambda: _Writing(target))
+        writing = _Writing(target)
         try:
+            yield Work(writing.begin)
             yield from _download(self._sender, run_id, name, writing.write, writing.restart)
             yield Work(writing.finish)
         except GeneratorExit:
@@ -70,51 +73,78 @@ def _target(to: Path, name: str) -> Path:
     return to / file
 
 
+class _Held:
+    """A file that is kept in memory."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.content = Content(most, inf)
+
+    def write(self, piece: bytes) -> None:
+        self.content.add(piece)
+
+    def restart(self) -> None:
+        self.content = Content(self._most, inf)
+
+
 class _Writing:
     """A file that is being written, under a name of its own until it is whole."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
+        # Its bytes count with its name, of which a file system takes 255.
+        self._path = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.part")
+        self._file: BinaryIO | None = None
+
+    def begin(self) -> None:
         try:
-            number, path = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+            _refuse_device(self._target)
+            # Not `tempfile`, after which the rights would have to be set as the user's umask says: to ask for that
+            # one has to change it, for every thread of the process.
+            self._file = self._path.open("xb")
         except (OSError, ValueError) as error:  # a name with NUL in it
-            raise _not_written(target, error) from error
-        self._path = Path(path)
-        self._file: BinaryIO = os.fdopen(number, "wb")
+            raise _not_written(self._target, error) from error
 
     def write(self, piece: bytes) -> None:
         try:
-            self._file.write(piece)
+            self._begun.write(piece)
         except OSError as error:
             raise _not_written(self._target, error) from error
 
     def restart(self) -> None:
-        self._file.seek(0)
-        self._file.truncate()
+        self._begun.seek(0)
+        self._begun.truncate()
 
     def finish(self) -> None:
         try:
-            self._file.close()
-            self._path.chmod(0o666 & ~_umask())
+            self._begun.close()
             self._path.replace(self._target)
         except OSError as error:
             raise _not_written(self._target, error) from error
 
     def abandon(self) -> None:
+        if self._file is None:
+            return
         with suppress(OSError):  # what is left in its buffer does not fit either
             self._file.close()
         self._path.unlink(missing_ok=True)
+
+    @property
+    def _begun(self) -> BinaryIO:
+        if self._file is None:
+            msg = "nothing is being written"
+            raise ValueError(msg)
+        return self._file
+
+
+def _refuse_device(target: Path) -> None:
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EEXIST, "it is there, and is no file")
 
 
 def _not_written(target: Path, error: Exception) -> ConfigurationError:
     why = (error.strerror if isinstance(error, OSError) else None) or error
     return ConfigurationError(f"{str(target)!r} cannot be written: {why}.")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _download(
@@ -131,7 +161,7 @@ def _download(
         failures += 1
         last = failures >= sender.retries.attempts
         try:
-            answer = yield from _pass_on(Request(method="GET", path=path), name, write)
+            answer = yield from _pass_on(sender, Request(method="GET", path=path), name, write)
         except httpx.RequestError as error:
             if last:
                 raise sender.unreachable(error) from error
@@ -147,13 +177,13 @@ def _download(
         yield Pause(seconds or 0.0)
 
 
-def _pass_on(request: Request, name: str, write: Callable[[bytes], object]) -> Flow[Answer]:
+def _pass_on(
+    sender: Sender, request: Request, name: str, write: Callable[[bytes], object]
+) -> Flow[Answer]:
     """Pass one answer on, if it is the file; return it, with what it says where it is not."""
     answer: Answer = yield Open(request)
     if not answer.success:
-        content = b""
-        while piece := (yield Read()):
-            content += piece
+        content = yield from sender.rest()
         return replace(answer, content=content)
     digest = hashlib.sha256()
     while piece := (yield Read()):

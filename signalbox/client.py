@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
-from ipaddress import ip_address
 from types import TracebackType
-from typing import Final, Literal, Self, TypedDict, Unpack
+from typing import Final, Literal, Self, Unpack
 
 import httpx
 
 from signalbox import runs
 from signalbox.approvals import Approvals, AsyncApprovals
 from signalbox.artifacts import Artifacts, AsyncArtifacts
+from signalbox.bounds import ANSWER_BYTES, CALL_SECONDS, Deadline
+from signalbox.connections import (
+    SHOWN_KEY,
+    AsyncConnections,
+    Connections,
+    shows_key,
+)
 from signalbox.conversation import Company, Decide, See, follow
 from signalbox.errors import ConfigurationError
 from signalbox.flows import Flow
@@ -24,7 +31,7 @@ from signalbox.operations import Async, Sync, listing, operation
 from signalbox.options import RunOptions
 from signalbox.paging import all_of, give_all
 from signalbox.runs import Actions, AsyncActions, AsyncRuns, AsyncThreads, Runs, Threads
-from signalbox.sending import Deadline, Retries, Sender, given
+from signalbox.sending import Retries, Sender, given
 from signalbox.transports import Address, AsyncTransport, Transport
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
@@ -42,11 +49,6 @@ def _version() -> str:
 
 
 VERSION: Final = _version()
-
-
-class _HttpxOptions(TypedDict):
-    trust_env: bool
-    verify: bool
 
 
 Dimension = Literal["day", "agent", "model", "key"]
@@ -159,8 +161,9 @@ class Signalbox(ServiceOperations, Sync):
     """A client of a Signalbox server that waits for what it asks for. Use it as a context manager.
 
     `base_url` and `api_key` come from `SIGNALBOX_URL` and `SIGNALBOX_API_KEY` where they are not given; `timeout` is
-    how many seconds the server may be silent. `http`: a client of httpx of your own, for certificates or proxies;
-    it stays yours to close.
+    how many seconds the server may be silent, `call_seconds` how long one call may take altogether, and
+    `answer_bytes` how large an answer may be. `http`: a client of httpx of your own, for certificates or proxies; it
+    stays yours to close.
     """
 
     def __init__(
@@ -169,14 +172,21 @@ class Signalbox(ServiceOperations, Sync):
         api_key: str | None = None,
         *,
         timeout: float = 30.0,
+        call_seconds: float = CALL_SECONDS,
+        answer_bytes: int = ANSWER_BYTES,
         retries: Retries | None = None,
         http: httpx.Client | None = None,
     ) -> None:
-        address = _address(base_url, api_key, timeout)
-        used = http or httpx.Client(**_httpx_options(address.url))
-        self._own = None if http else used
-        transport = Transport(used, address)
-        sender = Sender(retries or Retries(), place=str(address.url))
+        address = _address(
+            base_url,
+            api_key,
+            timeout=timeout,
+            call_seconds=call_seconds,
+            answer_bytes=answer_bytes,
+        )
+        self._connections = Connections(address.url, http)
+        transport = Transport(self._connections, address)
+        sender = _sender(retries, address, call_seconds)
         super().__init__(sender, transport)
         self.base_url: Final = str(address.url)
         self.runs: Final = Runs(sender, transport)
@@ -201,8 +211,7 @@ class Signalbox(ServiceOperations, Sync):
 
     def close(self) -> None:
         """Close its connections; no run is stopped by that."""
-        if self._own:
-            self._own.close()
+        self._connections.close()
 
 
 class AsyncSignalbox(ServiceOperations, Async):
@@ -214,14 +223,21 @@ class AsyncSignalbox(ServiceOperations, Async):
         api_key: str | None = None,
         *,
         timeout: float = 30.0,
+        call_seconds: float = CALL_SECONDS,
+        answer_bytes: int = ANSWER_BYTES,
         retries: Retries | None = None,
         http: httpx.AsyncClient | None = None,
     ) -> None:
-        address = _address(base_url, api_key, timeout)
-        used = http or httpx.AsyncClient(**_httpx_options(address.url))
-        self._own = None if http else used
-        transport = AsyncTransport(used, address)
-        sender = Sender(retries or Retries(), place=str(address.url))
+        address = _address(
+            base_url,
+            api_key,
+            timeout=timeout,
+            call_seconds=call_seconds,
+            answer_bytes=answer_bytes,
+        )
+        self._connections = AsyncConnections(address.url, http)
+        transport = AsyncTransport(self._connections, address)
+        sender = _sender(retries, address, call_seconds)
         super().__init__(sender, transport)
         self.base_url: Final = str(address.url)
         self.runs: Final = AsyncRuns(sender, transport)
@@ -246,11 +262,26 @@ class AsyncSignalbox(ServiceOperations, Async):
 
     async def aclose(self) -> None:
         """Close its connections; no run is stopped by that."""
-        if self._own:
-            await self._own.aclose()
+        await self._connections.aclose()
 
 
-def _address(base_url: str | None, api_key: str | None, timeout: float) -> Address:
+def _sender(retries: Retries | None, address: Address, call_seconds: float) -> Sender:
+    return Sender(
+        retries or Retries(),
+        place=str(address.url),
+        call_seconds=call_seconds,
+        answer_bytes=address.answer_bytes,
+    )
+
+
+def _address(
+    base_url: str | None,
+    api_key: str | None,
+    *,
+    timeout: float,
+    call_seconds: float,
+    answer_bytes: int,
+) -> Address:
     """Return where the server is; raises `ConfigurationError`, which never shows a key."""
     text = base_url or os.environ.get("SIGNALBOX_URL") or DEFAULT_URL
     key = api_key if api_key is not None else os.environ.get("SIGNALBOX_API_KEY")
@@ -271,24 +302,24 @@ def _address(base_url: str | None, api_key: str | None, timeout: float) -> Addre
     ):
         msg = f"{text!r} is no address of a server; one looks like {DEFAULT_URL}."
         raise ConfigurationError(msg)
-    headers = {"user-agent": f"signalbox-python/{VERSION}", "accept": "application/json"}
+    if not (call_seconds > 0 and answer_bytes > 0):
+        msg = "call_seconds and answer_bytes are positive numbers."
+        raise ConfigurationError(msg)
+    headers = {
+        "user-agent": f"signalbox-python/{VERSION}",
+        "accept": "application/json",
+        "accept-encoding": "gzip, deflate",  # what is packed otherwise may be of any size
+    }
     if key:
         if not (key.isascii() and key.isprintable() and " " not in key):
             msg = "The API key has characters that no key has: it is visible ASCII."
             raise ConfigurationError(msg)
         headers["authorization"] = f"Bearer {key}"
-    return Address(url, headers=headers, timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0)))
-
-
-def _httpx_options(url: httpx.URL) -> _HttpxOptions:
-    # Certificates are read from a file, which takes a while: not where none is ever looked at.
-    elsewhere = _is_elsewhere(url)
-    return {"trust_env": elsewhere, "verify": elsewhere or url.scheme == "https"}
-
-
-def _is_elsewhere(url: httpx.URL) -> bool:
-    """Return whether a server is on another machine: only then proxies of the environment are meant for it."""
-    try:
-        return not ip_address(url.host).is_loopback
-    except ValueError:
-        return url.host != "localhost"
+        if shows_key(url):
+            warnings.warn(SHOWN_KEY.format(url), UserWarning, stacklevel=3)
+    return Address(
+        url,
+        headers=headers,
+        timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0)),
+        answer_bytes=answer_bytes,
+    )

@@ -53,6 +53,8 @@ class Send:
     """Send a request and read the whole answer: given an `Answer`, or `httpx.RequestError` raised."""
 
     request: Request
+    seconds: float = float("inf")
+    """How long it may take altogether."""
 
 
 @dataclass(frozen=True)

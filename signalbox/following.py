@@ -11,6 +11,7 @@ from typing import Any, Final
 import httpx
 from pydantic import ValidationError
 
+from signalbox.bounds import Deadline
 from signalbox.errors import (
     StreamBrokenError,
     UnexpectedAnswerError,
@@ -18,7 +19,7 @@ from signalbox.errors import (
 )
 from signalbox.flows import Answer, Close, Flow, Give, Open, Pause, Read, Request
 from signalbox.models import Event
-from signalbox.sending import Deadline, Sender, path_of, refusal
+from signalbox.sending import Sender, path_of, refusal
 from signalbox.sse import Frame, FrameReader, number_in
 from signalbox.transcript import Transcript
 
@@ -132,9 +133,7 @@ class RunFollower:
 
     def _refused(self, answer: Answer, failures: int) -> Flow[tuple[str, float]]:
         """Return why there is no stream for now, and when to ask again; raises `ProblemError`."""
-        content = b""
-        while piece := (yield Read()):
-            content += piece
+        content = yield from self._sender.rest()
         read = Answer(status=answer.status, headers=answer.headers, content=content)
         error = refusal(read)
         seconds = self._sender.again_after(read, failures)

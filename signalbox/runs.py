@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Unpack
 
+from signalbox.bounds import Deadline
 from signalbox.errors import WaitExceededError
 from signalbox.flows import Answer, Flow, Pause, Request, Work
 from signalbox.following import IDLE_SECONDS, RunFollower, Wanted
@@ -32,11 +33,14 @@ from signalbox.options import (
     run_body,
 )
 from signalbox.paging import Page, give_all
-from signalbox.sending import Deadline, Sender, path_of, post_request, read_model
+from signalbox.sending import Sender, path_of, post_request, read_model
 from signalbox.streams import Following
 
 LOOK_SECONDS = 25.0
 """How long one request waits for the end of a run."""
+
+GRACE_SECONDS = 10.0
+"""How much longer than it was asked to hold a request a server may take for its answer."""
 
 SOONEST_SECONDS = 0.5
 """A server that does not hold requests is not asked more often than that."""
@@ -108,14 +112,19 @@ class RunOperations:
         """
         deadline = Deadline(within)
         while True:
-            since, seconds = time.monotonic(), min(LOOK_SECONDS, deadline.left)
+            since, most = time.monotonic(), min(LOOK_SECONDS, self._sender.call_seconds / 2)
+            seconds = min(most, deadline.left)
             request = Request(
                 method="GET",
                 path=path_of("v1", "runs", run_id),
                 query={"wait": f"{seconds:.3f}"},
-                read_seconds=LOOK_SECONDS + 10.0,
+                read_seconds=LOOK_SECONDS + GRACE_SECONDS,
             )
-            run = yield from self._sender.call(request, lambda answer: read_model(answer, Run))
+            run = yield from self._sender.call(
+                request,
+                lambda answer: read_model(answer, Run),
+                within=deadline.left + GRACE_SECONDS,
+            )
             if run.ended or run.status == "requires_action":
                 return run
             if deadline.over:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
 import random
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import ValidationError
 
+from signalbox.bounds import ANSWER_BYTES, CALL_SECONDS, Content, Deadline
 from signalbox.errors import (
     ConfigurationError,
     ProblemError,
@@ -23,7 +24,7 @@ from signalbox.errors import (
     UnexpectedAnswerError,
     kind_of,
 )
-from signalbox.flows import Answer, Flow, Pause, Request, Send
+from signalbox.flows import Answer, Flow, Pause, Read, Request, Send
 from signalbox.models import Approval, Health, Model, Problem, Run
 
 T = TypeVar("T")
@@ -55,31 +56,22 @@ class Retries:
         return seconds * random.uniform(0.5, 1.0)  # noqa: S311 - so that clients do not come back all at once
 
 
-class Deadline:
-    """The time that the user gives."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self.seconds: Final = seconds
-        self._end = None if seconds is None else time.monotonic() + seconds
-
-    @property
-    def left(self) -> float:
-        """Return the seconds that are left; infinite where there is no end."""
-        return float("inf") if self._end is None else max(0.0, self._end - time.monotonic())
-
-    @property
-    def over(self) -> bool:
-        """Return whether there are none."""
-        return self.left <= 0
-
-
 class Sender:
     """Makes the flows of requests to one server."""
 
-    def __init__(self, retries: Retries, *, place: str) -> None:
+    def __init__(
+        self,
+        retries: Retries,
+        *,
+        place: str,
+        call_seconds: float = CALL_SECONDS,
+        answer_bytes: int = ANSWER_BYTES,
+    ) -> None:
         self.retries: Final = retries
         self.place: Final = place
         """Where the server is, for messages."""
+        self.call_seconds: Final = call_seconds
+        self.answer_bytes: Final = answer_bytes
 
     def get(
         self, path: str, into: type[M], *, query: Mapping[str, object] | None = None
@@ -97,39 +89,52 @@ class Sender:
     def health(self) -> Flow[Health]:
         """Ask how the server is, which it tells with a 503 too."""
         try:
-            answer: Answer = yield Send(Request(method="GET", path="/health/ready"))
+            request = Request(method="GET", path="/health/ready")
+            answer: Answer = yield Send(request, self.call_seconds)
         except httpx.RequestError as error:
             raise self.unreachable(error) from error
         if answer.success or (answer.status == 503 and not _is_problem(answer)):  # noqa: PLR2004 - HTTP's own
             return read_model(answer, Health)
         raise refusal(answer)
 
-    def call(self, request: Request, read: Callable[[Answer], T]) -> Flow[T]:
+    def call(
+        self, request: Request, read: Callable[[Answer], T], *, within: float = math.inf
+    ) -> Flow[T]:
         """Send a request and read its answer."""
-        return read((yield from self.answer(request)))
+        return read((yield from self.answer(request, within=within)))
 
-    def answer(self, request: Request) -> Flow[Answer]:
+    def answer(self, request: Request, *, within: float = math.inf) -> Flow[Answer]:
         """Send a request, again where that is safe; return the answer, which is a success.
 
         Raises `ProblemError`, `UnexpectedAnswerError`, `ServerUnreachableError`.
         """
         failures = 0
+        deadline = Deadline(min(within, self.call_seconds))
         while True:
             failures += 1
             last = failures >= self.retries.attempts
             try:
-                answer: Answer = yield Send(request)
+                answer: Answer = yield Send(request, deadline.left)
             except httpx.RequestError as error:
+                pause = self.retries.pause(failures)
+                last = last or pause >= deadline.left
                 if last or not (request.repeatable or isinstance(error, _UNSENT)):
                     raise self.unreachable(error) from error
-                yield Pause(self.retries.pause(failures))
+                yield Pause(pause)
                 continue
             if answer.success:
                 return answer
             seconds = self.again_after(answer, failures) if request.repeatable else None
-            if last or seconds is None:
+            if last or seconds is None or seconds >= deadline.left:
                 raise refusal(answer)
             yield Pause(seconds)
+
+    def rest(self) -> Flow[bytes]:
+        """Read what is left of the answer that is open."""
+        content = Content(self.answer_bytes, self.call_seconds)
+        while piece := (yield Read()):
+            content.add(piece)
+        return content.value()
 
     def again_after(self, answer: Answer, failures: int) -> float | None:
         """Return after how many seconds a refused request is worth another attempt; `None` where it is not."""

@@ -20,6 +20,7 @@ from langchain_core.messages import (
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableSequence
 from langchain_core.tools import BaseTool
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from agents._kit.acting import Ran
 from agents._kit.chains import Candidate
@@ -27,6 +28,7 @@ from agents._kit.faults import made_again
 from agents._kit.recorder import pin_spot
 from agents._kit.stream import TokenRelay
 from agents._kit.tape import Asked, Invoke, Used, digest, digests, spot
+from domain.agent import Citation
 from domain.errors import ModelCallError, ToolFailedError
 from domain.recording import CallLine, PinLine, Recording, ToolLine
 from domain.run import RunContext
@@ -36,6 +38,10 @@ from tools.sources import keep_text
 
 MOST_FAULTS: Final = 50
 """Differences that are kept; after the first the others mostly follow from it."""
+
+_CITATIONS: Final[TypeAdapter[list[Citation]]] = TypeAdapter(
+    list[Citation], config=ConfigDict(strict=True)
+)
 
 _Said = TypeVar("_Said", AIMessage, ToolMessage)
 _Kept = TypeVar("_Kept", CallLine, ToolLine, PinLine)
@@ -131,7 +137,7 @@ class Replayer:
             message = messages_from_dict([kept or {}])[0]
         except (ValueError, KeyError, TypeError, AttributeError):
             message = None
-        if not isinstance(message, kind):
+        if not isinstance(message, kind) or not _has_citations(message):
             raise ModelCallError(self._fault(f"{who} has no answer that could be given"))
         return message
 
@@ -242,6 +248,16 @@ def _by_spot(lines: Iterable[_Kept]) -> dict[str, list[_Kept]]:
     for line in lines:
         found.setdefault(line.at, []).append(line)
     return {at: sorted(kept, key=lambda line: line.number) for at, kept in found.items()}
+
+
+def _has_citations(message: AIMessage | ToolMessage) -> bool:
+    """Return whether what a message names as its sources is that: a recording may have been changed by hand."""
+    left = message.artifact if isinstance(message, ToolMessage) else None
+    try:
+        _CITATIONS.validate_python(left.get("citations", []) if isinstance(left, dict) else [])
+    except ValidationError:
+        return False
+    return True
 
 
 def _keep_texts(message: ToolMessage, texts: Mapping[str, str], folder: Path) -> None:

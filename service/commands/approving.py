@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
@@ -13,9 +12,10 @@ import httpx
 from domain.approval import PREFIX
 from domain.errors import ConfigurationError, RunFailedError
 from domain.unseen import plain_line
+from service.commands.asking import at_terminal
 from service.commands.client import api_of, client_of, fetched
 from service.commands.deciding import Person, readable
-from service.commands.exits import DONE, FAILED
+from service.commands.exits import CANCELLED, DONE, FAILED, WAITS
 from service.commands.progress import Progress, say
 from service.commands.run_views import Server, print_json, print_table
 from signalbox import Approval, Decision
@@ -52,7 +52,7 @@ async def approve_at(
         found = await _asked(client, id_)
         if json_:
             print_json(found[0] if id_ and id_.startswith(PREFIX) else found)
-        elif id_ and sys.stdin.isatty() and any(each["status"] == "pending" for each in found):
+        elif id_ and at_terminal() and any(each["status"] == "pending" for each in found):
             return await _ask(client, found)
         elif id_:
             _show(found)
@@ -86,7 +86,9 @@ async def _decide(
     else:
         decided = list(await api.runs.decide(id_, said))
     for each in decided:
-        say(f"{each.id}: {each.decision.type if each.decision else each.status}")
+        # Of two who decide the same, the second is told whose decision it was.
+        made = each.decision
+        say(f"{each.id}: {f'{made.type} by {made.by}' if made else each.status}")
     if json_:
         documents = [each.model_dump(mode="json") for each in decided]
         print_json(documents[0] if id_.startswith(PREFIX) else documents)
@@ -111,7 +113,12 @@ async def _ask(client: httpx.AsyncClient, found: list[dict[str, Any]]) -> int:
     """Ask the person at the terminal about one after the other."""
     person = Person(client, Progress(), approve="ask")
     decided = [await person.decide(each) for each in found if each["status"] == "pending"]
-    return DONE if all(decided) else FAILED
+    if all(decided):
+        return DONE
+    now = {(await fetched(client.get(_path(each["id"])), Approval))["status"] for each in found}
+    if "pending" in now:
+        return WAITS
+    return CANCELLED if now & {"expired", "cancelled"} else FAILED
 
 
 def _list(found: list[dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,8 +14,11 @@ import httpx
 import signalbox
 from domain.errors import ConfigurationError, RunFailedError
 from service.commands.exits import ServerAwayError, TooLateError
+from service.commands.progress import say
 from service.settings import Settings
 from signalbox import AsyncSignalbox, Retries
+from signalbox.bounds import CALL_SECONDS
+from signalbox.connections import NO_PROXY, SHOWN_KEY, bad_proxy, options_for, shows_key
 from signalbox.models import Model, Run
 
 TIMEOUT: Final = httpx.Timeout(10.0, read=60.0)
@@ -61,17 +65,28 @@ async def connected(url: str, key: str | None) -> AsyncIterator[httpx.AsyncClien
 
 
 def _client(base_url: str, key: str | None) -> httpx.AsyncClient:
+    headers = authorised(key)
     try:
-        # No proxies from the environment: the server is on this machine or named by the user.
-        client = httpx.AsyncClient(
-            base_url=base_url, headers=authorised(key), timeout=TIMEOUT, trust_env=False
-        )
+        options = options_for(httpx.URL(base_url))
+    except (httpx.InvalidURL, UnicodeEncodeError) as error:
+        raise _no_address(base_url) from error
+    try:
+        client = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=TIMEOUT, **options)
+    except NO_PROXY as error:
+        raise ConfigurationError(str(bad_proxy(error))) from error
+    try:
         api_of(client)  # says what is no address
-    except (httpx.InvalidURL, UnicodeEncodeError, signalbox.ConfigurationError) as error:
-        shown = re.sub("//.*@", "//***@", base_url)  # a password may stand there
-        msg = f"--server {shown!r} is no address of a server; one looks like http://127.0.0.1:8080"
-        raise ConfigurationError(msg) from error
+    except signalbox.ConfigurationError as error:
+        raise _no_address(base_url) from error
+    if key and shows_key(client.base_url):
+        say(SHOWN_KEY.format(base_url))
     return client
+
+
+def _no_address(base_url: str) -> ConfigurationError:
+    shown = re.sub("//.*@", "//***@", base_url)  # a password may stand there
+    msg = f"{shown!r} (--server, or SIGNALBOX_URL) is no address of a server; one looks like http://127.0.0.1:8080"
+    return ConfigurationError(msg)
 
 
 def _away(base_url: str, why: str) -> ServerAwayError:
@@ -97,7 +112,11 @@ def _own_url(settings: Settings) -> str:
 
 async def fetched(answer: Awaitable[httpx.Response], kind: type[Model] = Run) -> dict[str, Any]:
     """Return the document of an answer, which is of a kind; raises `RunFailedError` with what a refusal says."""
-    response = await answer
+    try:
+        async with asyncio.timeout(CALL_SECONDS):
+            response = await answer
+    except TimeoutError:
+        raise ServerAwayError(f"The server's answer was not whole in {CALL_SECONDS:g} s.") from None
     if not response.is_success:
         raise refused(response)
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 from click.shell_completion import get_completion_class
 
@@ -10,6 +12,25 @@ from service.commands.options import example
 PROGRAM = "signalbox"
 VARIABLE = "_SIGNALBOX_COMPLETE"
 """Set by the script when it asks the command what fits; click's own name for it."""
+
+_ASKS: Final = 'response=$(env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD '
+"""How click's script for bash asks."""
+
+_ASKS_FOR_WHOLE_WORDS: Final = r"""# Bash takes words apart at colons and equals signs, as in runs:write.
+    local words=() i
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        if ((i > 1)) && [[ ${COMP_WORDS[i]} == [:=] || ${COMP_WORDS[i-1]} == [:=] ]]; then
+            words[${#words[@]}-1]+=${COMP_WORDS[i]}
+        else
+            words+=("${COMP_WORDS[i]}")
+        fi
+    done
+    local last=${words[${#words[@]}-1]}
+    local before=${last%%"${COMP_WORDS[COMP_CWORD]#[:=]}"}
+    response=$(env COMP_WORDS="${words[*]}" COMP_CWORD=$((${#words[@]}-1)) """
+
+_GIVES: Final = "COMPREPLY+=($value)"
+_GIVES_THE_REST: Final = 'COMPREPLY+=("${value#"$before"}")'
 
 
 @click.command(
@@ -27,4 +48,7 @@ def completion(shell: str) -> None:
         raise click.UsageError(f"There is no completion for {shell}.")
     made = found(click.get_current_context().find_root().command, {}, PROGRAM, VARIABLE)
     # Not `source()`: it starts a shell of its own to ask how old it is.
-    click.echo(made.source_template % made.source_vars())
+    template = made.source_template
+    if shell == "bash":
+        template = template.replace(_ASKS, _ASKS_FOR_WHOLE_WORDS).replace(_GIVES, _GIVES_THE_REST)
+    click.echo(template % made.source_vars())

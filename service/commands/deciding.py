@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 import httpx
 
+from service.commands.asking import at_terminal
 from service.commands.client import api_of, fetched
 from service.commands.progress import Progress
 from signalbox import Approval, Decision, ProblemError
@@ -124,7 +125,7 @@ class Person:
             for part in readable(approval["action"]["args"]):
                 self._progress.insist(f"  {part}")
         by_curl = f"to decide: {_by_curl(self._client, approval)}"
-        if not sys.stdin.isatty():
+        if not at_terminal():
             self._progress.insist(by_curl)
             return None
         with self._progress.asking():

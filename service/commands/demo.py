@@ -13,6 +13,7 @@ import httpx
 
 from monitoring.logs import keep_to_warnings
 from service.bootstrap import open_services
+from service.commands.asking import at_terminal
 from service.commands.client import connected, created, fetched, read_to_end
 from service.commands.deciding import Approve, Person
 from service.commands.exits import DONE, INTERRUPTED, code_of
@@ -140,7 +141,7 @@ async def _follow(
 def _how_to_decide(url: str, wishes: Wishes) -> str:
     if wishes.approve != "ask":
         return "It will stop before it runs a program, and is told how to go on."
-    here = "here, " if sys.stdin.isatty() else ""
+    here = "here, " if at_terminal() else ""
     return (
         "It will stop before it runs a program, for you to decide: "
         f"{here}on that page, or with `signalbox approve --server {url}` from elsewhere."

@@ -5,12 +5,17 @@ from __future__ import annotations
 import signal
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import click
 
+from domain.errors import ConfigurationError
+from service.commands.asking import at_terminal
 from service.commands.key_options import exit_with
 from service.commands.options import example
+from service.commands.own_folder import own_folder
+
+PREFIX: Final = "signalbox-demo-"
 
 
 @click.command(
@@ -43,8 +48,11 @@ def demo(
     """Start a server with a page, and play a run on it that stops to ask you. No key is needed.
 
     The address is all of stdout. Your settings, keys and runs are left alone: its data are in a folder of its own,
-    which is gone when it ends. It ends with Ctrl-C.
+    which is gone when it ends, and one that was killed leaves its own to the next. It ends with Ctrl-C.
     """
+    if once and approve == "ask" and not at_terminal():
+        msg = "--once: nobody is at the terminal to decide, and it would wait for ever. Say --approve auto or deny."
+        raise ConfigurationError(msg)
     # Before anything is made that would have to be cleaned up.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     from service.settings import prepare_environment, without_telemetry  # noqa: PLC0415 - `--help` does without
@@ -55,8 +63,8 @@ def demo(
 
     wishes = Wishes(port=port, browser=browser, approve=approve, once=once)
     if keep:
-        folder = Path(tempfile.mkdtemp(prefix="signalbox-demo-"))
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         click.echo(f"What the run leaves is kept in {folder}.", err=True)
         exit_with(play(folder, wishes))
-    with tempfile.TemporaryDirectory(prefix="signalbox-demo-") as name:
-        exit_with(play(Path(name), wishes))
+    with own_folder(PREFIX) as folder:
+        exit_with(play(folder, wishes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from agents._kit.instances import Instances, RemoteError
 from agents._kit.metering import OFFLINE
@@ -16,14 +17,16 @@ from service.settings import Settings
 from service.store import shown_url
 from tools.sandbox.off import NoSandbox
 
+SUBJECT: Final = "agent services"
+
 
 def agent_addresses(settings: Settings) -> list[Finding]:
     """Look whether what is said to them can be read on its way."""
     fix = "Write https:// there, with a proxy before the service; or use a network that nobody else is in."
     return [
         warn(
-            f"agent {name}",
-            f"{', '.join(hosts)} is spoken to over http: whoever reads along has SIGNALBOX_AGENT_SECRET, and "
+            SUBJECT,
+            f"{name}: {', '.join(hosts)} is spoken to over http: whoever reads along has SIGNALBOX_AGENT_SECRET, and "
             "what runs are about",
             fix,
         )
@@ -45,7 +48,7 @@ async def agent_services(settings: Settings) -> list[Finding]:
         if spec is None:
             variable = f"SIGNALBOX_AGENT_{name.upper()}_URL"
             error = ConfigurationError(f"{variable} names no agent that gets work. Unset it.")
-            found.append(refused("agent services", error))
+            found.append(refused(SUBJECT, error))
         else:
             found += await asyncio.gather(*(_instance(settings, spec, url) for url in urls))
     return found
@@ -57,7 +60,6 @@ def _specs(settings: Settings) -> dict[str, AgentSpec]:
 
 
 async def _instance(settings: Settings, spec: AgentSpec, url: str) -> Finding:
-    subject = f"agent {spec.name}"
     secret = next(iter(settings.agent_secrets), None)
     instances = Instances(spec.name, (url,), secret)
     where = shown_url(url)
@@ -65,16 +67,17 @@ async def _instance(settings: Settings, spec: AgentSpec, url: str) -> Finding:
         about = await instances.look(instances.all[0])
     except RemoteError as error:
         fix = f"Start `signalbox agent {spec.name}` there, or mend {instances.variable}."
-        return warn(subject, f"{where}: {error.fault.said}", fix)
+        return warn(SUBJECT, f"{spec.name} at {where}: {error.fault.said}", fix)
     finally:
         await instances.aclose()
     if (about.agent, about.version) != (spec.name, agent_version(spec)):
         fix = "Bring both to the same release, with the same SIGNALBOX_AGENTS."
-        return warn(subject, f"{where} serves another agent, or another version of it", fix)
+        return warn(
+            SUBJECT, f"{spec.name}: {where} serves another agent, or another version of it", fix
+        )
     models = sorted({each.model for chain in about.chains.values() for each in chain})
     if OFFLINE in models and settings.tiers is not None:
         fix = "Set OPENAI_API_KEY, OPENAI_BASE_URL or SIGNALBOX_MODEL_STANDARD where it runs."
-        return warn(
-            subject, f"{where} has no language model: the offline planner does its work", fix
-        )
-    return ok(subject, f"{where} answers, with {', '.join(models)}")
+        text = f"{spec.name} at {where} has no language model: the offline planner does its work"
+        return warn(SUBJECT, text, fix)
+    return ok(SUBJECT, f"{spec.name} at {where} answers, with {', '.join(models)}")

@@ -52,6 +52,9 @@ class TooLateError(RunFailedError):
     """A question is not open any more: it has expired, or its run has ended."""
 
 
+_OF_OUTPUT: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+"""What writing to stdout fails with; anything else has another cause."""
+
 _OF_FAILURES: Final[Mapping[type[RunFailedError], int]] = {
     ServerAwayError: UNREACHABLE,
     TooLateError: CANCELLED,
@@ -129,6 +132,9 @@ def _unwritten(error: OSError) -> int:
     """Return the code where output cannot be written; a reader that has gone wants to hear nothing."""
     if error.errno == errno.EPIPE:
         return CLOSED_PIPE
+    if error.errno not in _OF_OUTPUT or error.filename:
+        where = f"{error.filename}: " if error.filename else ""
+        return _say(f"{where}{error.strerror or error}.", FAILED)
     return _say(f"The output cannot be written ({error.strerror}).", FAILED)
 
 

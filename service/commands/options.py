@@ -9,6 +9,9 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+URL_VARIABLE: Final = "SIGNALBOX_URL"
+"""Where a server is that is not this machine's; the Python client reads it too."""
+
 as_json: Final = click.option("--json", "json_", is_flag=True, help="Print JSON on stdout.")
 
 
@@ -24,8 +27,9 @@ def of_server(command: F) -> F:
         "--url",
         "url",
         metavar="URL",
+        envvar=URL_VARIABLE,
         default=None,
-        help="Address of the server; else SIGNALBOX_HOST and SIGNALBOX_PORT.",
+        help="Address of the server; else SIGNALBOX_URL, else SIGNALBOX_HOST and SIGNALBOX_PORT.",
     )
     key = click.option(
         "--api-key", default=None, help="Key for that server (better: SIGNALBOX_API_KEY)."

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import click
 
 from service.commands.key_options import command_settings, exit_with
 from service.commands.options import example
+from service.commands.own_folder import own_folder
 
 
 @click.command(epilog=example("signalbox runs replay --check run.jsonl"))
@@ -35,8 +35,8 @@ def replay(file: Path, *, check: bool, loose: bool, quiet: bool) -> None:
     recording = read_recording(file, loose=loose)
     # A replay reaches nobody, and in traces it would pass for a run with a model.
     without_telemetry()
-    with tempfile.TemporaryDirectory(prefix="signalbox-replay-") as folder:
-        settings = command_settings(**replay_settings(recording.header, Path(folder)))
+    with own_folder("signalbox-replay-") as folder:
+        settings = command_settings(**replay_settings(recording.header, folder))
         from service.commands.replaying import replay_run  # noqa: PLC0415 - after the environment is prepared
 
         exit_with(replay_run(settings, recording, file, check=check, loose=loose, quiet=quiet))

@@ -11,7 +11,7 @@ import click
 
 from domain.errors import ConfigurationError
 from service.commands.key_options import command_settings, exit_with
-from service.commands.options import example
+from service.commands.options import URL_VARIABLE, example
 
 
 def _dollars(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
@@ -38,8 +38,9 @@ def _dollars(_context: click.Context, _option: click.Parameter, value: str | Non
     "--url",
     "url",
     metavar="URL",
+    envvar=URL_VARIABLE,
     default=None,
-    help="Use a running server instead of starting one.",
+    help="Use a running server instead of starting one; else the one of SIGNALBOX_URL, where that is set.",
 )
 @click.option("--api-key", default=None, help="Key for that server (better: SIGNALBOX_API_KEY).")
 @click.option(
@@ -187,7 +188,10 @@ def _refuse_what_contradicts(
     json_: bool,
 ) -> None:
     if record and url:
-        msg = "--record: what another server gets from its models is not seen here. Leave --server out."
+        msg = (
+            "--record: what another server gets from its models is not seen here. Leave --server out, and "
+            "SIGNALBOX_URL unset."
+        )
         raise ConfigurationError(msg)
     if approve == "auto" and approvals in {"policy", "always"}:
         msg = (

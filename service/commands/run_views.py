@@ -180,6 +180,10 @@ async def show_history(server: Server, run_id: str, *, limit: int, json_: bool) 
 
 async def export_run(server: Server, run_id: str, file: Path | None) -> None:
     """Write everything about a run to a file, whole or not at all, or to stdout."""
+    if file is not None and await asyncio.to_thread(_is_odd, file):
+        raise ConfigurationError(
+            f"-o {file}: it is there, and is no file. Without -o it comes on stdout."
+        )
     async with (
         client_of(*server) as client,
         client.stream("GET", f"{_path(run_id)}/export") as response,
@@ -203,6 +207,14 @@ async def export_run(server: Server, run_id: str, file: Path | None) -> None:
                 f"-o {file}: it cannot be written ({error.strerror})."
             ) from error
     _say(f"Written to {file}.")
+
+
+def _is_odd(file: Path) -> bool:
+    """Return whether something is there that a file must not take the place of, such as `/dev/null`."""
+    try:
+        return file.exists() and not file.is_file()
+    except OSError:
+        return False  # it cannot be looked at, and not be written either: that is said then
 
 
 @contextmanager

@@ -319,3 +319,71 @@ def test_a_wrong_key_is_said_with_what_to_do(signalbox: StartProcess, serve: Sta
         assert len(process.stderr.splitlines()) == 1, process.stderr
         assert "SIGNALBOX_API_KEY" in process.stderr
         assert process.stdout == ""
+
+
+@pytest.mark.slow
+def test_half_a_line_and_ctrl_d_keep_no_command_from_ending(
+    terminal: Callable[..., Terminal],
+) -> None:
+    """Ctrl-D hands over what is typed so far without an end of the line; Ctrl-C is heard all the same."""
+    process = terminal("run", "--approvals", "always", "Compute the mean of 3, 4 and 8")
+    process.says(r"approve\? type y")
+    process.type("n not ")
+    process.type("\x04")
+    process.press_ctrl_c()
+    process.says("Cancelling")
+    assert process.ended() == 130, process.shown
+    assert json.loads(process.stdout.read_text())["status"] == "cancelled"
+
+
+@pytest.mark.slow
+def test_who_decides_second_at_the_terminal_is_told(
+    terminal: Callable[..., Terminal], signalbox: StartProcess, serve: StartService
+) -> None:
+    """What somebody else has decided meanwhile; that the run has ended; a terminal that is closed."""
+    service = serve()
+
+    def asked() -> str:
+        asking = signalbox(
+            *("run", "--approvals", "always", "Compute the mean of 3, 4 and 8"),
+            *("--server", service.base_url),
+        )
+        assert asking.ended() == 3, asking.stderr
+        return str(json.loads(asking.stdout)["id"])
+
+    def deciding(run_id: str) -> Terminal:
+        process = terminal("approve", run_id, "--server", service.base_url)
+        process.says(r"approve\? type y")
+        return process
+
+    run_id = asked()
+    process = deciding(run_id)
+    other = signalbox("approve", run_id, "--no", "--server", service.base_url)
+    assert other.ended() == 0
+    process.type("y\n")
+    process.says(r"was decided already: 'reject' by '\w+'")
+    assert process.ended() == 1, process.shown
+
+    run_id = asked()
+    process = deciding(run_id)
+    cancelled = f"{service.base_url}/v1/runs/{run_id}/cancel"
+    httpx.post(cancelled, json={}, timeout=BOUND, trust_env=False).raise_for_status()
+    process.type("y\n")
+    assert process.ended() == 4, process.shown
+
+    process = deciding(asked())
+    process.type("\x04")
+    assert process.ended() == 3, process.shown
+
+
+@pytest.mark.slow
+def test_a_closed_stdin_is_nobody_at_the_terminal(folder: Path) -> None:
+    line = (
+        "signalbox run --approvals always --quiet 'Compute the mean of 3, 4 and 8' <&- >&2; echo $?"
+    )
+    outcome = shell(folder, line)
+    assert outcome.stdout == "3\n", outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    demo = shell(folder, "signalbox demo --once <&-; echo $?")
+    assert demo.stdout == "2\n"
+    assert "--approve auto or deny" in demo.stderr

@@ -769,7 +769,7 @@ def test_an_address_at_which_others_read_along_is_told_of(
         agent_urls={"coder": (NOWHERE, url)}, agent_secret=SECRET, _env_file=None
     )
     found = agent_addresses(settings)
-    assert [(each.level, each.subject) for each in found] == [("warn", "agent coder")] * told
+    assert [(each.level, each.subject) for each in found] == [("warn", "agent services")] * told
     warn_of_readers(settings)
     assert len(caplog.records) == told
     for text in [*caplog.messages, *(each.text for each in found)]:

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from signalbox import (
+    AsyncSignalbox,
     ConfigurationError,
     NotFoundError,
     RateLimitedError,
@@ -169,3 +170,6 @@ def test_an_error_goes_to_another_process_whole() -> None:
 def test_a_client_with_a_key_goes_nowhere() -> None:
     with Signalbox("http://127.0.0.1:9", "sk-secret") as client, pytest.raises(TypeError):
         pickle.dumps(client)
+    for take in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError, match="of one process"):
+            take(AsyncSignalbox("http://127.0.0.1:9", "sk-secret"))

@@ -57,7 +57,9 @@ BY_OTHERS: Final = {"webhooks listen": "tests/e2e/test_webhooks.py"}
 
 def called(env: dict[str, str], *args: str) -> Result:
     """Carry out a command in this process; `env` is beside an empty environment of its own."""
-    names = dict.fromkeys(("OPENAI_API_KEY", "OPENAI_BASE_URL", "SIGNALBOX_API_KEY"))
+    names = dict.fromkeys(
+        ("OPENAI_API_KEY", "OPENAI_BASE_URL", "SIGNALBOX_API_KEY", "SIGNALBOX_URL")
+    )
     return CliRunner().invoke(cli, list(args), prog_name="signalbox", env={**names, **env})
 
 

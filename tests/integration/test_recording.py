@@ -316,3 +316,26 @@ async def test_a_question_of_money_is_answered_again(tmp_path: Path, capsys: Out
     again = await replay(file, capsys)
     assert again.code == 0, again.stderr
     assert again.run["usage"] == said.run["usage"]
+
+
+@pytest.mark.slow
+async def test_sources_that_are_none_are_told_in_a_line(tmp_path: Path, capsys: Out) -> None:
+    """Where somebody has changed a recording, whatever stands there now is no fault of the code."""
+    (tmp_path / "knowledge").mkdir()
+    (tmp_path / "knowledge" / "clocks.md").write_text("Clocks tick.")
+    file = tmp_path / "run.jsonl"
+    task = "Look up what clocks do"
+    said = await record(file, task, capsys, knowledge_dir=tmp_path / "knowledge")
+    assert said.code == 0, said.stderr
+    lines = lines_of(file)
+    [tool] = [line for line in lines if line["kind"] == "tool"]
+    for wrong in ({"source": 7}, {"title": True}, {"snippet": [1]}, {"number": "x"}):
+        left = tool["message"]["data"]["artifact"]
+        before = left["citations"]
+        left["citations"] = [{**before[0], **wrong}]
+        write_lines(file, lines, sealed=False)
+        left["citations"] = before
+        again = await replay(file, capsys, check=False, loose=True)
+        assert again.code == 1
+        assert "search_documents has no answer that could be given" in again.stderr
+        assert "Traceback" not in again.stderr

@@ -53,6 +53,24 @@ def test_what_cannot_be_is_refused_without_showing_it(
     assert refused.value.__cause__ is None
 
 
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_proxy_that_cannot_be_one_is_said(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "sk://me:hidden@x")
+
+    async def ask() -> None:
+        if kind == "sync":
+            Signalbox("http://box.example")
+        await AsyncSignalbox("http://box.example").info()
+
+    with pytest.raises(ConfigurationError, match="no proxy") as refused:
+        await ask()
+    assert "hidden" not in str(refused.value)
+    with Signalbox("http://127.0.0.1:9"):
+        pass  # it is not for servers on this machine
+
+
 def test_it_needs_httpx_and_pydantic_only() -> None:
     allowed = {"httpx", "pydantic", "signalbox", *sys.stdlib_module_names}
     folder = Path(signalbox.__file__).parent

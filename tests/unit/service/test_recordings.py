@@ -131,3 +131,14 @@ def test_events_are_compared_by_what_they_say_and_where_they_belong() -> None:
     assert differences([one], [failed]) == [
         "! round 1, coder, call_1.coder.0.0: tool.completed was recorded, tool.failed happened"
     ]
+
+
+def test_what_a_newer_version_has_made_is_said_whatever_it_has_in_it(tmp_path: Path) -> None:
+    path = written(tmp_path, header(schema_version=2, product="9.9"))
+    path.write_text(path.read_text().replace('"product"', '"new":[1],"product"', 1))
+    assert (
+        "it has the form 2, and this version of Signalbox reads 1; it was made by 9.9"
+        in refusal(path)
+    )
+    path.write_text("[" * 100_000)
+    assert "line 1 is none of a recording" in refusal(path)
