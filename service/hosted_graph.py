@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.channels import EphemeralValue
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
@@ -20,7 +23,7 @@ from domain.run import Ending, Run, RunStatus
 from graph.state import FinalAnswer, State
 from graph.workflow import recursion_limit
 from service.endings import ending_of, failed_ending
-from service.hosted import Hosted, HostedContext, open_hosted, run_id_of
+from service.hosted import Hosted, HostedContext, Scratch, open_hosted, run_id_of
 from service.http.fields import Said
 from service.settings import read_settings
 
@@ -32,14 +35,15 @@ class Task(TypedDict):
 
 
 class Answer(TypedDict, total=False):
-    """What it comes to."""
+    """What it comes to. It goes with the next task: else that one would seem to have ended so, while it asks or
+    where it is refused."""
 
-    run_id: str
+    run_id: Annotated[str, EphemeralValue]
     """Under which its budget and its actions are kept."""
-    status: RunStatus
-    output: str
-    result: dict[str, Any] | None
-    error: dict[str, Any] | None
+    status: Annotated[RunStatus, EphemeralValue]
+    output: Annotated[str, EphemeralValue]
+    result: Annotated[dict[str, Any] | None, EphemeralValue]
+    error: Annotated[dict[str, Any] | None, EphemeralValue]
 
 
 class TaskAndAnswer(Task, Answer):
@@ -54,6 +58,7 @@ class _Shared:
         self._stack = AsyncExitStack()
         self._hosted: Hosted | None = None
         self._users = 0
+        self._scratch = Scratch()
 
     @asynccontextmanager
     async def used(self) -> AsyncIterator[Hosted]:
@@ -61,7 +66,9 @@ class _Shared:
         async with self._lock:
             if self._hosted is None:
                 settings = await asyncio.to_thread(read_settings)
-                self._hosted = await self._stack.enter_async_context(open_hosted(settings))
+                self._hosted = await self._stack.enter_async_context(
+                    open_hosted(settings, self._scratch)
+                )
             hosted = self._hosted
             self._users += 1
         try:
@@ -91,7 +98,8 @@ async def run_team(state: Task, config: RunnableConfig, runtime: Runtime[HostedC
     task = _read_task(state)
     async with _shared.used() as hosted:
         try:
-            run = await hosted.claim(run_id, task, asked or HostedContext())
+            begun = await _has_begun(places)
+            run = await hosted.claim(run_id, task, asked or HostedContext(), begun=begun)
         except (CallerError, RunFailedError) as error:
             # Of other exceptions the server may show no more than their names.
             raise ValueError(error.detail) from None
@@ -100,6 +108,15 @@ async def run_team(state: Task, config: RunnableConfig, runtime: Runtime[HostedC
         ending = await _execute(hosted, run, runtime)
         await hosted.finish(run, ending)
     return _answer(run_id, ending)
+
+
+async def _has_begun(places: Mapping[str, Any]) -> bool:
+    """Return whether there are checkpoints to go on from. A run without a thread has no saver."""
+    saver: BaseCheckpointSaver[Any] | None = places.get(CONFIG_KEY_CHECKPOINTER)
+    if saver is None:
+        return False
+    where = {name: places[name] for name in ("thread_id", "checkpoint_ns")}
+    return await saver.aget_tuple({"configurable": where}) is not None
 
 
 def _read_task(state: Task) -> str:

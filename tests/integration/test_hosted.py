@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
+from domain.limits import Limits
+from service.hosted import HostedContext
 from service.hosted_graph import build_exported
 from tests.fakes.http_target import CountingTarget
-from tests.fakes.model_script import Reply, Rule, When
+from tests.fakes.model_script import Reply, Rule, TokenUsage, When
 from tests.fakes.model_server import FakeModelServer
 from tests.integration.people import post, turns
 from tests.integration.team_script import decisions
@@ -125,3 +128,86 @@ async def test_a_run_that_is_cut_off_goes_on_and_keeps_its_bill(
         attempts = rows.execute("SELECT attempt, status FROM runs").fetchall()
     assert booked == {"completed": 3, "cancelled": 1}
     assert attempts == [(2, "completed")]
+
+
+@pytest.mark.usefixtures("environment")
+async def test_a_next_task_does_not_show_the_answer_before(
+    models: FakeModelServer, target: CountingTarget
+) -> None:
+    """While it asks, and where it is refused, it would seem to have ended as the task before did."""
+    sends_one(models, target)
+    graph = build_exported().copy({"checkpointer": InMemorySaver()})
+    [question] = (await graph.ainvoke({"task": "Send the order"}, CONFIG))["__interrupt__"]
+    answer: Command[Any] = Command(resume={question.id: {"type": "reject"}})
+    ended = await graph.ainvoke(answer, CONFIG)
+    assert ended["output"] == (await graph.aget_state(CONFIG)).values["output"] == "It is sent."
+    asked = await graph.ainvoke({"task": "Send another order"}, CONFIG)
+    assert asked.keys() == {"__interrupt__"}
+    with pytest.raises(ValueError, match="/agents/0: there is no agent 'nobody'"):
+        await graph.ainvoke(
+            {"task": "Send it again"}, CONFIG, context=HostedContext(agents=("nobody",))
+        )
+    assert (await graph.aget_state(CONFIG)).values == {"task": "Send it again"}
+
+
+async def test_without_a_database_limits_hold_across_a_question(
+    environment: pytest.MonkeyPatch, models: FakeModelServer
+) -> None:
+    """The answer comes without the context that the run was begun with, when nothing else is under way."""
+    environment.delenv("SIGNALBOX_DATABASE_URL")
+    environment.setenv("SIGNALBOX_GATES", '[{"tool": "search_documents", "gate": "ask"}]')
+    models.add(
+        *decisions(("researcher", "Look it up")),
+        turns(
+            "Look it up",
+            replace(
+                Reply.calls(("search_documents", {"query": "order"})), usage=TokenUsage(40_000, 10)
+            ),
+            Reply(text="It is there."),
+        ),
+    )
+    graph = build_exported().copy({"checkpointer": InMemorySaver()})
+    limited = HostedContext(budget=Limits(max_tokens=40_000))
+    asked = await graph.ainvoke({"task": "Look for the order"}, CONFIG, context=limited)
+    assert asked.keys() == {"__interrupt__"}, asked.get("error")
+    [question] = asked["__interrupt__"]
+    calls = len(models.requests)
+    answer: Command[Any] = Command(resume={question.id: {"type": "approve"}})
+    ended = await graph.ainvoke(answer, CONFIG)
+    assert "of 40,000 tokens" in ended["error"]["detail"], ended
+    assert len(models.requests) == calls
+
+
+@pytest.mark.usefixtures("environment")
+async def test_a_run_that_the_database_has_forgotten_does_not_go_on(
+    models: FakeModelServer, target: CountingTarget, tmp_path: Path
+) -> None:
+    """What it may spend and what it has done would be forgotten too."""
+    sends_one(models, target)
+    graph = build_exported().copy({"checkpointer": InMemorySaver()})
+    [question] = (await graph.ainvoke({"task": "Send the order"}, CONFIG))["__interrupt__"]
+    for file in await asyncio.to_thread(list, tmp_path.glob("runs.db*")):
+        file.unlink()
+    answer: Command[Any] = Command(resume={question.id: {"type": "approve"}})
+    with pytest.raises(ValueError, match="knows nothing of the run"):
+        await graph.ainvoke(answer, CONFIG)
+    assert target.requests == []
+
+
+@pytest.mark.usefixtures("environment")
+async def test_an_answer_about_something_else_decides_nothing(
+    models: FakeModelServer, target: CountingTarget
+) -> None:
+    """The arguments of an edit of another tool would be those of this one."""
+    sends_one(models, target)
+    graph = build_exported().copy({"checkpointer": InMemorySaver()})
+    [question] = (await graph.ainvoke({"task": "Send the order"}, CONFIG))["__interrupt__"]
+    args = {**question.value["args"], "url": target.url("/elsewhere")}
+    other = {"type": "edit", "edited_action": {"name": "run_python", "args": args}}
+    with pytest.raises(ValueError, match="this asks about 'http_request'"):
+        await graph.ainvoke(Command(resume={question.id: other}), CONFIG)
+    assert target.requests == []
+    right: Command[Any] = Command(resume={question.id: {"type": "approve"}})
+    ended = await graph.ainvoke(right, CONFIG)
+    assert ended["status"] == "completed"
+    assert [request.path for request in target.requests] == ["/orders"]
