@@ -192,9 +192,9 @@ class Hosted(NamedTuple):
         )
 
 
-def run_id_of(thread_id: str, place: str) -> str:
+def run_id_of(thread_id: str, *place: str) -> str:
     """Return the id of the run that a thread's task is: the same each time it is taken up again."""
-    return "run_" + hashlib.sha256(f"{thread_id}\n{place}".encode()).hexdigest()[:32]
+    return "run_" + hashlib.sha256("\n".join((thread_id, *place)).encode()).hexdigest()[:32]
 
 
 class Scratch:

@@ -83,6 +83,10 @@ class _Shared:
 
 
 _shared = _Shared()
+
+RUN: Final = "signalbox_run"
+"""Where the checkpoints of a workflow say whose they are."""
+
 _TASK: Final[TypeAdapter[str]] = TypeAdapter(Said)
 
 
@@ -93,30 +97,43 @@ async def run_team(state: Task, config: RunnableConfig, runtime: Runtime[HostedC
     below it goes on from its own checkpoints.
     """
     places = config["configurable"]
-    run_id = run_id_of(places["thread_id"], places["checkpoint_ns"])
     asked: HostedContext | None = runtime.context
     task = _read_task(state)
+    begun = await _begun(places)
+    run_id = begun or _new_run_id(places, task)
     async with _shared.used() as hosted:
         try:
-            begun = await _has_begun(places)
-            run = await hosted.claim(run_id, task, asked or HostedContext(), begun=begun)
+            run = await hosted.claim(run_id, task, asked or HostedContext(), begun=bool(begun))
         except (CallerError, RunFailedError) as error:
             # Of other exceptions the server may show no more than their names.
             raise ValueError(error.detail) from None
         if run.terminal:
             return _answer(run_id, _as_ended(run))
-        ending = await _execute(hosted, run, runtime)
+        ending = await _execute(hosted, run, config, runtime)
         await hosted.finish(run, ending)
     return _answer(run_id, ending)
 
 
-async def _has_begun(places: Mapping[str, Any]) -> bool:
-    """Return whether there are checkpoints to go on from. A run without a thread has no saver."""
+async def _begun(places: Mapping[str, Any]) -> str | None:
+    """Return the run of which there are checkpoints to go on from. What has no thread has no saver."""
     saver: BaseCheckpointSaver[Any] | None = places.get(CONFIG_KEY_CHECKPOINTER)
     if saver is None:
-        return False
+        return None
     where = {name: places[name] for name in ("thread_id", "checkpoint_ns")}
-    return await saver.aget_tuple({"configurable": where}) is not None
+    found = await saver.aget_tuple({"configurable": where})
+    if found is None:
+        return None
+    told: dict[str, Any] = {**found.metadata}
+    return str(told.get(RUN) or run_id_of(*where.values()))
+
+
+def _new_run_id(places: Mapping[str, Any], task: str) -> str:
+    """Return the id of a run that has no checkpoints: where the server has lost them and begins the same
+    request again, it is the run that it was, whose actions and spending are known."""
+    request, place = places.get("run_id"), places["checkpoint_ns"]
+    # Within another graph one request may set several tasks, also the same one twice.
+    again = request and "|" not in place
+    return run_id_of(places["thread_id"], *((str(request), task) if again else (place,)))
 
 
 def _read_task(state: Task) -> str:
@@ -128,12 +145,17 @@ def _read_task(state: Task) -> str:
         raise ValueError(msg) from None
 
 
-async def _execute(hosted: Hosted, run: Run, runtime: Runtime[HostedContext]) -> Ending:
+async def _execute(
+    hosted: Hosted, run: Run, outer: RunnableConfig, runtime: Runtime[HostedContext]
+) -> Ending:
     async def emit(draft: EventDraft) -> None:
         runtime.stream_writer(draft)
 
     state: State = {"task": run.task}
-    config: RunnableConfig = {"recursion_limit": recursion_limit(run.budget.max_rounds)}
+    config: RunnableConfig = {
+        "recursion_limit": recursion_limit(run.budget.max_rounds),
+        "metadata": {**outer.get("metadata", {}), RUN: run.id},
+    }
     async with hosted.segment(run, emit) as context:
         try:
             end = await hosted.workflow.ainvoke(state, config, context=context)

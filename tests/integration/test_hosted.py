@@ -211,3 +211,48 @@ async def test_an_answer_about_something_else_decides_nothing(
     ended = await graph.ainvoke(right, CONFIG)
     assert ended["status"] == "completed"
     assert [request.path for request in target.requests] == ["/orders"]
+
+
+async def test_a_request_that_the_server_begins_again_without_its_checkpoints_acts_once(
+    environment: pytest.MonkeyPatch, models: FakeModelServer, target: CountingTarget, tmp_path: Path
+) -> None:
+    """It was killed in the middle of an action; what it kept of the request was that there is one."""
+    environment.setenv("SIGNALBOX_GATES", '[{"tool": "http_request", "gate": "auto"}]')
+    sends_one(models, target)
+    request: Any = {"configurable": {"thread_id": "t", "run_id": "r"}}
+    gate = target.hold("/orders")
+    graph = build_exported()
+    cut = asyncio.create_task(
+        graph.copy({"checkpointer": InMemorySaver()}).ainvoke({"task": "Send it all"}, request)
+    )
+    await target.arrived("/orders")
+    cut.cancel()
+    await asyncio.gather(cut, return_exceptions=True)
+    gate.open()
+    forgetful = graph.copy({"checkpointer": InMemorySaver()})
+    ended = await forgetful.ainvoke({"task": "Send it all"}, request)
+    assert len(target.requests) == 1
+    assert "it is not known whether its call of http_request took effect" in ended["output"]
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as rows:
+        assert rows.execute("SELECT status, attempt FROM runs").fetchall() == [("completed", 2)]
+    # The next request is another run.
+    target.forget("/orders")
+    request["configurable"]["run_id"] = "s"
+    assert (await forgetful.ainvoke({"task": "Send it all"}, request))["output"] == "It is sent."
+    assert len(target.requests) == 2
+
+
+@pytest.mark.usefixtures("environment")
+async def test_an_answer_finds_the_run_whatever_request_it_comes_with(
+    models: FakeModelServer, target: CountingTarget, tmp_path: Path
+) -> None:
+    """The server numbers it anew."""
+    sends_one(models, target)
+    graph = build_exported().copy({"checkpointer": InMemorySaver()})
+    first: Any = {"configurable": {"thread_id": "t", "run_id": "r"}}
+    [question] = (await graph.ainvoke({"task": "Send the order"}, first))["__interrupt__"]
+    answer: Command[Any] = Command(resume={question.id: {"type": "approve"}})
+    second: Any = {"configurable": {"thread_id": "t", "run_id": "s"}}
+    assert (await graph.ainvoke(answer, second))["status"] == "completed"
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as rows:
+        assert rows.execute("SELECT status, attempt FROM runs").fetchall() == [("completed", 2)]
