@@ -45,9 +45,11 @@ OVER := tests/integration -m "not slow" $(ANYWHERE:%=--ignore tests/integration/
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
-install: $(INSTALLED) $(INSTALLED_SANDBOX) ## make .venv with the pinned packages (every target does it when needed)
+install: ## make .venv with the pinned packages (every target does it when needed)
+	@$(MAKE) -s -j2 $(INSTALLED) $(INSTALLED_SANDBOX)
 
-dev: $(INSTALLED_DEV) $(INSTALLED_SANDBOX) ## the same with the tools for tests and lint
+dev: ## the same with the tools for tests and lint
+	@$(MAKE) -s -j2 $(INSTALLED_DEV) $(INSTALLED_SANDBOX)
 
 langgraph: $(INSTALLED_LANGGRAPH) ## LangGraph's development server in .venv/langgraph, for langgraph.json (docs/langgraph.md)
 
@@ -128,7 +130,8 @@ audit: dev ## look the pinned packages up in the index's advisories, as far as i
 env-example: $(INSTALLED) ## write .env.example from service/settings.py
 	@$(BIN)/python -m service.commands.env_example > .env.example
 
-# The stamps are touched last, so a set-up that was interrupted starts again.
+# The stamps are touched last, so a set-up that was interrupted starts again. What is imported is compiled when it
+# is: most of it never is. Not so in the sandbox, which may write nothing there.
 $(INSTALLED): requirements.txt requirements.in pyproject.toml
 	@{ [ -n "$(PYTHON)" ] && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; } || { \
 		echo "Signalbox needs Python 3.11 or newer, found: $$("$(or $(PYTHON),python3)" --version 2>&1 | head -n 1)." >&2; \
@@ -137,13 +140,13 @@ $(INSTALLED): requirements.txt requirements.in pyproject.toml
 		"$(PYTHON)" -m venv $(VENV) >&2; } || { rm -rf $(VENV); \
 		echo "Could not make $(VENV). On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@echo "Installing requirements.txt" >&2
-	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt >&2
+	@$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements.txt >&2
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . >&2
 	@touch $@
 
 $(INSTALLED_DEV): requirements-dev.txt $(INSTALLED)
 	@echo "Installing requirements-dev.txt" >&2
-	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt >&2
+	@$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements-dev.txt >&2
 	@touch $@
 
 $(INSTALLED_LANGGRAPH): requirements-langgraph.txt $(INSTALLED_DEV)

@@ -16,7 +16,7 @@ import httpx
 
 from tests.chaos.faults import Plan, arm, counted, disarm
 from tests.chaos.places import Places
-from tests.chaos.script import Held, asked_again, script
+from tests.chaos.script import AGENTS, Held, asked_again, script
 from tests.chaos.site import POLL_SECONDS, Client, Outcome, Site, alive, until
 from tests.e2e.models import Models
 from tests.e2e.processes import Process, Service
@@ -334,7 +334,8 @@ def postgres_restarted(cluster: Cluster) -> Row:
     scene.following.left()
     until(lambda: scene.client.reach_end(cluster.apis[0]), "the run ends", seconds=60)
     run = cluster.apis[0].run(str(scene.client.run_id))
-    faults = cluster.differences(scene.client, attempt=run["attempt"], again=1)
+    # A dead connection is met when it is used next, in this step or a later one: that step's calls.
+    faults = cluster.differences(scene.client, attempt=run["attempt"], again=len(AGENTS))
     gone = [p for p in (*cluster.workers, *(a.process for a in cluster.apis)) if not alive(p)]
     if gone:
         faults.append(f"{len(gone)} processes ended: {gone[0].stderr[-2000:]}")
