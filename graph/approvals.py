@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from langgraph.runtime import Runtime
 from langgraph.types import Command, Send, interrupt
-from pydantic import GetJsonSchemaHandler
+from pydantic import GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 
 from agents._kit.outcomes import failed_outcome
 from domain.agent import AgentOutcome, AgentSpec
-from domain.approval import Ask, Decision, PausedWork
+from domain.approval import VERBS, Ask, Decision, PausedWork
 from domain.events import SUPERVISOR
 from domain.run import RunContext
 from graph.deadline import Deadline
@@ -25,18 +25,29 @@ async def ask_person(state: Ask) -> State:
 
     Nothing stands before or beside the interrupt: LangGraph runs this from its first line again.
     """
-    decision = interrupt(dict(state), response_schema=_decision_type(state["response_schema"]))
+    decision = interrupt(dict(state), response_schema=_decision_type(state))
     return {"decisions": {state["id"]: decision.answer()}}
 
 
-def _decision_type(schema: dict[str, Any]) -> type[Decision]:
+def _decision_type(ask: Ask) -> type[Decision]:
     """Return `Decision` with the JSON schema of one question, which clients make a form of.
 
-    Only the form of a decision is checked when the graph is resumed: that an edit still fits a tool
+    Of an edit only the name is checked when the graph is resumed: that its arguments still fit a tool
     which has changed since is the tool's to say, to the agent, and no reason to ask for ever.
     """
+    schema, allowed, tool = ask["response_schema"], VERBS[ask["type"]], ask["tool"]
 
     class AboutThis(Decision):
+        @model_validator(mode="after")
+        def _is_about_this(self) -> Self:
+            if self.type not in allowed:
+                msg = f"type {self.type!r} does not answer this; it may be {', '.join(allowed)}"
+                raise ValueError(msg)
+            if self.edited_action and tool and self.edited_action.name != tool:
+                msg = f"an edit of {self.edited_action.name[:80]!r}: this asks about {tool!r}"
+                raise ValueError(msg)
+            return self
+
         @classmethod
         def __get_pydantic_json_schema__(
             cls, core_schema: object, handler: GetJsonSchemaHandler

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import shutil
 import tempfile
+import weakref
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -29,7 +31,7 @@ from service.days import DayBudget
 from service.fitness import check_engine
 from service.ids import SystemClock
 from service.ledger import SqlActionLedger
-from service.limits import check_limits, check_rounds
+from service.limits import check_agents, check_limits, check_rounds
 from service.parts import Parts, open_parts, sandbox_wishes
 from service.settings import Settings
 from service.store import Database, SqlRunStore, is_postgres, open_store
@@ -44,6 +46,11 @@ NO_LEDGER: Final = (
     "SIGNALBOX_DATABASE_URL to sqlite:/// or postgresql://."
 )
 
+_FORGOTTEN: Final = (
+    "The database knows nothing of the run {}, which was begun with another: what it may spend and what it has "
+    "done is not known. Send the task again."
+)
+
 _log = logging.getLogger("signalbox.hosted")
 
 
@@ -52,7 +59,7 @@ class HostedContext(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    agents: tuple[str, ...] | None = None
+    agents: tuple[str, ...] | None = Field(default=None, min_length=1, max_length=50)
     """The agents that the run may use; `None` means every routable one."""
     max_rounds: int | None = Field(default=None, ge=1)
     approval_mode: ApprovalMode = "policy"
@@ -113,14 +120,17 @@ class Hosted(NamedTuple):
     clock: Clock
     folders: RunFolders
 
-    async def claim(self, run_id: str, task: str, asked: HostedContext) -> Run:
+    async def claim(self, run_id: str, task: str, asked: HostedContext, *, begun: bool) -> Run:
         """Return the run under a new attempt, made where there is none; one that has ended as it is.
 
-        Raises `CallerError` for what this server does not allow, `RunFailedError` where it has another engine.
+        `begun`: there are checkpoints of it. Raises `CallerError` for what this server does not allow,
+        `RunFailedError` where it has another engine, or nothing is known any more of what was begun.
         """
         ref = RunRef(HOSTED_TENANT, run_id)
         known = await self.store.get(ref)
         if known is None:
+            if begun:
+                raise RunFailedError(_FORGOTTEN.format(run_id))
             draft = EventDraft(type="run.created", data={"task": task})
             await self.store.create(self._new(run_id, task, asked), draft)
         elif known.terminal:
@@ -156,10 +166,11 @@ class Hosted(NamedTuple):
         )
 
     def _new(self, run_id: str, task: str, asked: HostedContext) -> Run:
-        settings, names = self.settings, [spec.name for spec in self.parts.team.specs]
+        settings, team = self.settings, self.parts.team
+        check_agents(asked.agents or (), [spec.name for spec in team.routable])
         check_rounds(asked.max_rounds, settings.max_rounds)
         limits = settings.budgets.limits_of(asked.budget)
-        check_limits(limits, settings.budgets, names)
+        check_limits(limits, settings.budgets, [spec.name for spec in team.specs])
         return Run(
             id=run_id,
             thread_id=run_id.replace("run_", "thr_", 1),
@@ -171,23 +182,38 @@ class Hosted(NamedTuple):
                 rounds=0,
                 spent=NOTHING_SPENT,
             ),
-            graph_version=graph_version(self.parts.team, self.parts.toolbox),
+            graph_version=graph_version(team, self.parts.toolbox),
             engine=self.parts.gateway.engine,
             created_at=self.clock.now(),
             tenant_id=HOSTED_TENANT,
-            agents=asked.agents,
+            agents=tuple(dict.fromkeys(asked.agents)) if asked.agents else None,
             approval_mode=asked.approval_mode,
             validation=asked.validation or settings.validation,
         )
 
 
-def run_id_of(thread_id: str, place: str) -> str:
+def run_id_of(thread_id: str, *place: str) -> str:
     """Return the id of the run that a thread's task is: the same each time it is taken up again."""
-    return "run_" + hashlib.sha256(f"{thread_id}\n{place}".encode()).hexdigest()[:32]
+    return "run_" + hashlib.sha256("\n".join((thread_id, *place)).encode()).hexdigest()[:32]
+
+
+class Scratch:
+    """The place of a database for budgets that goes with the process: a run that asks is over for the server
+    until it is answered, and its limits have to be there then. One in memory would hold up the server's loop."""
+
+    def __init__(self) -> None:
+        self._folder = ""
+
+    def url(self) -> str:
+        """Return where the database is; the first call makes its folder."""
+        if not self._folder:
+            self._folder = tempfile.mkdtemp(prefix="signalbox-")
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return f"sqlite:///{self._folder}/runs.db"
 
 
 @asynccontextmanager
-async def open_hosted(settings: Settings) -> AsyncIterator[Hosted]:
+async def open_hosted(settings: Settings, scratch: Scratch) -> AsyncIterator[Hosted]:
     """Open what runs need; leaving the context closes it. Raises `ConfigurationError`."""
     async with AsyncExitStack() as stack:
         wishes = await asyncio.to_thread(sandbox_wishes, settings)
@@ -198,17 +224,10 @@ async def open_hosted(settings: Settings) -> AsyncIterator[Hosted]:
         if "database_url" not in settings.model_fields_set or url.startswith("memory://"):
             _log.warning("%s", NO_LEDGER, extra={"action": "no_ledger"})
             parts = parts._replace(gates=_WithoutEffects(parts.gates.rules))
-            url = await _temporary(stack)
+            url = await asyncio.to_thread(scratch.url)
         store = await stack.enter_async_context(_open_store(settings, url))
         folders = await asyncio.to_thread(RunFolders.below, settings.data_dir)
         yield _assemble(settings, store, parts, folders)
-
-
-async def _temporary(stack: AsyncExitStack) -> str:
-    """Return a database for budgets that goes with the stack; one in memory would hold up the server's loop."""
-    folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="signalbox-")
-    stack.push_async_callback(asyncio.to_thread, folder.cleanup)
-    return f"sqlite:///{folder.name}/runs.db"
 
 
 def _open_store(settings: Settings, url: str) -> AbstractAsyncContextManager[SqlRunStore]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.channels import EphemeralValue
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
@@ -20,7 +23,7 @@ from domain.run import Ending, Run, RunStatus
 from graph.state import FinalAnswer, State
 from graph.workflow import recursion_limit
 from service.endings import ending_of, failed_ending
-from service.hosted import Hosted, HostedContext, open_hosted, run_id_of
+from service.hosted import Hosted, HostedContext, Scratch, open_hosted, run_id_of
 from service.http.fields import Said
 from service.settings import read_settings
 
@@ -32,14 +35,15 @@ class Task(TypedDict):
 
 
 class Answer(TypedDict, total=False):
-    """What it comes to."""
+    """What it comes to. It goes with the next task: else that one would seem to have ended so, while it asks or
+    where it is refused."""
 
-    run_id: str
+    run_id: Annotated[str, EphemeralValue]
     """Under which its budget and its actions are kept."""
-    status: RunStatus
-    output: str
-    result: dict[str, Any] | None
-    error: dict[str, Any] | None
+    status: Annotated[RunStatus, EphemeralValue]
+    output: Annotated[str, EphemeralValue]
+    result: Annotated[dict[str, Any] | None, EphemeralValue]
+    error: Annotated[dict[str, Any] | None, EphemeralValue]
 
 
 class TaskAndAnswer(Task, Answer):
@@ -54,6 +58,7 @@ class _Shared:
         self._stack = AsyncExitStack()
         self._hosted: Hosted | None = None
         self._users = 0
+        self._scratch = Scratch()
 
     @asynccontextmanager
     async def used(self) -> AsyncIterator[Hosted]:
@@ -61,7 +66,9 @@ class _Shared:
         async with self._lock:
             if self._hosted is None:
                 settings = await asyncio.to_thread(read_settings)
-                self._hosted = await self._stack.enter_async_context(open_hosted(settings))
+                self._hosted = await self._stack.enter_async_context(
+                    open_hosted(settings, self._scratch)
+                )
             hosted = self._hosted
             self._users += 1
         try:
@@ -76,6 +83,10 @@ class _Shared:
 
 
 _shared = _Shared()
+
+RUN: Final = "signalbox_run"
+"""Where the checkpoints of a workflow say whose they are."""
+
 _TASK: Final[TypeAdapter[str]] = TypeAdapter(Said)
 
 
@@ -86,20 +97,43 @@ async def run_team(state: Task, config: RunnableConfig, runtime: Runtime[HostedC
     below it goes on from its own checkpoints.
     """
     places = config["configurable"]
-    run_id = run_id_of(places["thread_id"], places["checkpoint_ns"])
     asked: HostedContext | None = runtime.context
     task = _read_task(state)
+    begun = await _begun(places)
+    run_id = begun or _new_run_id(places, task)
     async with _shared.used() as hosted:
         try:
-            run = await hosted.claim(run_id, task, asked or HostedContext())
+            run = await hosted.claim(run_id, task, asked or HostedContext(), begun=bool(begun))
         except (CallerError, RunFailedError) as error:
             # Of other exceptions the server may show no more than their names.
             raise ValueError(error.detail) from None
         if run.terminal:
             return _answer(run_id, _as_ended(run))
-        ending = await _execute(hosted, run, runtime)
+        ending = await _execute(hosted, run, config, runtime)
         await hosted.finish(run, ending)
     return _answer(run_id, ending)
+
+
+async def _begun(places: Mapping[str, Any]) -> str | None:
+    """Return the run of which there are checkpoints to go on from. What has no thread has no saver."""
+    saver: BaseCheckpointSaver[Any] | None = places.get(CONFIG_KEY_CHECKPOINTER)
+    if saver is None:
+        return None
+    where = {name: places[name] for name in ("thread_id", "checkpoint_ns")}
+    found = await saver.aget_tuple({"configurable": where})
+    if found is None:
+        return None
+    told: dict[str, Any] = {**found.metadata}
+    return str(told.get(RUN) or run_id_of(*where.values()))
+
+
+def _new_run_id(places: Mapping[str, Any], task: str) -> str:
+    """Return the id of a run that has no checkpoints: where the server has lost them and begins the same
+    request again, it is the run that it was, whose actions and spending are known."""
+    request, place = places.get("run_id"), places["checkpoint_ns"]
+    # Within another graph one request may set several tasks, also the same one twice.
+    again = request and "|" not in place
+    return run_id_of(places["thread_id"], *((str(request), task) if again else (place,)))
 
 
 def _read_task(state: Task) -> str:
@@ -111,12 +145,17 @@ def _read_task(state: Task) -> str:
         raise ValueError(msg) from None
 
 
-async def _execute(hosted: Hosted, run: Run, runtime: Runtime[HostedContext]) -> Ending:
+async def _execute(
+    hosted: Hosted, run: Run, outer: RunnableConfig, runtime: Runtime[HostedContext]
+) -> Ending:
     async def emit(draft: EventDraft) -> None:
         runtime.stream_writer(draft)
 
     state: State = {"task": run.task}
-    config: RunnableConfig = {"recursion_limit": recursion_limit(run.budget.max_rounds)}
+    config: RunnableConfig = {
+        "recursion_limit": recursion_limit(run.budget.max_rounds),
+        "metadata": {**outer.get("metadata", {}), RUN: run.id},
+    }
     async with hosted.segment(run, emit) as context:
         try:
             end = await hosted.workflow.ainvoke(state, config, context=context)

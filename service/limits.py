@@ -38,6 +38,14 @@ def check_rounds(rounds: int | None, most: int) -> None:
         raise _refused([Pointer(pointer="/budget/max_rounds", detail=detail)])
 
 
+def check_agents(names: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse agents that this server does not have."""
+    for index, name in enumerate(names):
+        if name not in known:
+            detail = f"there is no agent {name[:80]!r}; the agents are {', '.join(known)}"
+            raise _refused([Pointer(pointer=f"/agents/{index}", detail=detail)])
+
+
 def read_raise(action: ToolAction, prefix: str) -> Limits:
     """Return what an edit raises a budget to; raises `CallerError` where it cannot be read."""
     where = f"{prefix}/edited_action"

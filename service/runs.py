@@ -31,7 +31,7 @@ from service.crowding import QueueBound
 from service.days import DayBudget
 from service.endpoints import Endpoints, Standing
 from service.hub import EventHub, Reader
-from service.limits import check_limits, check_rounds
+from service.limits import check_agents, check_limits, check_rounds
 from service.new_run import NewRun, log_accepted
 from service.notices import Notice
 from service.output_schemas import read_schema
@@ -104,7 +104,7 @@ class RunService:
         self, tenant_id: str, new: NewRun, *, idempotency: IdempotencyKey | None = None
     ) -> Created:
         """Accept a run: when this returns it is committed and will be executed."""
-        self._check_agents(new.agents)
+        check_agents(new.agents or (), [spec.name for spec in self._team.routable])
         check_rounds(new.max_rounds, self._rules.max_rounds)
         limits = self._rules.budgets.limits_of(new.limits)
         check_limits(new.limits, self._rules.budgets, [s.name for s in self._team.specs])
@@ -351,17 +351,6 @@ class RunService:
         """Stop the segment of a run whose row says `cancelled`, and tell its readers."""
         self._dispatcher.cancel(RunRef(run.tenant_id, run.id))
         self._hub.publish(run.id, [Notice(event, run=run) for event in events])
-
-    def _check_agents(self, names: tuple[str, ...] | None) -> None:
-        known = [spec.name for spec in self._team.routable]
-        for index, name in enumerate(names or ()):
-            if name not in known:
-                detail = f"there is no agent {name[:80]!r}; the agents are {', '.join(known)}"
-                raise CallerError(
-                    "validation-error",
-                    f"/agents/{index}: {detail}.",
-                    errors=[{"pointer": f"/agents/{index}", "detail": detail}],
-                )
 
     async def _prepare_thread(
         self, tenant_id: str, thread_id: str, strategy: MultitaskStrategy

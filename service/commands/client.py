@@ -79,20 +79,25 @@ def _client(base_url: str, key: str | None) -> httpx.AsyncClient:
     except signalbox.ConfigurationError as error:
         raise _no_address(base_url) from error
     if key and shows_key(client.base_url):
-        say(SHOWN_KEY.format(base_url))
+        say(SHOWN_KEY.format(shown_address(base_url)))
     return client
 
 
+def shown_address(url: str) -> str:
+    """Return an address without the password that may stand in it."""
+    return re.sub("//.*@", "//***@", url)
+
+
 def _no_address(base_url: str) -> ConfigurationError:
-    shown = re.sub("//.*@", "//***@", base_url)  # a password may stand there
+    shown = shown_address(base_url)
     msg = f"{shown!r} (--server, or SIGNALBOX_URL) is no address of a server; one looks like http://127.0.0.1:8080"
     return ConfigurationError(msg)
 
 
 def _away(base_url: str, why: str) -> ServerAwayError:
     return ServerAwayError(
-        f"The server at {base_url} cannot be reached ({why}). Start one with `signalbox serve`, or say with "
-        "--server where it is."
+        f"The server at {shown_address(base_url)} cannot be reached ({why}). Start one with `signalbox serve`, "
+        "or say with --server where it is."
     )
 
 

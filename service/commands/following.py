@@ -31,6 +31,8 @@ class Place(NamedTuple):
     """How it is decided where it waits for a person."""
     lasts: bool = False
     """Whether it waits there for decisions when the command has left."""
+    told: str | None = None
+    """The address as it is told to whoever has the run made, where it is another process's."""
 
 
 class Followed(NamedTuple):
@@ -73,7 +75,7 @@ async def follow(
     """
     run = await created(client, body)
     run_id, path = run["id"], f"/v1/runs/{quote(run['id'], safe='')}"
-    progress.begin(run)
+    progress.begin(run, at=place.told if place else None)
     if kept:
         kept.begin(run_id)
 

@@ -75,9 +75,9 @@ class Lanes(Progress):
             redirect_stderr=False,
         )
 
-    def begin(self, run: dict[str, Any]) -> None:
+    def begin(self, run: dict[str, Any], *, at: str | None = None) -> None:
         """Say which run begins, and open the lanes."""
-        super().begin(run)
+        super().begin(run, at=at)
         self.open()
 
     def end(self, run: dict[str, Any]) -> None:

@@ -32,9 +32,9 @@ class Progress:
         self._lines: dict[str, str] = {}
         self._agents: list[str] = []
 
-    def begin(self, run: dict[str, Any]) -> None:
-        """Say which run begins."""
-        self.say("signalbox", f"{run['id']} accepted")
+    def begin(self, run: dict[str, Any], *, at: str | None = None) -> None:
+        """Say which run begins, and at which server where the command has not started it."""
+        self.say("signalbox", f"{run['id']} accepted" + (f" by {at}" if at else ""))
         if run["engine"] == "offline" and not self._replayed:
             self.say(
                 "signalbox", "no language model is configured: the offline planner does the work"

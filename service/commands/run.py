@@ -14,7 +14,7 @@ from domain.errors import DatabaseInUseError
 from domain.unseen import plain_json, plain_line
 from monitoring.logs import keep_to_warnings
 from service.bootstrap import open_services, uses_queue
-from service.commands.client import connected
+from service.commands.client import connected, shown_address
 from service.commands.deciding import Approve, Person
 from service.commands.exits import DONE, FAILED, INTERRUPTED, code_of
 from service.commands.following import Place, follow
@@ -56,9 +56,10 @@ def elsewhere(url: str, key: str | None) -> Place:
     return Place(
         url,
         key,
-        left=f"{{id}} goes on at {url}: `signalbox runs watch {{id}} --server {url}` follows it.",
+        left=f"{{id}} goes on at {shown_address(url)}: `signalbox runs watch {{id}} --server {url}` follows it.",
         waits=f"`signalbox approve {{id}} --server {url}` decides.",
         lasts=True,
+        told=shown_address(url),
     )
 
 

@@ -79,9 +79,12 @@ def _fits_in_json(value: object) -> object:
 
 def _is_short_schema(value: dict[str, Any]) -> dict[str, Any]:
     try:
-        text = json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except RecursionError:
         msg = "is nested too deeply"
+        raise ValueError(msg) from None
+    except ValueError:
+        msg = "has a number that is too large for JSON readers"
         raise ValueError(msg) from None
     if len(text) > SCHEMA_CHARS:
         msg = f"must have at most {SCHEMA_CHARS} characters"

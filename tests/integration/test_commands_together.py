@@ -57,8 +57,9 @@ async def test_of_two_who_decide_at_once_one_is_told_who_has(
 async def test_the_server_is_the_one_that_the_environment_names(product: Product) -> None:
     """As with the Python client; what is said on the line comes before it."""
     named = {"SIGNALBOX_URL": product.base_url}
-    outcome = await asyncio.to_thread(called, named, "run", "What is 6 * 7?", "--json", "--quiet")
+    outcome = await asyncio.to_thread(called, named, "run", "What is 6 * 7?", "--json")
     assert outcome.exit_code == 0, outcome
+    assert f"accepted by {product.base_url}" in outcome.stderr
     run_id = json.loads(outcome.stdout.splitlines()[-1])["id"]
     listed = await asyncio.to_thread(called, named, "runs", "list", "--json")
     assert [each["id"] for each in json.loads(listed.stdout)] == [run_id]

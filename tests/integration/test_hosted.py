@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
+from domain.limits import Limits
+from service.hosted import HostedContext
 from service.hosted_graph import build_exported
 from tests.fakes.http_target import CountingTarget
-from tests.fakes.model_script import Reply, Rule, When
+from tests.fakes.model_script import Reply, Rule, TokenUsage, When
 from tests.fakes.model_server import FakeModelServer
 from tests.integration.people import post, turns
 from tests.integration.team_script import decisions
@@ -125,3 +128,131 @@ async def test_a_run_that_is_cut_off_goes_on_and_keeps_its_bill(
         attempts = rows.execute("SELECT attempt, status FROM runs").fetchall()
     assert booked == {"completed": 3, "cancelled": 1}
     assert attempts == [(2, "completed")]
+
+
+@pytest.mark.usefixtures("environment")
+async def test_a_next_task_does_not_show_the_answer_before(
+    models: FakeModelServer, target: CountingTarget
+) -> None:
+    """While it asks, and where it is refused, it would seem to have ended as the task before did."""
+    sends_one(models, target)
+    graph = build_exported().copy({"checkpointer": InMemorySaver()})
+    [question] = (await graph.ainvoke({"task": "Send the order"}, CONFIG))["__interrupt__"]
+    answer: Command[Any] = Command(resume={question.id: {"type": "reject"}})
+    ended = await graph.ainvoke(answer, CONFIG)
+    assert ended["output"] == (await graph.aget_state(CONFIG)).values["output"] == "It is sent."
+    asked = await graph.ainvoke({"task": "Send another order"}, CONFIG)
+    assert asked.keys() == {"__interrupt__"}
+    with pytest.raises(ValueError, match="/agents/0: there is no agent 'nobody'"):
+        await graph.ainvoke(
+            {"task": "Send it again"}, CONFIG, context=HostedContext(agents=("nobody",))
+        )
+    assert (await graph.aget_state(CONFIG)).values == {"task": "Send it again"}
+
+
+async def test_without_a_database_limits_hold_across_a_question(
+    environment: pytest.MonkeyPatch, models: FakeModelServer
+) -> None:
+    """The answer comes without the context that the run was begun with, when nothing else is under way."""
+    environment.delenv("SIGNALBOX_DATABASE_URL")
+    environment.setenv("SIGNALBOX_GATES", '[{"tool": "search_documents", "gate": "ask"}]')
+    models.add(
+        *decisions(("researcher", "Look it up")),
+        turns(
+            "Look it up",
+            replace(
+                Reply.calls(("search_documents", {"query": "order"})), usage=TokenUsage(40_000, 10)
+            ),
+            Reply(text="It is there."),
+        ),
+    )
+    graph = build_exported().copy({"checkpointer": InMemorySaver()})
+    limited = HostedContext(budget=Limits(max_tokens=40_000))
+    asked = await graph.ainvoke({"task": "Look for the order"}, CONFIG, context=limited)
+    assert asked.keys() == {"__interrupt__"}, asked.get("error")
+    [question] = asked["__interrupt__"]
+    calls = len(models.requests)
+    answer: Command[Any] = Command(resume={question.id: {"type": "approve"}})
+    ended = await graph.ainvoke(answer, CONFIG)
+    assert "of 40,000 tokens" in ended["error"]["detail"], ended
+    assert len(models.requests) == calls
+
+
+@pytest.mark.usefixtures("environment")
+async def test_a_run_that_the_database_has_forgotten_does_not_go_on(
+    models: FakeModelServer, target: CountingTarget, tmp_path: Path
+) -> None:
+    """What it may spend and what it has done would be forgotten too."""
+    sends_one(models, target)
+    graph = build_exported().copy({"checkpointer": InMemorySaver()})
+    [question] = (await graph.ainvoke({"task": "Send the order"}, CONFIG))["__interrupt__"]
+    for file in await asyncio.to_thread(list, tmp_path.glob("runs.db*")):
+        file.unlink()
+    answer: Command[Any] = Command(resume={question.id: {"type": "approve"}})
+    with pytest.raises(ValueError, match="knows nothing of the run"):
+        await graph.ainvoke(answer, CONFIG)
+    assert target.requests == []
+
+
+@pytest.mark.usefixtures("environment")
+async def test_an_answer_about_something_else_decides_nothing(
+    models: FakeModelServer, target: CountingTarget
+) -> None:
+    """The arguments of an edit of another tool would be those of this one."""
+    sends_one(models, target)
+    graph = build_exported().copy({"checkpointer": InMemorySaver()})
+    [question] = (await graph.ainvoke({"task": "Send the order"}, CONFIG))["__interrupt__"]
+    args = {**question.value["args"], "url": target.url("/elsewhere")}
+    other = {"type": "edit", "edited_action": {"name": "run_python", "args": args}}
+    with pytest.raises(ValueError, match="this asks about 'http_request'"):
+        await graph.ainvoke(Command(resume={question.id: other}), CONFIG)
+    assert target.requests == []
+    right: Command[Any] = Command(resume={question.id: {"type": "approve"}})
+    ended = await graph.ainvoke(right, CONFIG)
+    assert ended["status"] == "completed"
+    assert [request.path for request in target.requests] == ["/orders"]
+
+
+async def test_a_request_that_the_server_begins_again_without_its_checkpoints_acts_once(
+    environment: pytest.MonkeyPatch, models: FakeModelServer, target: CountingTarget, tmp_path: Path
+) -> None:
+    """It was killed in the middle of an action; what it kept of the request was that there is one."""
+    environment.setenv("SIGNALBOX_GATES", '[{"tool": "http_request", "gate": "auto"}]')
+    sends_one(models, target)
+    request: Any = {"configurable": {"thread_id": "t", "run_id": "r"}}
+    gate = target.hold("/orders")
+    graph = build_exported()
+    cut = asyncio.create_task(
+        graph.copy({"checkpointer": InMemorySaver()}).ainvoke({"task": "Send it all"}, request)
+    )
+    await target.arrived("/orders")
+    cut.cancel()
+    await asyncio.gather(cut, return_exceptions=True)
+    gate.open()
+    forgetful = graph.copy({"checkpointer": InMemorySaver()})
+    ended = await forgetful.ainvoke({"task": "Send it all"}, request)
+    assert len(target.requests) == 1
+    assert "it is not known whether its call of http_request took effect" in ended["output"]
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as rows:
+        assert rows.execute("SELECT status, attempt FROM runs").fetchall() == [("completed", 2)]
+    # The next request is another run.
+    target.forget("/orders")
+    request["configurable"]["run_id"] = "s"
+    assert (await forgetful.ainvoke({"task": "Send it all"}, request))["output"] == "It is sent."
+    assert len(target.requests) == 2
+
+
+@pytest.mark.usefixtures("environment")
+async def test_an_answer_finds_the_run_whatever_request_it_comes_with(
+    models: FakeModelServer, target: CountingTarget, tmp_path: Path
+) -> None:
+    """The server numbers it anew."""
+    sends_one(models, target)
+    graph = build_exported().copy({"checkpointer": InMemorySaver()})
+    first: Any = {"configurable": {"thread_id": "t", "run_id": "r"}}
+    [question] = (await graph.ainvoke({"task": "Send the order"}, first))["__interrupt__"]
+    answer: Command[Any] = Command(resume={question.id: {"type": "approve"}})
+    second: Any = {"configurable": {"thread_id": "t", "run_id": "s"}}
+    assert (await graph.ainvoke(answer, second))["status"] == "completed"
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as rows:
+        assert rows.execute("SELECT status, attempt FROM runs").fetchall() == [("completed", 2)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -701,3 +702,40 @@ async def test_what_the_page_shows_works(start: Start, capsys: pytest.CaptureFix
     assert languages == {"sh": 1, "python": 2}
     printed = capsys.readouterr().out
     assert [printed.count(each) > 0 for each in ("13.6", "15.3", "17")] == [True, True, True]
+
+
+async def test_a_refusal_that_comes_too_late_is_no_task(
+    acting: Product, models: FakeModelServer, target: CountingTarget
+) -> None:
+    """It is told how it went; other words go on from there, also where they begin with a no."""
+    models.add(*sends(target))
+    async with client(acting) as openai:
+        first = await ask(openai, "Send it please")
+        second = await ask(openai, "approve", previous_response_id=first.id)
+        late = await ask(openai, "reject: too dear", previous_response_id=first.id)
+        assert (late.id, late.output_text) == (second.id, "It is settled.")
+        task = await ask(openai, "No, the other one", previous_response_id=first.id)
+    assert run_of(task)["run_id"] != run_of(first)["run_id"]
+    assert len(target.requests) == 1
+
+
+@pytest.mark.parametrize("chat", [False, True])
+async def test_a_schema_with_a_number_that_cannot_be_written_is_refused(
+    product: Product, *, chat: bool
+) -> None:
+    """It is read as infinity, which is no JSON any more."""
+    form: dict[str, Any] = {"schema": {"maximum": 1}}
+    body: dict[str, Any] = {"input": "Do it", "text": {"format": {"type": "json_schema", **form}}}
+    if chat:
+        body = {
+            "messages": [{"role": "user", "content": "Do it"}],
+            "response_format": {"type": "json_schema", "json_schema": form},
+        }
+    content = json.dumps({"model": "signalbox", **body}).replace('"maximum": 1', '"maximum": 1e999')
+    answer = await product.client.post(
+        "/openai/v1/chat/completions" if chat else PATH,
+        content=content,
+        headers={"content-type": "application/json"},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation-error")
+    assert "too large" in answer.json()["detail"]

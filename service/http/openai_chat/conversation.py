@@ -25,6 +25,9 @@ _NO: Final = re.compile(
 )
 """`no problem, go on` is no refusal."""
 
+_REFUSAL: Final = re.compile(r"\s*(?:reject|rejected|deny)\b", re.IGNORECASE)
+"""What is said to a question and hardly to a team: `no, the other one` may be a task."""
+
 LEFT_OUT: Final = "(earlier turns are left out)"
 
 
@@ -48,7 +51,7 @@ def question_in(messages: Sequence[MessageIn]) -> Question | None:
     if before is None or before.role != "assistant":
         return None
     found = _WAITS.search(before.text)
-    return Question(found[1], tuple(found[2].split())) if found else None
+    return Question(found[1], tuple(dict.fromkeys(found[2].split()))) if found else None
 
 
 def task_in(messages: Sequence[MessageIn], *, alone: bool) -> str:
@@ -91,6 +94,11 @@ def _latest(told: Sequence[MessageIn], room: int) -> str:
             break
         turns.append(turn)
     return "\n\n".join(reversed(turns))
+
+
+def refuses(text: str) -> bool:
+    """Return whether words refuse what was asked, and can be nothing else."""
+    return _REFUSAL.match(text) is not None
 
 
 def decision_in(text: str, approval: Approval) -> Decision | None:

@@ -9,7 +9,7 @@ from domain.caller import CallerIdentity
 from domain.errors import CallerError
 from domain.events import Event
 from service.http.openai_chat.answering import Turn, decide
-from service.http.openai_chat.conversation import decision_in
+from service.http.openai_chat.conversation import decision_in, refuses
 from service.http.openai_chat.turn import Asks, Ended, Step
 from service.http.openai_responses.answer import not_there, read_id
 from service.services import Services
@@ -91,7 +91,8 @@ async def _approvals(turn: Turn, question: Event) -> list[Approval]:
 
 
 def _repeats(words: str, approval: Approval) -> bool:
-    """Return whether words are the decision that was made, or nothing but a yes or no."""
+    """Return whether words are the decision that was made, nothing but a yes or no, or a refusal that comes too
+    late: as a task it would have the team work on what was not to be done."""
     try:
         said = decision_in(words, approval)
     except CallerError:
@@ -100,4 +101,4 @@ def _repeats(words: str, approval: Approval) -> bool:
         return False
     if approval.decision is not None and said.same_as(approval.decision):
         return True
-    return said.type != "respond" and said.message is None
+    return said.type != "respond" and (said.message is None or refuses(words))
