@@ -27,6 +27,7 @@ from domain.run import Run
 from domain.usage import ModelCall
 from service.checkpoints.base import Reached, Saver
 from service.store.conflicts import BOOKING, booking_sql
+from service.store.postgres import bound_transactions
 from service.store.rows import call_row, money_text
 
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
@@ -320,6 +321,7 @@ async def open_postgres_checkpoints(
         max_idle=IDLE_SECONDS,
         open=False,
         check=AsyncConnectionPool.check_connection,
+        configure=bound_transactions,
         kwargs={"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row},
     )
     async with pool:

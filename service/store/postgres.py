@@ -30,6 +30,12 @@ RECONNECT_SECONDS: Final = 5.0
 POOL_SECONDS: Final = 10.0
 """How long a piece of work waits for a connection that others have."""
 
+TRANSACTION_SECONDS: Final = 30
+"""How long a transaction may take: one of a process that was frozen amid statements it sends together does not
+count as idle, and would keep its locks."""
+_BOUNDED_SINCE: Final = 170_000
+"""The first version of the server that can be told so."""
+
 _RETRY_PAUSE: Final = 0.1  # seconds
 
 _log = logging.getLogger("signalbox.store")
@@ -93,6 +99,12 @@ async def connect(url: str) -> Driver[Any]:
     return connection
 
 
+async def bound_transactions(connection: Driver[Any]) -> None:
+    """Have the server end a session whose transaction takes too long, where it knows how."""
+    if connection.info.server_version >= _BOUNDED_SINCE:
+        await connection.execute(f"SET transaction_timeout = '{TRANSACTION_SECONDS}s'")
+
+
 def unusable(url: str, reason: str, remedy: str) -> ConfigurationError:
     """Return the error, in one line, of a database that cannot be used."""
     msg = f"SIGNALBOX_DATABASE_URL is {shown_url(url)!r}, which cannot be used ({reason}); {remedy}"
@@ -122,15 +134,16 @@ class PostgresDatabase:
     Readers start no transaction: a read is one exchange with the server instead of three, and never
     waits for a connection behind writers. Both pools together hold `pool_size` connections.
     A caller that is cancelled meanwhile leaves a transaction that is done or undone as a whole.
+    `bounded`: no transaction takes longer than `TRANSACTION_SECONDS`, as that of an upgrade may.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, bounded: bool = True) -> None:
         info = conninfo(url)
         options = conninfo_to_dict(info)["options"]
         readers = max(1, pool_size // 3)
         self.conninfo: Final = info
         """What a pool of psycopg takes to reach the same database."""
-        self._writers = _make_engine(info, max(1, pool_size - readers))
+        self._writers = _make_engine(info, max(1, pool_size - readers), bounded=bounded)
         self._readers = _make_engine(
             make_conninfo(info, options=f"{options}{_READ_ONLY}"),
             readers,
@@ -233,10 +246,10 @@ async def _enter(stack: AsyncExitStack, engine: AsyncEngine) -> AsyncConnection:
         await asyncio.sleep(_RETRY_PAUSE)
 
 
-def _make_engine(info: str, size: int, **options: Any) -> AsyncEngine:
+def _make_engine(info: str, size: int, *, bounded: bool = False, **options: Any) -> AsyncEngine:
     engine = create_async_engine(
         "postgresql+psycopg://",
-        async_creator=partial(_open, info),
+        async_creator=partial(_open, info, bounded=bounded),
         pool_size=size,
         max_overflow=0,
         pool_timeout=POOL_SECONDS,
@@ -249,17 +262,29 @@ def _make_engine(info: str, size: int, **options: Any) -> AsyncEngine:
     return engine
 
 
-async def _open(info: str) -> Driver[Any]:
+async def _open(info: str, *, bounded: bool) -> Driver[Any]:
     """Connect; where the caller is cancelled meanwhile, the connection is closed once it is there.
 
     A connection in the making that is merely dropped stays open until garbage is collected.
     """
-    opening = asyncio.create_task(Driver.connect(info), name="database connection")
+    opening = asyncio.create_task(_prepared(info, bounded=bounded), name="database connection")
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
         opening.add_done_callback(_close_unused)
         raise
+
+
+async def _prepared(info: str, *, bounded: bool) -> Driver[Any]:
+    connection = await Driver.connect(info)
+    if bounded:
+        try:
+            await bound_transactions(connection)
+            await connection.commit()
+        except BaseException:
+            connection.pgconn.finish()
+            raise
+    return connection
 
 
 def _close_unused(opening: asyncio.Task[Driver[Any]]) -> None:

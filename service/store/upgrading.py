@@ -40,7 +40,7 @@ async def upgrade_store(url: str) -> list[str]:
 async def _upgrade_postgres(url: str) -> list[str]:
     scripts = await asyncio.to_thread(read_scripts)
     parts = await asyncio.to_thread(read_parts)
-    database = PostgresDatabase(url, pool_size=2)
+    database = PostgresDatabase(url, pool_size=2, bounded=False)
     connection = await connect(url)
     try:
         async with _told(url), only_upgrade(connection):

@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from domain.caller import HOSTED_TENANT
@@ -20,9 +20,9 @@ from domain.errors import ConfigurationError, DatabaseInUseError
 from service.commands import db
 from service.commands.doctor_database import database
 from service.settings import Settings
-from service.store import advisory, open_database, open_store
+from service.store import advisory, open_database, open_store, postgres
 from service.store.parts import QUEUE, read_parts
-from service.store.postgres import PostgresDatabase, conninfo
+from service.store.postgres import PostgresDatabase, bound_transactions, conninfo
 from service.store.upgrading import needed, upgrade_store
 from service.store.watch import SqlRunWatch
 from tests.contract.factories import add_run, add_running, append, finish
@@ -76,6 +76,7 @@ async def test_every_connection_is_set_up(postgres_url: str) -> None:
     async with open_store(postgres_url) as store:
         for use in (store.database.write, store.database.read):
             assert {name: await use(look, name) for name in expected} == expected
+        assert await store.database.write(look, "transaction_timeout") == "30s"
 
 
 async def test_a_queue_takes_up_what_fell_out_of_it_but_nothing_of_langgraphs_server(
@@ -357,3 +358,30 @@ async def test_a_store_survives_a_restart_of_its_server() -> None:
                 await asyncio.sleep(0.02 * number)
             await restarting
             assert await finish(store, ref) is not None
+
+
+async def test_whoever_is_frozen_amid_statements_keeps_no_lock(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sent together is no idle transaction, so it is not ended as one."""
+    monkeypatch.setattr(postgres, "TRANSACTION_SECONDS", 1)
+    lock = text("LOCK TABLE runs IN EXCLUSIVE MODE")
+    held = text("SELECT count(*) FROM pg_locks WHERE pid = :pid AND mode = 'ExclusiveLock'")
+    async with open_store(postgres_url) as store:
+        frozen = await psycopg.AsyncConnection.connect(conninfo(postgres_url))
+        await bound_transactions(frozen)
+        await frozen.commit()
+        await frozen.pipeline().__aenter__()  # left with the connection
+        await frozen.execute(lock.text)
+        frozen.pgconn.send_flush_request()
+        frozen.pgconn.flush()
+        pid = {"pid": frozen.info.backend_pid}
+        async with asyncio.timeout(10):
+            while not await store.database.read(_count, held, pid):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.01)
+            await store.database.write(lambda connection: connection.execute(lock))
+        frozen.pgconn.finish()
+
+
+def _count(connection: Connection, statement: TextClause, values: dict[str, Any]) -> int:
+    return int(connection.execute(statement, values).scalar_one())
