@@ -295,7 +295,8 @@ async def test_no_more_runs_of_a_key_execute_at_once_than_it_may_have(
     steps = [Step(models, f"Task {n}") for n in range(5)]
     async with start(models=models, max_concurrent_per_key=2, **database) as product:
         runs = [await created(product, step.task) for step in steps[:2]]
-        for step in steps[:2]:  # a queue hands out several at once, of which any may be claimed first
+        # A queue hands out several at once, of which any may be claimed first.
+        for step in steps[:2]:
             await step.reached.wait()
         runs += [await created(product, step.task) for step in steps[2:]]
         for number, step in enumerate(steps):
