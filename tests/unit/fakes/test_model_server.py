@@ -331,7 +331,7 @@ async def test_an_event_holds_the_answer_back(server):
 
 
 async def test_a_gate_that_nobody_opens_is_named(server, monkeypatch):
-    monkeypatch.setattr("tests.fakes.model_server.GATE_SECONDS", 0.01)
+    monkeypatch.setattr(server, "_patience", 0.01)
     server.event("forgotten")
     server.add(Rule(reply=Reply(text="never"), gate="forgotten"))
     with pytest.raises(openai.InternalServerError):

@@ -38,6 +38,7 @@ async def test_the_reference_explains_what_a_context_manager_is(
     assert first.snippet.endswith((".", "…"))
 
 
+@pytest.mark.thorough  # whichever process runs one of them builds the index first
 @pytest.mark.parametrize(
     ("query", "source"),
     [
@@ -51,6 +52,7 @@ async def test_python_questions_are_answered_from_its_documentation(
     assert (await knowledge.search(query))[0].source == source
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("query", ["LangGraph StateGraph", "What is LangGraph?"])
 async def test_an_installed_package_is_answered_from_its_own_documents(
     query: str, knowledge: Knowledge
@@ -60,6 +62,7 @@ async def test_an_installed_package_is_answered_from_its_own_documents(
     assert first.source.startswith("https://")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "query", ["capital of Australia", "What is the capital of Australia?", "president of France"]
 )
