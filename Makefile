@@ -29,8 +29,11 @@ export TASK
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-# At most four: more processes start slower than they test.
+# At most four: more processes start slower than they test. The everyday tests wait for programs that they start, so
+# one more than there are cores.
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4
+CORES = $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+EVERYDAY = $(BIN)/pytest -n $(shell expr $(CORES) + 1) --maxprocesses 4
 
 # What is the same on every database: requests that are refused, tools and models by themselves.
 ANYWHERE := bad_input exfiltration agents_alone emulation sandbox_robust tables research context told_usage hostile about \
@@ -63,7 +66,7 @@ serve: install ## start the API on http://127.0.0.1:8000
 	@$(BIN)/signalbox serve
 
 test: dev ## the everyday tests: of every file the first ones, of every test one case
-	@$(PYTEST) -m "not slow and not thorough"
+	@$(EVERYDAY) -m "not slow and not thorough"
 	@echo "These were the everyday tests; make test-slow and make test-web run the rest."
 
 # All of them, so that one run shows everything there is to mend.

@@ -68,7 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 _ONE_CASE: Final = frozenset({"attacks", "contract", "e2e", "integration", "unit"})
 """Folders in which the first case of a test is for every day; elsewhere all cases are."""
 
-_FIRST_TESTS: Final = {"contract": 5, "e2e": 2, "integration": 2}
+_FIRST_TESTS: Final = {"contract": 5, "e2e": 2, "integration": 1}
 """Of how many tests of a file that is said, in folders whose tests open a store or start the product."""
 
 
