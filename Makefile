@@ -37,7 +37,7 @@ EVERYDAY = $(BIN)/pytest -n $(shell expr $(CORES) + 1) --maxprocesses 4
 
 # What is the same on every database: requests that are refused, tools and models by themselves.
 ANYWHERE := bad_input exfiltration agents_alone emulation sandbox_robust tables research context told_usage hostile about \
-	hosted oidc client client_files client_hostile client_models client_streams browsers canaries log_lines openai_chat openai_responses recording commands commands_hostile runs_commands structured providers rate_limits doctor doctor_checks health model_faults model_calls stopping validation disagreement offline gates metrics
+	hosted oidc client client_bounds client_files client_hostile client_models client_streams browsers canaries log_lines openai_chat openai_responses recording commands commands_hostile commands_together runs_commands structured providers rate_limits doctor doctor_checks health model_faults model_calls stopping validation disagreement offline gates metrics
 # What asks of who executes runs; the rest asks Postgres the same with and without the queue.
 TURNS := create_run threads cancel approvals approval_rounds asking_users doubt event_stream event_reconnect cache \
 	budgets budget_questions rounds short_form retention retry metrics
