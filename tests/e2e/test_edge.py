@@ -82,7 +82,8 @@ async def hostile(address: Address) -> Counter[str]:
             wrong[f"{name}: {found}"] += found != 0
         await sent(address, head("GET", "/v1/runs"), half_close=True)
         behind = await garbage_behind(address)
-        wrong["garbage behind"] += behind.count(b"HTTP/1.1") != 1 or status_of(behind) != 200
+        # As above: what is behind it may come when the server has closed.
+        wrong["garbage behind"] += behind.count(b"HTTP/1.1") > 1 or status_of(behind) not in {200, 0}
         wrong["flood"] += set(re.findall(rb"HTTP/1.1 (\d+)", await flood(address))) != {b"200"}
 
     async with asyncio.TaskGroup() as group:
