@@ -17,6 +17,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from agents._kit.cleaning import clean_value, is_clean
+from agents._kit.metering import MODEL_CHARS
 from agents._kit.tape import team_digest
 from domain.agent import AgentSpec, Citation, Tier
 from domain.recording import Fault
@@ -49,7 +50,6 @@ MAX_QUESTIONS: Final = 32
 """That a graph may ask at once."""
 MAX_MODELS: Final = 64
 """Of one tier: the first, and those that take its place."""
-MODEL_CHARS: Final = 300
 
 
 class _Said(BaseModel):
