@@ -39,8 +39,13 @@ class AgentServiceSettings(BaseSettings):
 
     @property
     def agent_secrets(self) -> tuple[str, ...]:
-        """Return the secrets that a service of an agent takes; a server sends the first."""
+        """Return the secrets that a service of an agent takes."""
         return tuple(self.agent_secret.get_secret_value().split(",")) if self.agent_secret else ()
+
+    @property
+    def sent_agent_secret(self) -> str | None:
+        """Return the secret that a server sends to the services of agents."""
+        return next(iter(self.agent_secrets), None)
 
     @field_validator("agent_secret")
     @classmethod

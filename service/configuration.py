@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
+from domain.addresses import shown_url
 from domain.agent import TIERS
 from graph.composer import PROMPT as ANSWER
 from graph.filling import PROMPT as FILL
@@ -18,7 +19,6 @@ from graph.supervisor import instructions
 from graph.workflow import graph_version
 from service.parts import Parts
 from service.settings import Settings
-from service.store import shown_url
 
 TOLD: Final = frozenset(
     {

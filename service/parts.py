@@ -112,7 +112,7 @@ def open_gateway(settings: Settings, team: Team) -> ModelGateway:
 
 def open_remotes(settings: Settings, team: Team, gateway: ModelGateway) -> None:
     """Have the agents work elsewhere that the settings say so of; the gateway closes what is opened for it."""
-    secret = next(iter(settings.agent_secrets), None)
+    secret = settings.sent_agent_secret
     specs = {spec.name: spec for spec in team.routable}
     remotes = {}
     for name, urls in settings.agent_urls.items():

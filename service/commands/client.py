@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -12,6 +11,7 @@ from typing import Any, Final
 import httpx
 
 import signalbox
+from domain.addresses import shown_url
 from domain.errors import ConfigurationError, RunFailedError
 from service.commands.exits import ServerAwayError, TooLateError
 from service.commands.progress import say
@@ -79,24 +79,19 @@ def _client(base_url: str, key: str | None) -> httpx.AsyncClient:
     except signalbox.ConfigurationError as error:
         raise _no_address(base_url) from error
     if key and shows_key(client.base_url):
-        say(SHOWN_KEY.format(shown_address(base_url)))
+        say(SHOWN_KEY.format(shown_url(base_url)))
     return client
 
 
-def shown_address(url: str) -> str:
-    """Return an address without the password that may stand in it."""
-    return re.sub("//.*@", "//***@", url)
-
-
 def _no_address(base_url: str) -> ConfigurationError:
-    shown = shown_address(base_url)
+    shown = shown_url(base_url)
     msg = f"{shown!r} (--server, or SIGNALBOX_URL) is no address of a server; one looks like http://127.0.0.1:8080"
     return ConfigurationError(msg)
 
 
 def _away(base_url: str, why: str) -> ServerAwayError:
     return ServerAwayError(
-        f"The server at {shown_address(base_url)} cannot be reached ({why}). Start one with `signalbox serve`, "
+        f"The server at {shown_url(base_url)} cannot be reached ({why}). Start one with `signalbox serve`, "
         "or say with --server where it is."
     )
 

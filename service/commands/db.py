@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from domain.addresses import shown_url
 from service.settings import Settings
-from service.store.engine import shown_url
 from service.store.upgrading import needed, upgrade_store
 
 

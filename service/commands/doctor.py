@@ -11,6 +11,7 @@ from typing import Final
 from agents._kit.candidates import OpenCandidate
 from agents._kit.models import ModelGateway
 from agents._kit.probing import probe
+from domain.addresses import shown_url
 from domain.agent import TIERS
 from domain.errors import ConfigurationError
 from domain.sandbox import SandboxState
@@ -27,7 +28,6 @@ from service.parts import (
     sandbox_wishes,
 )
 from service.settings import Settings
-from service.store import shown_url
 from tools.registry import Toolbox
 from tools.sandbox.choice import open_sandbox
 from tools.tavily import BASE_URL

@@ -8,13 +8,13 @@ from typing import Final
 from agents._kit.instances import Instances, RemoteError
 from agents._kit.metering import OFFLINE
 from agents._kit.remote_wire import agent_version
+from domain.addresses import shown_url
 from domain.agent import AgentSpec
 from domain.errors import ConfigurationError
 from service.agent_settings import in_clear
 from service.commands.findings import Finding, ok, refused, warn
 from service.parts import open_team, open_toolbox
 from service.settings import Settings
-from service.store import shown_url
 from tools.sandbox.off import NoSandbox
 
 SUBJECT: Final = "agent services"
@@ -60,8 +60,7 @@ def _specs(settings: Settings) -> dict[str, AgentSpec]:
 
 
 async def _instance(settings: Settings, spec: AgentSpec, url: str) -> Finding:
-    secret = next(iter(settings.agent_secrets), None)
-    instances = Instances(spec.name, (url,), secret)
+    instances = Instances(spec.name, (url,), settings.sent_agent_secret)
     where = shown_url(url)
     try:
         about = await instances.look(instances.all[0])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from domain.addresses import shown_url
 from domain.caller import ApiKey
 from domain.errors import ConfigurationError, DatabaseInUseError
 from service.commands.findings import Finding, fail, ok, warn
 from service.endpoints import is_loopback
 from service.ids import SystemClock
 from service.settings import Settings
-from service.store import Database, open_store, shown_url
+from service.store import Database, open_store
 from service.store.api_keys import SqlKeyStore
 from service.store.beside import open_beside
 from service.store.facts import DatabaseFacts, facts_of, receivers_of

@@ -8,13 +8,13 @@ from typing import Final
 import httpx
 from langsmith.utils import get_api_url
 
+from domain.addresses import shown_url
 from domain.errors import ToolFailedError
 from service.commands.findings import Finding, fail, masked, ok, warn
 from service.endpoints import Reach, is_loopback
 from service.ids import SystemClock
 from service.oidc import Tokens
 from service.settings import Settings
-from service.store import shown_url
 from tools.net.dialling import look_up
 
 REACH_SECONDS: Final = 5.0

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from domain.addresses import shown_url
 from domain.errors import DatabaseInUseError
 from domain.unseen import plain_json, plain_line
 from monitoring.logs import keep_to_warnings
 from service.bootstrap import open_services, uses_queue
-from service.commands.client import connected, shown_address
+from service.commands.client import connected
 from service.commands.deciding import Approve, Person
 from service.commands.exits import DONE, FAILED, INTERRUPTED, code_of
 from service.commands.following import Place, follow
@@ -27,7 +28,6 @@ from service.http.application import open_app
 from service.server import open_socket, serving
 from service.services import Services
 from service.settings import Settings, known_secrets
-from service.store import shown_url
 from service.store.engine import MEMORY_URL
 
 
@@ -56,10 +56,10 @@ def elsewhere(url: str, key: str | None) -> Place:
     return Place(
         url,
         key,
-        left=f"{{id}} goes on at {shown_address(url)}: `signalbox runs watch {{id}} --server {url}` follows it.",
+        left=f"{{id}} goes on at {shown_url(url)}: `signalbox runs watch {{id}} --server {url}` follows it.",
         waits=f"`signalbox approve {{id}} --server {url}` decides.",
         lasts=True,
-        told=shown_address(url),
+        told=shown_url(url),
     )
 
 

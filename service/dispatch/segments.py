@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
+from time import perf_counter
 from typing import Any, Final, cast
 
 import psycopg
@@ -175,12 +177,18 @@ class _PatientManager(JobManager):
         super().__init__(connector)
         self._seldom = Seldom(SAY_SECONDS)
         self._notify: NotificationCallback | None = None
+        self._seen_at = -math.inf
         self.look_again: set[str] = set()
         """Locks at whose release there may be something to fetch."""
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
-        """Return a job, or `None` where there is none that can be had now."""
+        """Return a job, or `None` where there is none that can be had now.
+
+        After a silence, the database's or one's own, a sign of life comes first: a job of a worker that
+        seems dead is given to another one at once, and two would be at it."""
         try:
+            if perf_counter() - self._seen_at > HEARTBEAT_SECONDS:
+                await self._give_sign(worker_id)
             return await super().fetch_job(queues, worker_id)
         except ConnectorException as error:
             if not _is_away(error):
@@ -191,7 +199,7 @@ class _PatientManager(JobManager):
     async def update_heartbeat(self, worker_id: int) -> None:
         """Give a sign of life, if there is anybody to give it to."""
         try:
-            await super().update_heartbeat(worker_id)
+            await self._give_sign(worker_id)
         except ConnectorException as error:
             if not _is_away(error):
                 raise
@@ -221,6 +229,11 @@ class _PatientManager(JobManager):
     async def retry_job(self, job: Job, *args: Any, **kwargs: Any) -> None:
         """Put a job back to be tried again, as soon as that can be written."""
         await self._insist(partial(super().retry_job, job, *args, **kwargs))
+
+    async def _give_sign(self, worker_id: int) -> None:
+        before = perf_counter()
+        await super().update_heartbeat(worker_id)
+        self._seen_at = before
 
     def _say_away(self, what: str) -> None:
         if self._seldom.is_due(what):

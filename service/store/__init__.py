@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.store.database import Database, SqliteDatabase
-from service.store.engine import is_postgres, open_database, shown_url, sqlite_path
+from service.store.engine import is_postgres, open_database, sqlite_path
 from service.store.migrations import migrate
 from service.store.opening import open_store
 from service.store.ownership import FileOwner, Ownership
@@ -19,6 +19,5 @@ __all__ = [
     "migrate",
     "open_database",
     "open_store",
-    "shown_url",
     "sqlite_path",
 ]

@@ -11,8 +11,8 @@ from typing import Any, Final, LiteralString, Self
 from psycopg import AsyncConnection as Driver
 from psycopg import Error as DriverError
 
+from domain.addresses import shown_url
 from domain.errors import ConfigurationError, DatabaseInUseError
-from service.store.engine import shown_url
 from service.store.ownership import Ownership
 from service.store.postgres import connect
 

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from domain.addresses import shown_url
 from domain.errors import ConfigurationError, DatabaseInUseError
 from service.store.database import Database
-from service.store.engine import MEMORY_URL, is_postgres, open_database, shown_url
+from service.store.engine import MEMORY_URL, is_postgres, open_database
 from service.store.opening import open_store
 
 

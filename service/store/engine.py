@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Final
 
+from domain.addresses import SQLITE_PREFIX, shown_url
 from domain.errors import ConfigurationError
 from service.store.database import Database, MemoryDatabase, SqliteDatabase
 
 MEMORY_URL: Final = "memory://"
-SQLITE_PREFIX: Final = "sqlite:///"
 POSTGRES_PREFIXES: Final = ("postgresql://", "postgres://")
 
 
 def is_postgres(url: str) -> bool:
     """Return whether the URL names a Postgres."""
     return url.startswith(POSTGRES_PREFIXES)
-
-
-def shown_url(url: str) -> str:
-    """Return the URL as it may be shown: without who logs in and with which password."""
-    if "://" not in url and re.search("[@=]", url):
-        return "***"  # of no form we know, so that anything in it may be the password
-    # Greedy: a password may hold an "@" or an "&" that should have been escaped.
-    if not url.startswith(SQLITE_PREFIX):
-        url = re.sub(r"//.*@", "//***@", url)
-    return re.sub(r"([?&]\w*password=).*", r"\1***", url)
 
 
 def sqlite_path(url: str) -> Path | None:

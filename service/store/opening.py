@@ -10,9 +10,10 @@ from typing import Final
 
 from sqlalchemy.exc import DatabaseError
 
+from domain.addresses import shown_url
 from domain.errors import ConfigurationError
 from service.store.database import Database
-from service.store.engine import is_postgres, open_database, shown_url, sqlite_path
+from service.store.engine import is_postgres, open_database, sqlite_path
 from service.store.migrations import migrate
 from service.store.ownership import FileOwner, Ownership
 from service.store.runs import SqlRunStore, ping

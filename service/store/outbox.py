@@ -324,7 +324,7 @@ def delivery_from(row: RowMapping) -> Delivery:
         id=row["id"],
         run_id=row["run_id"],
         type=row["type"],
-        url=shown_url(row["url"]),
+        url=_without_query(row["url"]),
         status=row["status"],
         attempts=row["attempts"],
         next_attempt_at=row["next_at"],
@@ -335,7 +335,7 @@ def delivery_from(row: RowMapping) -> Delivery:
     )
 
 
-def shown_url(url: str) -> str:
+def _without_query(url: str) -> str:
     """Return a url without its query: that may hold a secret, and whoever sees the run would see it."""
     endpoint, mark, _ = url.partition("?")
     return f"{endpoint}?…" if mark else endpoint

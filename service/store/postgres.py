@@ -19,10 +19,10 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from domain.addresses import shown_url
 from domain.errors import ConfigurationError
 from service.store.columns import to_json
 from service.store.database import P, T
-from service.store.engine import shown_url
 
 CONNECT_SECONDS: Final = 5
 RECONNECT_SECONDS: Final = 5.0

@@ -12,10 +12,11 @@ from psycopg import Error as DriverError
 from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DatabaseError
 
+from domain.addresses import shown_url
 from domain.errors import ConfigurationError
 from service.store.advisory import only_upgrade
 from service.store.database import Database, SqliteDatabase
-from service.store.engine import is_postgres, shown_url, sqlite_path
+from service.store.engine import is_postgres, sqlite_path
 from service.store.migrations import accept_newer, bring_up, read_scripts, standing
 from service.store.opening import open_store
 from service.store.parts import Parts, outdated, read_parts, upgrade_checkpoints, upgrade_queue

@@ -88,7 +88,9 @@ class Shop:
 
     def __init__(self, site: Site, name: str, **env: str) -> None:
         self._site = site
-        self._env = {"SIGNALBOX_AGENT_SECRET": SECRET, **env}
+        # Longer than a busy machine takes a process its turns away: who lives is not to seem dead amid an action.
+        patient = {"SIGNALBOX_TAKEOVER_SECONDS": "3"}
+        self._env = {"SIGNALBOX_AGENT_SECRET": SECRET, **patient, **env}
         self.instances = [self.serve_agent(name) for _ in range(2)]
         self._env |= where(self.instances, name)
         self.api: Service = site.serve("--no-worker", **self._env)
