@@ -166,9 +166,120 @@ async def test_a_history_of_thousands_is_looked_through_and_stays_small(
         await page.get_by_role("button", name="Look through older runs").click()
         await expect(rows).to_have_count(1)
         await expect(page.get_by_text("1 found in the newest 2000 runs.")).to_be_visible()
+        await page.get_by_label("Cost").select_option("unknown")
+        await expect(page.get_by_text("0 found in the newest 2000 runs.")).to_be_visible()
+        await page.get_by_label("Cost").select_option("any")
         await page.get_by_role("searchbox", name="Search").fill("hay")
         await expect(page.get_by_text("1999 found in the newest 2000 runs.")).to_be_visible()
         assert await rows.count() <= 150
+
+
+async def test_what_runs_usually_take_is_said_once_there_were_some(
+    visit: Open, tmp_path: Path
+) -> None:
+    """Nothing before; then the middle half of those that worked, without those whose answer was there already."""
+    async with planned(tmp_path, visit) as (product, v):
+        page = v.page
+        usual = page.get_by_text("Runs here usually take")
+        for number in range(4):
+            await answered(product, f"What is {number} + 4?")
+        async with page.expect_response("**/v1/runs?status=completed*"):
+            await v.go("/")
+        await expect(page.get_by_role("heading", name="The team")).to_be_visible()
+        await expect(usual).to_have_count(0)
+        sample = (await product.client.get("/v1/runs")).json()["data"][-1]
+        rows = []
+        for seconds, cost in ((2, "0.01"), (20, "0.03"), (30, "0.04"), (40, "0.06"), (900, "3.50")):
+            row = copy.deepcopy(sample)
+            row["budget"]["spent"]["seconds"], row["usage"]["cost_usd"] = seconds, cost
+            rows.append(row)
+        rows.append({**copy.deepcopy(rows[0]), "cache": {"run_id": rows[0]["id"]}})
+        priced = Many(sample, total=0, needle=0)
+        priced.rows = rows
+        await page.route(re.compile(r"/v1/runs\?status=completed"), priced.answer)
+        await v.go("/")
+        await expect(usual).to_contain_text("20.0 s to 40.0 s and cost $0.03 to $0.06")
+        await expect(usual).to_contain_text("the last 5, waiting not counted")
+        await look(v, "light-start-usual")
+        for row in rows[1:]:
+            row["usage"]["cost_known"] = False
+        await v.go("/")
+        await expect(usual).to_contain_text("cost what this server does not know")
+
+
+async def test_the_options_become_the_request(visit: Open, tmp_path: Path) -> None:
+    """What is wrong is shown where it was folded away, and nothing is sent."""
+    async with planned(tmp_path, visit) as (product, v):
+        page = v.page
+        await v.go("/")
+        await page.get_by_role("textbox", name="Task").fill(SUM)
+        fold = page.get_by_text("Options")
+        await fold.click()
+        await page.get_by_label("Limit in US dollars").fill("0,50")
+        await page.get_by_label("Minutes, at most").fill("1.5")
+        await page.get_by_label("Models, at most").select_option("Fast")
+        report = page.get_by_label("Report to")
+        await report.fill("somewhere")
+        await look(v, "light-start-options", whole=True)
+        await fold.click()
+        await expect(report).to_be_hidden()
+        await page.get_by_role("textbox", name="Task").press("Control+Enter")
+        await expect(report).to_be_focused()
+        await report.fill(f"{product.base_url}/hook")
+        async with page.expect_request("**/v1/runs") as sent:
+            await page.get_by_role("button", name="Start the run").click()
+        await expect(page.locator(".answer-text")).to_be_visible()
+    assert json.loads((await sent.value).post_data or "") == {
+        "task": SUM,
+        "budget": {"max_cost_usd": "0.50", "max_seconds": 90, "max_tier": "fast"},
+        "webhook": {"url": f"{product.base_url}/hook"},
+    }
+
+
+async def test_the_menu_of_a_run_in_the_history(visit: Open, tmp_path: Path) -> None:
+    """By mouse and by keys: what was chosen happens, and whoever closes it is where they were."""
+    async with planned(tmp_path, visit) as (product, v):
+        page, keys = v.page, v.page.keyboard
+        run_id = await answered(product, SUM)
+        await v.go("/runs")
+        button = page.get_by_role("button", name=f"Menu of the run: {SUM}")
+        menu, entries = page.get_by_role("menu"), page.get_by_role("menuitem")
+        await button.focus()
+        await keys.press("Enter")
+        await expect(entries.first).to_be_focused()
+        await keys.press("ArrowUp")
+        await expect(entries.last).to_be_focused()
+        await keys.press("Escape")
+        await expect(menu).to_have_count(0)
+        await expect(button).to_be_focused()
+
+        async def choose(name: str) -> None:
+            await button.click()
+            await page.get_by_role("menuitem", name=name).click()
+
+        async def saved(name: str) -> str:
+            async with page.expect_download() as download:
+                await choose(name)
+            path = await (await download.value).path()
+            return await asyncio.to_thread(Path(path).read_text, "utf-8")
+
+        exported = json.loads(await saved("Export as JSON"))
+        assert exported["run"]["id"] == run_id
+        assert (await saved("Save the answer")).startswith(f"# {SUM}\n\n")
+        await choose("Fork…")
+        await expect(page.get_by_role("dialog", name="Fork this run")).to_be_visible()
+        await keys.press("Escape")
+        await expect(button).to_be_focused()
+        await choose("Delete…")
+        await page.get_by_role("button", name="Keep").click()
+        await expect(button).to_be_focused()
+        await choose("Run again")
+        await expect(page.get_by_role("textbox", name="Task")).to_have_value(SUM)
+        await v.go("/runs")
+        await choose("Delete…")
+        await page.get_by_role("button", name="Delete for good").click()
+        await expect(page.get_by_text("There are no runs yet.")).to_be_visible()
+        assert (await product.client.get(f"/v1/runs/{run_id}")).status_code == 404
 
 
 async def test_what_a_run_offers_beside_its_answer(visit: Open, tmp_path: Path) -> None:

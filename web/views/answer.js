@@ -24,7 +24,7 @@ export function Answer({ state, choose }) {
         <section class="card answer" aria-labelledby="answer-title" data-over=${over ? "true" : "false"}>
             <header class="answer-head">
                 <h2 id="answer-title">${over ? "Answer" : "Answer, as it is written"}</h2>
-                ${over && html`<div class="row"><${Copy} text=${text} what="the answer" /><${Save} state=${state} text=${text} citations=${citations} /></div>`}
+                ${over && html`<div class="row"><${Copy} text=${text} what="the answer" /><${Save} state=${state} text=${text} /></div>`}
             </header>
             <div onClick=${open}>
                 ${over
@@ -83,18 +83,20 @@ export function Copy({ text, what, label = "Copy" }) {
     </button>`;
 }
 
-/** Keeps the answer as a file of Markdown, with its task above and its sources below. */
-function Save({ state, text, citations }) {
-    const save = () => {
-        const sources = citations.map((each) => `${each.number}. ${each.title || each.source} – ${each.source}`);
-        const parts = [`# ${state.task.trim().split("\n")[0].slice(0, 200)}`, text.trim(), ...(sources.length ? ["## Sources", sources.join("\n")] : [])];
-        const link = document.createElement("a");
-        link.href = URL.createObjectURL(new Blob([`${parts.join("\n\n")}\n`], { type: "text/markdown" }));
-        link.download = `answer-${shortId(state.run?.id ?? "")}.md`;
-        link.click();
-        setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-    };
+function Save({ state, text }) {
+    const save = () => saveAnswer({ id: state.run?.id ?? "", task: state.task, text, citations: citationsOf(state) });
     return html`<button type="button" class="button small" aria-label="Save the answer as a file" onClick=${save}><${Icon} name="download" /> Save</button>`;
+}
+
+/** Keep an answer as a file of Markdown, with its task above and its sources below. */
+export function saveAnswer({ id, task, text, citations }) {
+    const sources = citations.map((each) => `${each.number}. ${each.title || each.source} – ${each.source}`);
+    const parts = [`# ${task.trim().split("\n")[0].slice(0, 200)}`, text.trim(), ...(sources.length ? ["## Sources", sources.join("\n")] : [])];
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([`${parts.join("\n\n")}\n`], { type: "text/markdown" }));
+    link.download = `answer-${shortId(id)}.md`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
 /** Pages that are not served over TLS may not use the clipboard's interface. */

@@ -15,10 +15,11 @@ export function Fork({ runId, task }) {
     const [open, setOpen] = useState(false);
     return html`
         <button type="button" class="button" title="A new run from a step of this one: what was finished by then is kept" onClick=${() => setOpen(true)}><${Icon} name="fork" /> Fork</button>
-        ${open && html`<${Dialog} runId=${runId} task=${task} close=${() => setOpen(false)} />`}`;
+        ${open && html`<${ForkDialog} runId=${runId} task=${task} close=${() => setOpen(false)} />`}`;
 }
 
-function Dialog({ runId, task, close }) {
+/** The dialog itself, open from the start; `close` is called when it has been closed. */
+export function ForkDialog({ runId, task, close }) {
     const dialog = useRef(null);
     const [points, setPoints] = useState([]);
     const [chosen, setChosen] = useState("");

@@ -1,20 +1,21 @@
 // The runs there were, newest first; what is looked for stands in the address.
 
 import { tint } from "../agents.js";
-import { ask, send } from "../api.js";
+import { ask } from "../api.js";
 import { dayAndTime, duration, money, named, plural, since } from "../format.js";
 import { minute, now, refreshSoon } from "../house.js";
-import { Icon } from "../icons.js";
 import { go, link, place } from "../router.js";
 import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
 import { Page } from "./page.js";
+import { RowMenu } from "./row_menu.js";
 import { Empty, Failure, Skeleton } from "./states.js";
 import { Chip, WORDS } from "./status.js";
 
 const PAGE = 50;
 const PAGE_LOOKED = 100;
-/** How many runs are looked through for words before somebody says to go on: the server has no list by words. */
+/** How many runs are looked through before somebody says to go on. */
 const LOOKED = 1000;
+const COSTS = [["", "any"], ["0.01", "$0.01 and more"], ["0.1", "$0.10 and more"], ["1", "$1 and more"], ["unknown", "unknown"]];
 const DAYS = [["", "any time"], ["1", "the last day"], ["7", "the last 7 days"], ["30", "the last 30 days"]];
 
 export function HistoryView() {
@@ -23,6 +24,9 @@ export function HistoryView() {
     const tag = query.get("tag") ?? "";
     const days = query.get("days") ?? "";
     const words = query.get("q") ?? "";
+    const cost = query.get("cost") ?? "";
+    /** The server has no list by words or cost: its lists are looked through. */
+    const sifting = Boolean(words.trim() || cost);
     const [runs, setRuns] = useState(null);
     const [cursor, setCursor] = useState(null);
     const [problem, setProblem] = useState(null);
@@ -31,7 +35,7 @@ export function HistoryView() {
     const [reach, setReach] = useState(LOOKED);
 
     const load = async (after, signal) => {
-        const asked = new URLSearchParams({ limit: String(words ? PAGE_LOOKED : PAGE) });
+        const asked = new URLSearchParams({ limit: String(sifting ? PAGE_LOOKED : PAGE) });
         if (status) asked.set("status", status);
         if (tag) asked.set("tag", tag);
         if (days) asked.set("created_after", new Date(Date.now() - Number(days) * 86_400_000).toISOString());
@@ -60,8 +64,8 @@ export function HistoryView() {
         else next.delete(name);
         go(`/runs${next.size ? `?${next}` : ""}`, { replace: true });
     };
-    const shown = useMemo(() => (runs ?? []).filter(fitsWords(words)), [runs, words]);
-    const looking = Boolean(words && cursor && !problem && shown.length < most && runs.length < reach);
+    const shown = useMemo(() => (runs ?? []).filter((run) => fitsCost(run, cost)).filter(fitsWords(words)), [runs, words, cost]);
+    const looking = Boolean(sifting && cursor && !problem && shown.length < most && runs.length < reach);
     useEffect(() => {
         if (!looking) return undefined;
         const control = new AbortController();
@@ -70,7 +74,7 @@ export function HistoryView() {
     }, [looking, cursor]);
     const older = () => {
         setMost(most + PAGE);
-        if (words) setReach(Math.max(reach, runs.length + LOOKED));
+        if (sifting) setReach(Math.max(reach, runs.length + LOOKED));
         else if (shown.length <= most) load(cursor);
     };
     return html`
@@ -82,14 +86,15 @@ export function HistoryView() {
                     <option value="">all</option>${Object.entries(WORDS).map(([value, name]) => html`<option key=${value} value=${value}>${name}</option>`)}
                 </select></label>
                 <label>When <select value=${days} onChange=${(event) => filter("days", event.target.value)}>${DAYS.map(([value, name]) => html`<option key=${value} value=${value}>${name}</option>`)}</select></label>
+                <label>Cost <select value=${cost} onChange=${(event) => filter("cost", event.target.value)}>${COSTS.map(([value, name]) => html`<option key=${value} value=${value}>${name}</option>`)}</select></label>
                 <label>Tag <input class="short" value=${tag} onChange=${(event) => filter("tag", event.target.value.trim())} /></label>
             </div>
             ${problem && html`<${Failure} problem=${problem} again=${() => setAgain(again + 1)} />`}
             ${!runs && !problem && html`<${Skeleton} lines=${8} label="Loading the runs" />`}
-            ${runs && words && html`<p class="quiet" role="status">${foundWords(shown.length, runs.length, cursor, looking)}</p>`}
+            ${runs && sifting && html`<p class="quiet" role="status">${foundWords(shown.length, runs.length, cursor, looking)}</p>`}
             ${runs && !shown.length && !looking && html`<${Nothing} filtered=${query.size > 0} />`}
             ${shown.length > 0 && html`<${Table} runs=${shown.slice(0, most)} removed=${(id) => (setRuns(runs.filter((run) => run.id !== id)), refreshSoon())} />`}
-            ${runs && !looking && (cursor || shown.length > most) && html`<p class="more"><button type="button" class="button" onClick=${older}>${words && shown.length <= most ? "Look through older runs" : "Show older runs"}</button></p>`}
+            ${runs && !looking && (cursor || shown.length > most) && html`<p class="more"><button type="button" class="button" onClick=${older}>${sifting && shown.length <= most ? "Look through older runs" : "Show older runs"}</button></p>`}
         </${Page}>`;
 }
 
@@ -101,6 +106,11 @@ function fitsWords(words) {
         const text = `${run.task} ${run.id} ${run.tags.join(" ")}`.toLowerCase();
         return parts.every((part) => text.includes(part));
     };
+}
+
+function fitsCost({ usage }, cost) {
+    if (!cost) return true;
+    return cost === "unknown" ? !usage.cost_known : usage.cost_known && Number(usage.cost_usd) >= Number(cost);
 }
 
 function foundWords(found, looked, cursor, looking) {
@@ -117,7 +127,7 @@ function Table({ runs, removed }) {
     return html`
         <div class="table-box">
             <table class="runs-table">
-                <thead><tr><th scope="col">Task</th><th scope="col">Status</th><th scope="col">Agents</th><th scope="col" class="number">Time</th><th scope="col" class="number">Cost</th><th scope="col">When</th><th scope="col"><span class="sr">Delete</span></th></tr></thead>
+                <thead><tr><th scope="col">Task</th><th scope="col">Status</th><th scope="col">Agents</th><th scope="col" class="number">Time</th><th scope="col" class="number">Cost</th><th scope="col">When</th><th scope="col"><span class="sr">Menu</span></th></tr></thead>
                 <tbody>${runs.map((run) => html`<${Row} key=${run.id} run=${run} removed=${removed} />`)}</tbody>
             </table>
         </div>`;
@@ -134,7 +144,7 @@ function Row({ run, removed }) {
             <td class="number"><${Took} run=${run} /></td>
             <td class="number">${money(run.usage.cost_usd, run.usage.cost_known)}</td>
             <td><time datetime=${run.created_at} title=${dayAndTime(created)}>${since(created, minute.value)}</time></td>
-            <td>${run.ended_at && html`<${Delete} run=${run} removed=${removed} />`}</td>
+            <td><${RowMenu} run=${run} removed=${removed} /></td>
         </tr>`;
 }
 
@@ -142,21 +152,4 @@ function Row({ run, removed }) {
 function Took({ run }) {
     if (!run.started_at) return duration(null);
     return duration((run.ended_at ? Date.parse(run.ended_at) : now.value) - Date.parse(run.started_at));
-}
-
-function Delete({ run, removed }) {
-    const [sure, setSure] = useState(false);
-    const [problem, setProblem] = useState(null);
-    const remove = async () => {
-        try {
-            await send(`/v1/runs/${run.id}`, { method: "DELETE" });
-            removed(run.id);
-        } catch (error) {
-            setProblem(error);
-            setSure(false);
-        }
-    };
-    if (problem) return html`<span class="error-text" role="alert">${problem.detail}</span>`;
-    if (!sure) return html`<button type="button" class="icon-button" aria-label=${`Delete: ${run.task.slice(0, 60)}`} title="Delete" onClick=${() => setSure(true)}><${Icon} name="trash" /></button>`;
-    return html`<span class="row confirm"><button type="button" class="button danger solid small" ref=${(each) => each?.focus()} onClick=${remove}>Delete for good</button><button type="button" class="button small" onClick=${() => setSure(false)}>Keep</button></span>`;
 }

@@ -10,15 +10,25 @@ const MODES = [
     ["never", "Never, but where the rules insist"],
 ];
 
+const TIERS = [
+    ["", "As the server has it"],
+    ["fast", "Fast"],
+    ["standard", "Standard"],
+    ["deep", "Deep"],
+];
+
 /** The body that creates a run. */
 export function startBody(task, options, files) {
     const body = { task };
     const budget = {};
     if (options.budget.trim()) budget.max_cost_usd = options.budget.trim().replace(",", ".");
     if (options.rounds) budget.max_rounds = Number(options.rounds);
+    if (options.minutes) budget.max_seconds = Math.round(Number(options.minutes) * 60);
+    if (options.tier) budget.max_tier = options.tier;
     if (Object.keys(budget).length) body.budget = budget;
     if (options.mode !== "policy") body.approvals = { mode: options.mode };
     if (options.agents?.length) body.agents = options.agents;
+    if (options.webhook.trim()) body.webhook = { url: options.webhook.trim() };
     if (options.fresh) body.cache = false;
     if (files.length) body.files = files;
     return body;
@@ -43,7 +53,7 @@ export function Options({ options, setOptions }) {
         set({ agents: next.length === names.length || !next.length ? null : next });
     };
     return html`
-        <details class="options">
+        <details class="options" onInvalidCapture=${(event) => (event.currentTarget.open = true)}>
             <summary>Options</summary>
             <div class="options-grid">
                 <label class="option">Limit in US dollars
@@ -53,6 +63,16 @@ export function Options({ options, setOptions }) {
                 <label class="option">Rounds, at most
                     <input type="number" min="1" max="50" placeholder="as the server has it" value=${options.rounds} onInput=${(event) => set({ rounds: event.target.value })} />
                     <span class="hint">How often the supervisor may give out work.</span>
+                </label>
+                <label class="option">Minutes, at most
+                    <input type="number" min="0.1" step="any" placeholder="as the server has it" value=${options.minutes} onInput=${(event) => set({ minutes: event.target.value })} />
+                    <span class="hint">Then it ends with the best there is. Waiting for you does not count.</span>
+                </label>
+                <label class="option">Models, at most
+                    <select value=${options.tier} onChange=${(event) => set({ tier: event.target.value })}>
+                        ${TIERS.map(([value, words]) => html`<option key=${value} value=${value}>${words}</option>`)}
+                    </select>
+                    <span class="hint">The dearest that the supervisor may give to hard work.</span>
                 </label>
                 <label class="option">Ask me
                     <select value=${options.mode} onChange=${(event) => set({ mode: event.target.value })}>
@@ -64,6 +84,10 @@ export function Options({ options, setOptions }) {
                     <legend>Who may work</legend>
                     <div class="checks">${names.map((name) => html`<label key=${name} class="check-label"><input type="checkbox" checked=${chosen.includes(name)} onChange=${() => toggle(name)} /> ${named(name)}</label>`)}</div>
                 </fieldset>
+                <label class="option">Report to
+                    <input type="url" maxlength="2000" spellcheck=${false} placeholder="https://…" value=${options.webhook} onInput=${(event) => set({ webhook: event.target.value })} />
+                    <span class="hint">A webhook: told when it needs somebody, and when it ends.</span>
+                </label>
                 <label class="check-label option"><input type="checkbox" checked=${options.fresh} onChange=${(event) => set({ fresh: event.target.checked })} /><span>Work on it anew, even if the same was answered before</span></label>
             </div>
         </details>`;

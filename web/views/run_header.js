@@ -47,7 +47,7 @@ export function RunHeader({ state, resource, following }) {
 }
 
 /** Put a task into the field of a new run. */
-function again(task) {
+export function again(task) {
     keepDraft("start", task);
     go("/");
 }

@@ -9,6 +9,7 @@ import { Icon } from "../icons.js";
 import { MOD } from "../keys.js";
 import { go } from "../router.js";
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { Estimate } from "./estimate.js";
 import { fileToBase64, Options, startBody } from "./options.js";
 import { Page } from "./page.js";
 import { Failure } from "./states.js";
@@ -27,7 +28,7 @@ const MOST_BYTES = 5 * 1024 * 1024;
 
 export function StartView() {
     const [text, setText] = useState(() => draft(DRAFT));
-    const [options, setOptions] = useState({ budget: "", rounds: "", mode: "policy", agents: null, fresh: false });
+    const [options, setOptions] = useState({ budget: "", rounds: "", minutes: "", tier: "", mode: "policy", agents: null, webhook: "", fresh: false });
     const [files, setFiles] = useState([]);
     const [busy, setBusy] = useState(false);
     const [problem, setProblem] = useState(null);
@@ -63,7 +64,7 @@ export function StartView() {
                     <div class="start-box">
                         <textarea ref=${area} rows="5" maxlength="32000" aria-label="Task" placeholder="Describe the task. Say what the answer should have." value=${text}
                             onInput=${(event) => write(event.target.value)}
-                            onKeyDown=${(event) => event.key === "Enter" && (event.metaKey || event.ctrlKey) && submit(event)} />
+                            onKeyDown=${(event) => event.key === "Enter" && (event.metaKey || event.ctrlKey) && event.target.form.requestSubmit()} />
                         <${Files} files=${files} setFiles=${setFiles} setProblem=${setProblem} />
                         <div class="start-foot">
                             <${Attach} files=${files} setFiles=${setFiles} setProblem=${setProblem} />
@@ -71,6 +72,7 @@ export function StartView() {
                         </div>
                     </div>
                     ${problem && html`<${Failure} problem=${problem} />`}
+                    <${Estimate} />
                     <${Options} options=${options} setOptions=${setOptions} />
                 </form>
                 <section aria-labelledby="examples-title">
