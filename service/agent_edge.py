@@ -21,6 +21,7 @@ from structlog.contextvars import bound_contextvars
 from agents._kit.remote_wire import (
     AGENT,
     ALIVE_SECONDS,
+    BETWEEN,
     DEADLINE,
     ORDER_BYTES,
     RUN,
@@ -125,7 +126,7 @@ class Edge:
             while not outlet.closed:
                 for line in await outlet.take():
                     yield write_line(line)
-                    if not isinstance(line, (Alive, Token)):
+                    if not isinstance(line, BETWEEN):
                         return
         finally:
             self._outlets.discard(outlet)

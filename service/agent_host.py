@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -23,15 +25,20 @@ from pydantic import ValidationError
 from agents._kit.candidates import OpenCandidate
 from agents._kit.cleaning import clean_message, clean_text
 from agents._kit.emulation import InWords
+from agents._kit.metering import OutsideCall
 from agents._kit.models import ModelGateway
 from agents._kit.offering import possible_tools
 from agents._kit.outcomes import AssignmentContext
+from agents._kit.outside import OutsideHandler
 from agents._kit.recorder import fault_of
 from agents._kit.remote_graph import run_graph
 from agents._kit.remote_wire import (
     MAX_TEXTS,
+    NAME_CHARS,
     About,
     Answered,
+    Called,
+    Calling,
     Failed,
     Last,
     Line,
@@ -40,6 +47,7 @@ from agents._kit.remote_wire import (
     Refused,
     Result,
     Token,
+    Used,
     agent_version,
     dump_messages,
     kept_in,
@@ -166,7 +174,8 @@ class AgentHost:
         owner = StreamOwner(
             run_id=place, agent=self.spec.name, prefix="", numbering="own" if own else "none"
         )
-        config: Any = owned({"callbacks": [self._gateway.relay]} if own else {}, owner)
+        hears = [self._gateway.relay, OutsideHandler(_Hearing(say))] if own else []
+        config: Any = owned({"callbacks": hears} if own else {}, owner)
 
         def on_piece(agent: str, message_id: str, offset: int, text: str) -> None:
             del agent, offset
@@ -225,6 +234,24 @@ class AgentHost:
         """Return how work has failed, without what the service keeps to itself."""
         fault = fault_of(error)
         return Failed(fault=Fault.model_validate(self._scrubber.scrub_value(fault.model_dump())))
+
+
+class _Hearing:
+    """Says what a graph calls."""
+
+    def __init__(self, say: Callable[[Line], None]) -> None:
+        self._say = say
+
+    def begin(self, place: str, model: str) -> None:
+        self._say(Calling(place=place, model=model))
+
+    def end(self, place: str, call: OutsideCall | None) -> None:
+        used = None
+        if call:
+            cause = re.sub(r"\W", "_", call.cause, flags=re.ASCII)[:60] if call.cause else None
+            told = {**asdict(call), "own_id": call.own_id[:NAME_CHARS], "cause": cause}
+            used = Used.model_validate(told)
+        self._say(Called(place=place, used=used))
 
 
 @asynccontextmanager

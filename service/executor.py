@@ -15,6 +15,7 @@ from langgraph.runtime import RunControl
 from langgraph.types import Command, StateSnapshot
 
 from agents._kit.models import ModelGateway
+from agents._kit.outside import closing_outside_calls
 from domain.approval import AskRaised
 from domain.errors import OwnershipLostError, RunFailedError, StoreUnavailableError
 from domain.events import TERMINAL_TYPES, EventDraft
@@ -302,7 +303,7 @@ class Executor:
             round_=start.round,
         )
         try:
-            with self._relay.listening(run.id, work.log.take):
+            with self._relay.listening(run.id, work.log.take), closing_outside_calls():
                 async with aclosing(parts):
                     async for item in parts:
                         await self._put(work, item)

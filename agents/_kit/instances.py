@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from agents._kit.faults import RecordedError, causes
 from agents._kit.remote_wire import (
     AGENT,
+    BETWEEN,
     DEADLINE,
     LINE,
     LINE_BYTES,
@@ -22,10 +23,12 @@ from agents._kit.remote_wire import (
     SILENT_SECONDS,
     STREAM_BYTES,
     About,
-    Alive,
+    Called,
+    Calling,
     Last,
     Line,
     Order,
+    Said,
     Token,
 )
 from domain.recording import Fault
@@ -49,7 +52,7 @@ CONNECTIONS: Final = 128
 _UNREACHED: Final = (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError)
 """What asking an instance raises that does not answer; the third: of what is no name of a host."""
 
-OnToken = Callable[[Token], Awaitable[None]]
+OnSaid = Callable[[Said], Awaitable[None]]
 Fits = Callable[[About], str | None]
 """Returns why an instance that says this of itself is not one to ask; `None` where it is."""
 
@@ -188,9 +191,7 @@ class Instances:
                 raise self._refusal(response.status_code, body)
             return About.model_validate_json(body)
 
-    async def do(
-        self, order: Order, on_token: OnToken, *, seconds: float, trace: str | None
-    ) -> Last:
+    async def do(self, order: Order, on_said: OnSaid, *, seconds: float, trace: str | None) -> Last:
         """Have an order done by the first instance that takes it; raises `RemoteError`.
 
         One that takes it and breaks off raises at once: what it has done may have cost something.
@@ -213,7 +214,7 @@ class Instances:
                     "POST", instance.url + RUN, content=body, headers=headers
                 ) as response:
                     if response.status_code == HTTPStatus.OK:
-                        last = await self._read(response, order, on_token)
+                        last = await self._read(response, order, on_said)
                         instance.worked()
                         return last
                     asking.said(self._refusal(response.status_code, await _short(response)))
@@ -248,7 +249,7 @@ class Instances:
         turned = [*self.all[self._next :], *self.all[: self._next]]
         return iter(sorted(turned, key=lambda each: each.resting))
 
-    async def _read(self, response: httpx.Response, order: Order, on_token: OnToken) -> Last:
+    async def _read(self, response: httpx.Response, order: Order, on_said: OnSaid) -> Last:
         """Return the last line; raises `ValueError` for what is no answer to the order."""
         parts: list[bytes] = []
         size = held = 0
@@ -258,10 +259,12 @@ class Instances:
             for text in lines:
                 line = self._line(b"".join([*parts, text]))
                 parts, held = [], 0
-                if isinstance(line, Token) and order.do != "tool":
-                    await on_token(line)
-                elif not isinstance(line, (Alive, Token)):
+                if not isinstance(line, BETWEEN):
                     return line
+                # What is no part of an answer to this order is passed over.
+                heard = {"answer": (Token,), "graph": (Token, Calling, Called)}.get(order.do, ())
+                if isinstance(line, heard):
+                    await on_said(line)
             parts.append(rest)
             held += len(rest)
             if held > LINE_BYTES or size > STREAM_BYTES:

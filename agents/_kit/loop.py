@@ -32,7 +32,7 @@ from agents._kit.evidence import keep_evidence, keep_foreign, read_evidence
 from agents._kit.faults import LENGTH, finish_reason
 from agents._kit.holding import held_turn, hold, hold_unsaid, pause, unhold
 from agents._kit.local_ledger import LocalLedger
-from agents._kit.metering import add_tokens, answered_by, told_calls
+from agents._kit.metering import add_tokens, answered_by
 from agents._kit.models import ModelGateway, Request
 from agents._kit.numbering import number_citations
 from agents._kit.offering import offered_tools, possible_tools
@@ -46,6 +46,7 @@ from agents._kit.outcomes import (
     read_turns,
     work_context,
 )
+from agents._kit.outside import OutsideCalls, OutsideHandler, counting, outside_calls
 from agents._kit.placing import locate, made_before
 from agents._kit.prompts import write_prompt
 from agents._kit.remote_graph import remote_graph
@@ -292,16 +293,22 @@ class AgentLoop:
         else:
             work = work_context(context, assignment, write)
             asked = self._begin(work, task=task, results=results)
-        answer = await self._graph.ainvoke(
-            {"messages": asked},
-            {**self._owned(config, work), "recursion_limit": 2 * self.spec.max_turns + 5},
-            **({} if self.spec.graph else {"context": work}),
-        )
-        messages = answer["messages"]
-        if self.spec.graph:
-            # Its model calls did not pass the gateway, which cleans what it returns.
-            messages = [clean_message(m) if isinstance(m, AIMessage) else m for m in messages]
-            self._book_outside_calls(work, messages)
+        calls = outside_calls(self._gateway.book, self.spec, work) if self.spec.graph else None
+        with counting(calls):
+            answer = await self._graph.ainvoke(
+                {"messages": asked},
+                {
+                    **self._owned(config, work, calls),
+                    "recursion_limit": 2 * self.spec.max_turns + 5,
+                },
+                **({} if self.spec.graph else {"context": work}),
+            )
+            messages = answer["messages"]
+            if calls:
+                # Its model calls did not pass the gateway, which cleans what it returns.
+                messages = [clean_message(m) if isinstance(m, AIMessage) else m for m in messages]
+                calls.read(messages)
+        if calls:
             await keep_foreign(messages, context.sources)
             return self._outcome(work, messages)
         return pause(assignment, messages) or self._outcome(work, messages)
@@ -342,30 +349,20 @@ class AgentLoop:
         more = {"decisions": decided, "held": held}
         return before, work_context(context, paused["assignment"], write, **more)
 
-    def _book_outside_calls(self, work: AssignmentContext, messages: Sequence[AnyMessage]) -> None:
-        """Book the calls that an outside graph's messages tell of: nobody saw them being made."""
-        assignment, tier = work.assignment, self.spec.tier
-        told = told_calls(messages)
-        for turn, message in enumerate(told):
-            key = f"{assignment['round']}|{assignment['path']}|{turn}|{work.attempt}"
-            call = self._gateway.book(
-                key, self.spec.name, tier, message, run_id=work.run_id, round_=assignment["round"]
-            )
-            work.write(call)
-
-    def _owned(self, config: RunnableConfig, work: AssignmentContext) -> RunnableConfig:
+    def _owned(
+        self, config: RunnableConfig, work: AssignmentContext, calls: OutsideCalls | None
+    ) -> RunnableConfig:
         """Return the config under which the agent's tokens are its own."""
-        outside = self.spec.graph is not None
         owner = StreamOwner(
             run_id=work.run_id,
             agent=self.spec.name,
             prefix=work.message_id(""),
-            numbering="own" if outside else "turn",
+            numbering="own" if calls else "turn",
         )
-        if outside:
+        if calls:
             # Our models bring the relay; an outside graph has models of its own.
-            relay: RunnableConfig = {"callbacks": [self._gateway.relay]}
-            config = merge_configs(config, relay)
+            heard: RunnableConfig = {"callbacks": [self._gateway.relay, OutsideHandler(calls)]}
+            config = merge_configs(config, heard)
         return owned(config, owner)
 
     def _outcome(self, work: AssignmentContext, messages: Sequence[AnyMessage]) -> AgentOutcome:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, NotRequired
+from typing import Any, Final, Literal, NotRequired
 
 from langchain_core.messages import AIMessage, BaseMessage
 from typing_extensions import TypedDict
 
 from agents._kit.cleaning import plain_text
 from domain.agent import Tier, TokenCount
-from domain.budget import PlannedCall, Tried
+from domain.budget import PlannedCall
 from domain.usage import CallStatus, ModelCall
 
 MOST_TOKENS: Final = 10**12
@@ -78,45 +78,74 @@ def booked(planned: PlannedCall, status: CallStatus, message: AIMessage | None) 
     )
 
 
-def booked_outside(
-    message: AIMessage, *, key: str, agent: str, tier: Tier, round_: int
-) -> ModelCall:
-    """Return what a call came to that somebody else has made, without its price."""
-    told, heard = count_tokens(message, fallback_model="unknown"), is_told(message)
-    provider = message.response_metadata.get("model_provider")
-    named = f"{provider}:{told['model']}" if provider else told["model"]
-    model = plain_text(named)[:MODEL_CHARS]
-    return ModelCall(
-        key=key,
-        agent=agent,
-        model=OFFLINE if provider == "offline" else model,
-        tier=tier,
+@dataclass(frozen=True, kw_only=True)
+class OutsideCall:
+    """What a call came to that an outside graph has made."""
+
+    own_id: str
+    """That of its answer, else of the call."""
+    model: str
+    """As its answer names it."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    most_tokens: int = 0
+    metered: bool = False
+    status: Literal["completed", "failed", "cancelled"] = "completed"
+    cause: str | None = None
+    """What it failed of, in one word."""
+
+
+def outside_call(message: AIMessage, *, own_id: str, model: str = "unknown") -> OutsideCall:
+    """Return what a call came to that has given an answer; `model` is what it is called where that does not say."""
+    told, heard = count_tokens(message, fallback_model=""), is_told(message)
+    named = named_model(message.response_metadata.get("model_provider"), told["model"])
+    return OutsideCall(
+        own_id=own_id,
+        model=named if told["model"] else model,
         input_tokens=told["input_tokens"] if heard else 0,
         output_tokens=told["output_tokens"] if heard else 0,
         cached_tokens=told["cached_tokens"] if heard else 0,
         reasoning_tokens=reasoning_tokens(message) if heard else 0,
-        cost_usd=None,
-        round=round_,
         metered=heard,
         most_tokens=told["input_tokens"] + told["output_tokens"],
     )
 
 
-def tried_outside(call: ModelCall, run_id: str) -> Tried:
-    """Return a call that somebody else has made; when is not known, but for that it has ended."""
-    now = datetime.now(UTC)
-    planned = PlannedCall(
-        run_id=run_id,
-        attempt=int(call.key.rpartition("|")[2]),
-        key=call.key,
-        agent=call.agent,
-        model=call.model,
-        tier=call.tier,
-        round=call.round,
-        input_tokens=0,
-        max_tokens=0,
+def unmetered_call(
+    model: str, *, own_id: str, status: Literal["failed", "cancelled"], cause: str
+) -> OutsideCall:
+    """Return a call that may have been paid, of which nobody has heard what it used."""
+    return OutsideCall(own_id=own_id, model=model, status=status, cause=cause)
+
+
+def named_model(provider: str | None, model: str | None) -> str:
+    """Return the name of a model that somebody else has called."""
+    if provider == "offline":
+        return OFFLINE
+    named = f"{provider}:{model}" if provider and model else model
+    shown = "".join(c for c in plain_text(named or "") if c.isprintable())
+    return shown[:MODEL_CHARS] or "unknown"
+
+
+def booked_outside(planned: PlannedCall, call: OutsideCall) -> ModelCall:
+    """Return a call that somebody else has made as it is booked, without its price."""
+    return ModelCall(
+        key=planned.key,
+        agent=planned.agent,
+        model=planned.model,
+        tier=planned.tier,
+        input_tokens=call.input_tokens,
+        output_tokens=call.output_tokens,
+        cached_tokens=call.cached_tokens,
+        reasoning_tokens=call.reasoning_tokens,
+        cost_usd=None,
+        round=planned.round,
+        status=call.status,
+        metered=call.metered,
+        most_tokens=call.most_tokens,
     )
-    return Tried(planned=planned, status="completed", began=now, ended=now, cause=None, call=call)
 
 
 def is_told(message: AIMessage) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -15,7 +16,7 @@ from agents._kit.candidates import Chain, OpenCandidate, Request
 from agents._kit.chains import MOST_WINDOW, Candidate, parse_chain
 from agents._kit.clients import Clients, ModelSettings, OpensModels
 from agents._kit.limiter import Limiter
-from agents._kit.metering import OFFLINE, booked_outside, price_offline, tried_outside
+from agents._kit.metering import OFFLINE, OutsideCall, booked_outside, price_offline
 from agents._kit.offline import OfflineChatModel
 from agents._kit.outages import Outages
 from agents._kit.stream import TokenRelay
@@ -137,17 +138,22 @@ class ModelGateway:
         """Return `provider:model` of a tier's first model."""
         return self._chains[tier].name
 
-    def book(
-        self, key: str, agent: str, tier: Tier, message: AIMessage, *, run_id: str, round_: int = 0
-    ) -> ModelCall:
-        """Return the ledger row of a finished call that somebody else has made."""
-        call = booked_outside(message, key=key, agent=agent, tier=tier, round_=round_)
-        call = self.priced(call)
-        self.guard.note(run_id, call)
+    def book(self, planned: PlannedCall, outside: OutsideCall, began: datetime) -> ModelCall:
+        """Return the ledger row of a call that somebody else has made: it had no leave, and nothing was set aside."""
+        call = self.priced(booked_outside(planned, outside))
+        self.guard.note(planned.run_id, call)
         if self.on_tried:
-            self.on_tried(tried_outside(call, run_id))
+            tried = Tried(
+                planned=planned,
+                status=outside.status,
+                began=began,
+                ended=datetime.now(UTC),
+                cause=outside.cause,
+                call=call,
+            )
+            self.on_tried(tried)
         if self.on_booked:
-            self.on_booked(run_id, call)
+            self.on_booked(planned.run_id, call)
         return call
 
     def cost(

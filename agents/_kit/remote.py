@@ -25,7 +25,7 @@ from agents._kit.candidates import Chain, OpenCandidate, Request
 from agents._kit.chains import Candidate
 from agents._kit.cleaning import plain_text
 from agents._kit.faults import made_again
-from agents._kit.instances import Instances, OnToken, RemoteError, remote_error
+from agents._kit.instances import Instances, OnSaid, RemoteError, remote_error
 from agents._kit.recorder import FAULT_CHARS
 from agents._kit.remote_wire import (
     About,
@@ -37,6 +37,7 @@ from agents._kit.remote_wire import (
     Order,
     Refused,
     Result,
+    Said,
     Token,
     agent_version,
     dump_messages,
@@ -139,13 +140,13 @@ class RemoteAgent:
         """Return an order to the service."""
         return Order(agent=self.spec.name, version=self.version, **what)
 
-    async def do(self, order: Order, on_token: OnToken, *, seconds: float) -> Last:
+    async def do(self, order: Order, on_said: OnSaid, *, seconds: float) -> Last:
         """Have an order done; raises as what was done there has failed, or as the service has."""
         left = self.seconds_left(order.run_id)
         seconds = seconds if left is None else min(seconds, left)
         try:
             last = await self.instances.do(
-                order, on_token, seconds=seconds, trace=self.trace(order.run_id)
+                order, on_said, seconds=seconds, trace=self.trace(order.run_id)
             )
         except RemoteError as error:
             if error.fault.status is not None:
@@ -205,7 +206,7 @@ class RemoteAgent:
         """Return what came of a tool's order; one that broke off is given to another instance."""
         for left in reversed(range(TOOL_TRIES)):
             try:
-                return await self.do(order, _no_token, seconds=seconds)
+                return await self.do(order, _nothing, seconds=seconds)
             except RemoteError as error:
                 if not (left and error.fault.transient):
                     raise ToolFailedError(error.fault.said) from error
@@ -253,8 +254,8 @@ def _shown(citation: Citation) -> Citation:
     return cast("Citation", {**citation, **cut})
 
 
-async def _no_token(token: Token) -> None:
-    del token
+async def _nothing(said: Said) -> None:
+    del said
 
 
 class RemoteCandidate(OpenCandidate):
@@ -336,8 +337,10 @@ class RemoteModel(BaseChatModel):
 
         room = CHARS_PER_TOKEN * order.max_tokens + SPARE_CHARS
 
-        async def on_token(token: Token) -> None:
+        async def on_said(token: Said) -> None:
             nonlocal room
+            if not isinstance(token, Token):
+                return
             room -= len(token.text)
             if room < 0:
                 raise remote.unfit()
@@ -345,7 +348,7 @@ class RemoteModel(BaseChatModel):
                 chunk = ChatGenerationChunk(message=AIMessageChunk(content=token.text))
                 await run_manager.on_llm_new_token(token.text, chunk=chunk)
 
-        last = await remote.do(order, on_token, seconds=remote.call_seconds)
+        last = await remote.do(order, on_said, seconds=remote.call_seconds)
         if not isinstance(last, Answered):
             raise remote.unfit()
         try:

@@ -16,8 +16,20 @@ from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
 
 from agents._kit.cleaning import clean_value, is_clean
+from agents._kit.instances import OnSaid
+from agents._kit.outside import OutsideCalls, counted_here
 from agents._kit.remote import RemoteAgent
-from agents._kit.remote_wire import OUR_OWN, Order, Paused, Token, dump_messages
+from agents._kit.remote_wire import (
+    MAX_OUTSIDE_CALLS,
+    OUR_OWN,
+    Called,
+    Calling,
+    Order,
+    Paused,
+    Said,
+    Token,
+    dump_messages,
+)
 from agents._kit.stream import STREAM_KEY, StreamOwner
 from domain.errors import RunFailedError
 
@@ -55,7 +67,7 @@ def remote_graph(remote: RemoteAgent) -> Any:  # noqa: ANN401 - a compiled graph
             decisions={name: answers[name] for name in asked},
         )
         last = await remote.do(
-            order, _passing_on(remote, owner), seconds=remote.spec.timeout_seconds
+            order, _passing_on(remote, owner, counted_here()), seconds=remote.spec.timeout_seconds
         )
         if not isinstance(last, Paused):
             raise remote.unfit()
@@ -88,15 +100,29 @@ def remote_graph(remote: RemoteAgent) -> Any:  # noqa: ANN401 - a compiled graph
     return graph.compile(name=remote.spec.name)
 
 
-def _passing_on(remote: RemoteAgent, owner: StreamOwner) -> Any:  # noqa: ANN401 - an `OnToken`
-    said: dict[str, int] = {}
+def _passing_on(remote: RemoteAgent, owner: StreamOwner, calls: OutsideCalls | None) -> OnSaid:
+    written: dict[str, int] = {}
+    count = 0
 
-    async def on_token(token: Token) -> None:
-        before = said.get(token.message_id, 0)
+    def pass_token(token: Token) -> None:
+        before = written.get(token.message_id, 0)
         remote.relay.say(owner, f"{owner['prefix']}{token.message_id}", before, token.text)
-        said[token.message_id] = before + len(token.text)
+        written[token.message_id] = before + len(token.text)
 
-    return on_token
+    async def on_said(said: Said) -> None:
+        nonlocal count
+        match said:
+            case Token():
+                pass_token(said)
+            case Calling() if calls:
+                count += 1
+                if count > MAX_OUTSIDE_CALLS:
+                    raise remote.unfit()
+                calls.begin(said.place, said.model)
+            case Called() if calls:
+                calls.end(said.place, said.call)
+
+    return on_said
 
 
 def _read(paused: Paused) -> list[AnyMessage]:

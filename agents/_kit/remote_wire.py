@@ -17,12 +17,14 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from agents._kit.cleaning import clean_value, is_clean
-from agents._kit.metering import MODEL_CHARS
+from agents._kit.metering import MODEL_CHARS, MOST_TOKENS, OutsideCall
 from agents._kit.tape import team_digest
 from domain.agent import AgentSpec, Citation, Tier
 from domain.recording import Fault
 from tools.sources import kept_links, list_texts, read_text
 
+WIRE: Final = 2
+"""Which lines and orders there are; older ones know none of a graph's calls."""
 AGENT: Final = "/agent"
 RUN: Final = "/run"
 DEADLINE: Final = "signalbox-deadline"
@@ -39,13 +41,15 @@ ALIVE_SECONDS: Final = 2.0
 SILENT_SECONDS: Final = 10.0
 """After how many seconds without a word it is not."""
 NAME_CHARS: Final = 500
-"""Of what is written into the log."""
+"""Of what is written into the log, and of what somebody else names a call."""
 MAX_TEXTS: Final = 64
 """Texts that one tool call may have kept."""
 MAX_MESSAGES: Final = 10_000
 """Of a conversation: to read more would hold up all else for seconds."""
 MAX_CALLS: Final = 128
 """Of tools that one answer asks for: each is answered, and told of."""
+MAX_OUTSIDE_CALLS: Final = 10_000
+"""Of models, that a graph may make for one order: each is a row of the ledger."""
 MAX_QUESTIONS: Final = 32
 """That a graph may ask at once."""
 MAX_MODELS: Final = 64
@@ -103,10 +107,14 @@ def _printable(name: str) -> str:
     return name
 
 
+ModelName = Annotated[str, AfterValidator(_printable), Field(min_length=1, max_length=MODEL_CHARS)]
+Count = Annotated[int, Field(ge=0, le=MOST_TOKENS)]
+
+
 class Model(_Said):
     """A model that a service has."""
 
-    model: Annotated[str, AfterValidator(_printable)] = Field(min_length=1, max_length=MODEL_CHARS)
+    model: ModelName
     """Its name: it stands in events, in the ledger and among what is counted."""
     max_tokens: int = Field(ge=1, le=10_000_000)
     context: int | None = Field(default=None, ge=1, le=100_000_000)
@@ -134,6 +142,43 @@ class Token(_Said):
     type: Literal["token"] = "token"
     text: str
     message_id: str = ""
+
+
+class Calling(_Said):
+    """An outside graph calls a model."""
+
+    type: Literal["calling"] = "calling"
+    place: str = Field(max_length=NAME_CHARS)
+    """Tells the call from others that are under way."""
+    model: ModelName
+
+
+class Used(_Said):
+    """What a call used, as `OutsideCall` has it."""
+
+    own_id: str = Field(max_length=NAME_CHARS)
+    model: ModelName
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cached_tokens: Count = 0
+    reasoning_tokens: Count = 0
+    most_tokens: Count = 0
+    metered: bool = False
+    status: Literal["completed", "failed", "cancelled"] = "completed"
+    cause: str | None = Field(default=None, pattern=r"^\w{1,100}$")
+
+
+class Called(_Said):
+    """What came of that; `used` is not there where nobody bills it."""
+
+    type: Literal["called"] = "called"
+    place: str = Field(max_length=NAME_CHARS)
+    used: Used | None = None
+
+    @property
+    def call(self) -> OutsideCall | None:
+        """Return it as it is counted."""
+        return OutsideCall(**self.used.model_dump()) if self.used else None
 
 
 class Answered(_Said):
@@ -176,9 +221,14 @@ class Failed(_Said):
     fault: Fault
 
 
+Said = Token | Calling | Called
+"""What may come before the last line."""
 Line = Annotated[
-    Alive | Token | Answered | Result | Paused | Refused | Failed, Field(discriminator="type")
+    Alive | Token | Calling | Called | Answered | Result | Paused | Refused | Failed,
+    Field(discriminator="type"),
 ]
+BETWEEN: Final = (Alive, Token, Calling, Called)
+"""The lines that are not the last."""
 Last = Answered | Result | Paused | Refused | Failed
 
 LINE: Final[TypeAdapter[Line]] = TypeAdapter(Line)
@@ -190,9 +240,10 @@ def write_line(said: Line) -> bytes:
 
 
 def agent_version(spec: AgentSpec) -> str:
-    """Return what tells an agent from another of its name: of its prompt, its tools, or its graph's nodes."""
+    """Return what tells an agent from another of its name: of its prompt, its tools, or its graph's nodes. Of one that
+    speaks otherwise than we do, too."""
     nodes = sorted(getattr(spec.graph, "nodes", {})) if spec.graph is not None else []
-    return team_digest([spec.prompt, list(spec.tools), nodes])[:16]
+    return team_digest([WIRE, spec.prompt, list(spec.tools), nodes])[:16]
 
 
 def dump_messages(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -27,6 +28,7 @@ class MemoryCheckpoints:
         self._database = database
         self._clock = clock
         self._segments: dict[str, Run] = {}
+        self._calls: defaultdict[str, list[ModelCall]] = defaultdict(list)
 
     @asynccontextmanager
     async def segment(self, run: Run) -> AsyncIterator[Saver]:
@@ -35,11 +37,21 @@ class MemoryCheckpoints:
         try:
             yield self.saver
         finally:
+            await self._book_rest(run)
             if self._segments.get(run.id) is run:
                 del self._segments[run.id]
 
     def book(self, run_id: str, call: ModelCall) -> None:
-        """Do nothing: a crash that lost the call would lose the checkpoint too."""
+        """Book a call when the segment ends: a crash that lost it would lose the checkpoint too, but who cancels a
+        run takes away whoever would have told the event log."""
+        if run_id in self._segments:
+            self._calls[run_id].append(call)
+
+    async def _book_rest(self, run: Run) -> None:
+        calls = self._calls.pop(run.id, [])
+        if calls:
+            ref = RunRef(run.tenant_id, run.id)
+            await self._database.write(usage.book, ref, calls, self._clock.now())
 
     async def open(self, run_id: str, call: ModelCall | None) -> None:
         """Note that a call is being made: a crash takes all there is along, but a cancellation does not."""

@@ -1,0 +1,259 @@
+"""The model calls of an outside graph: nobody can hold them back, but each is counted as it is made.
+
+LangChain tells of them where the graph passes its config on, as LangGraph does by itself. What a graph asks past
+LangChain is known from its messages, when it has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple, Protocol
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
+
+from agents._kit.faults import cause_of, may_be_billed
+from agents._kit.metering import OutsideCall, named_model, outside_call, told_calls, unmetered_call
+from agents._kit.outcomes import AssignmentContext
+from domain.agent import AgentSpec
+from domain.budget import PlannedCall
+from domain.usage import ModelCall
+
+COUNTED: Final = "signalbox_counted"
+"""In a message's metadata: its call was told of when it ended, wherever the message turns up later."""
+
+ID_CHARS: Final = 100
+
+OnCall = Callable[[OutsideCall, str, datetime], None]
+"""Takes a call, what tells it from all others of the graph, and when it began."""
+
+
+class Hearing(Protocol):
+    """Is told of a graph's calls."""
+
+    def begin(self, place: str, model: str) -> None:
+        """A call of a model begins; `place` tells it from others that are under way."""
+        ...
+
+    def end(self, place: str, call: OutsideCall | None) -> None:
+        """It has ended; `None` where nobody bills it."""
+        ...
+
+
+class OutsideCalls:
+    """The calls that a graph makes in one segment of its run: each is booked once, when it or the graph has ended."""
+
+    def __init__(self, book: OnCall) -> None:
+        self._book = book
+        self._open: dict[str, _Begun] = {}
+        self._seen: Counter[str] = Counter()
+        self._closed = False
+
+    def begin(self, place: str, model: str) -> None:
+        """Note that a call begins."""
+        if not self._closed:
+            self._open[place] = _Begun(model, datetime.now(UTC))
+
+    def end(self, place: str, call: OutsideCall | None) -> None:
+        """Book a call that has ended, if anybody bills it."""
+        begun = self._open.pop(place, None)
+        if begun and call:
+            self._take(call, begun.at)
+
+    def read(self, messages: Sequence[BaseMessage]) -> None:
+        """Book the calls of which nothing but a graph's messages tells."""
+        for turn, message in enumerate(told_calls(messages)):
+            told = message.response_metadata.get(COUNTED) or _plain(message.id or "") in self._seen
+            if not told:
+                call = outside_call(message, own_id=message.id or str(turn))
+                self._take(call, datetime.now(UTC))
+
+    def close(self) -> None:
+        """Book what is still under way: it was sent, and nobody will hear what it comes to. All later ones are
+        those of a graph that has ended."""
+        for place, begun in self._open.items():
+            call = unmetered_call(begun.model, own_id=place, status="cancelled", cause="cancelled")
+            self._take(call, begun.at)
+        self._open.clear()
+        self._closed = True
+
+    def _take(self, call: OutsideCall, began: datetime) -> None:
+        name = _plain(call.own_id)
+        self._seen[name] += 1
+        # Providers that give all their answers one id do not make one call of them.
+        own = name if self._seen[name] == 1 else f"{name}.{self._seen[name]}"
+        self._book(call, own, began)
+
+
+def outside_calls(
+    book: Callable[[PlannedCall, OutsideCall, datetime], ModelCall],
+    spec: AgentSpec,
+    work: AssignmentContext,
+) -> OutsideCalls:
+    """Return what counts the calls that an agent's graph makes for an assignment."""
+    assignment = work.assignment
+
+    def take(call: OutsideCall, own: str, began: datetime) -> None:
+        planned = PlannedCall(
+            run_id=work.run_id,
+            attempt=work.attempt,
+            # Without the attempt: a later one may find the same call among the graph's messages.
+            key=f"{assignment['round']}|{assignment['path']}|{own}",
+            agent=spec.name,
+            model=call.model,
+            tier=spec.tier,
+            round=assignment["round"],
+            input_tokens=0,
+            max_tokens=0,
+        )
+        work.write(book(planned, call, began))
+
+    return OutsideCalls(take)
+
+
+class _Begun(NamedTuple):
+    model: str
+    at: datetime
+
+
+_opened: ContextVar[list[OutsideCalls] | None] = ContextVar(
+    "signalbox_outside_opened", default=None
+)
+
+
+@contextmanager
+def closing_outside_calls() -> Iterator[None]:
+    """Book at its end what the graphs of this context have under way: LangGraph does not wait for nodes that it
+    cancels, and they would come too late for a run that somebody has stopped."""
+    opened: list[OutsideCalls] = []
+    token = _opened.set(opened)
+    try:
+        yield
+    finally:
+        _opened.reset(token)
+        for calls in opened:
+            calls.close()
+
+
+_heard: ContextVar[OutsideCalls | None] = ContextVar("signalbox_outside_calls", default=None)
+
+
+@contextmanager
+def counting(calls: OutsideCalls | None) -> Iterator[None]:
+    """Have the calls of a graph that works in this context counted; those under way at its end too."""
+    opened = _opened.get()
+    if calls and opened is not None:
+        opened.append(calls)
+    token = _heard.set(calls)
+    try:
+        yield
+    finally:
+        _heard.reset(token)
+        if calls:
+            calls.close()
+
+
+def counted_here() -> OutsideCalls | None:
+    """Return who counts the calls of this context."""
+    return _heard.get()
+
+
+class OutsideHandler(BaseCallbackHandler):
+    """Hears of a graph's calls from LangChain, in whatever thread they are made, and tells of them in the loop's."""
+
+    run_inline = True
+
+    def __init__(self, hearing: Hearing) -> None:
+        self._hearing = hearing
+        self._loop = asyncio.get_running_loop()
+        self._open: dict[UUID, str] = {}
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],  # noqa: ARG002 - the base class's signature
+        messages: list[list[BaseMessage]],  # noqa: ARG002
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """Note that a model is called."""
+        self._begin(run_id, parent_run_id, metadata or {})
+
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any],  # noqa: ARG002 - the base class's signature
+        prompts: list[str],  # noqa: ARG002
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """Note that a model is called that completes texts."""
+        self._begin(run_id, parent_run_id, metadata or {})
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:  # noqa: ARG002
+        """Tell what a call came to; what LangChain had in a cache of its own was not made."""
+        model = self._open.pop(run_id, None)
+        if model is None:
+            return
+        message = _message_of(response)
+        call = outside_call(message, own_id=message.id or str(run_id), model=model)
+        message.response_metadata[COUNTED] = True
+        reused = "total_cost" in (message.usage_metadata or {})
+        self._tell(self._hearing.end, str(run_id), None if reused else call)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:  # noqa: ARG002
+        """Tell that a call has failed."""
+        model = self._open.pop(run_id, None)
+        if model is None:
+            return
+        stopped = isinstance(error, asyncio.CancelledError)
+        call = unmetered_call(
+            model,
+            own_id=str(run_id),
+            status="cancelled" if stopped else "failed",
+            cause="cancelled" if stopped else cause_of(error),
+        )
+        self._tell(self._hearing.end, str(run_id), call if may_be_billed(error) else None)
+
+    def _begin(self, run_id: UUID, parent: UUID | None, about: dict[str, Any]) -> None:
+        if parent in self._open:
+            return  # the call of a model that has another one answer
+        model = named_model(about.get("ls_provider"), about.get("ls_model_name"))
+        self._open[run_id] = model
+        self._tell(self._hearing.begin, str(run_id), model)
+
+    def _tell(self, tell: Callable[..., None], *args: Any) -> None:
+        try:
+            here = asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            here = False
+        if here:
+            tell(*args)
+        else:
+            # In order, and before the node's own end, which takes the same way.
+            self._loop.call_soon_threadsafe(tell, *args)
+
+
+def _message_of(response: LLMResult) -> AIMessage:
+    """Return a call's answer; one without a word of what was used for a model that completes texts."""
+    first = response.generations[0][0] if response.generations and response.generations[0] else None
+    if isinstance(first, ChatGeneration) and isinstance(first.message, AIMessage):
+        return first.message
+    return AIMessage(first.text if first else "")
+
+
+def _plain(own_id: str) -> str:
+    """Return an id as it may stand in the ledger's key, whatever its provider makes of it."""
+    return re.sub(r"[^\w.-]", "_", own_id, flags=re.ASCII)[:ID_CHARS]

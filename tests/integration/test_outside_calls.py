@@ -1,0 +1,209 @@
+"""What the graphs of others ask of models of their own is counted as it is made, here and in a service of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.e2e.test_outside_agents import write_module
+from tests.fakes.model_script import ModelRequest, Reply, Rule, TokenUsage, When
+from tests.fakes.model_server import FakeModelServer
+from tests.fakes.running import Product
+from tests.integration.conftest import Start
+from tests.integration.people import asked, decided, start_run
+from tests.integration.team_script import decisions
+from tests.integration.test_agent_services import Serve, serve
+
+__all__ = ["serve"]
+
+HEAD: Final = """
+    import os
+
+    from domain.agent import AgentSpec
+    from langchain_core.messages import AIMessage
+    from langchain_openai import ChatOpenAI, OpenAI
+    from langgraph.graph import START, MessagesState, StateGraph
+    from langgraph.types import interrupt
+
+    BASE = os.environ["OPENAI_BASE_URL"]
+    model = ChatOpenAI(base_url=BASE, api_key="none", model="acme-1", stream_usage=True, max_retries=0)
+
+
+    def spec(*nodes):
+        graph = StateGraph(MessagesState)
+        before = START
+        for node in nodes:
+            graph.add_node(node)
+            graph.add_edge(before, node.__name__)
+            before = node.__name__
+        return AgentSpec(name="acme", description="Asks.", graph=graph.compile())
+
+
+    async def streamed(system):
+        whole = None
+        async for piece in model.astream([("system", system)]):
+            whole = piece if whole is None else whole + piece
+        return AIMessage(whole.text, id=whole.id, usage_metadata=whole.usage_metadata)
+"""
+
+MANY_WAYS: Final = """
+    async def think(state: MessagesState):
+        await model.ainvoke([("system", "Acme thinks")])
+
+
+    def weigh(state: MessagesState):
+        model.invoke([("system", "Acme weighs")])
+        model.with_structured_output({"title": "Verdict", "type": "object", "properties": {}}).invoke("x")
+
+
+    async def fail(state: MessagesState):
+        try:
+            await model.ainvoke([("system", "Acme is refused")])
+        except Exception:
+            pass
+
+
+    async def past_it(state: MessagesState):
+        used = {"input_tokens": 1000, "output_tokens": 2000, "total_tokens": 3000}
+        return {"messages": [AIMessage("By hand.", usage_metadata=used)]}
+
+
+    async def answer(state: MessagesState):
+        return {"messages": [await streamed("Acme answers")]}
+
+
+    AGENT = spec(think, weigh, fail, past_it, answer)
+"""
+
+ASKING: Final = """
+    async def draft(state: MessagesState):
+        return {"messages": [await streamed("Acme drafts"), await model.ainvoke([("system", "Acme doubts")])]}
+
+
+    async def ask(state: MessagesState):
+        return {"messages": [AIMessage(interrupt("May I?"))]}
+
+
+    AGENT = spec(draft, ask)
+"""
+
+SLOW: Final = """
+    async def think(state: MessagesState):
+        await model.ainvoke([("system", "Acme thinks")])
+
+
+    async def answer(state: MessagesState):
+        return {"messages": [await model.ainvoke([("system", "Acme answers")])]}
+
+
+    AGENT = spec(think, answer)
+"""
+
+Open = Callable[[str], AbstractAsyncContextManager[Product]]
+
+
+@pytest.fixture(params=["here", "elsewhere"])
+def with_graph(
+    request: pytest.FixtureRequest,
+    start: Start,
+    serve: Serve,
+    models: FakeModelServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Open:
+    """Return how to start the product with a graph of somebody else."""
+    monkeypatch.setenv("OPENAI_BASE_URL", models.base_url)
+    folder = tmp_path / "theirs"
+
+    @asynccontextmanager
+    async def begin(graph: str) -> AsyncIterator[Product]:
+        write_module(folder / "anvil.py", HEAD + graph)
+        models.add(*decisions(("acme", "Say it")))
+        async with serve("acme", agents=str(folder)) as url:
+            where = {"acme": (url,)} if request.param == "elsewhere" else {}
+            async with start(models=models, agents=str(folder), agent_urls=where) as product:
+                yield product
+
+    return begin
+
+
+def says(system: str, *used: int, text: str = "Hm.") -> Rule:
+    usage = TokenUsage(*used)
+    return Rule(when=When(system=system), reply=Reply(text=text, usage=usage))
+
+
+async def called(product: Product, run_id: str, calls: int) -> dict[str, Any]:
+    """Return what the graph's calls come to, once there are so many."""
+    async with asyncio.timeout(10):
+        while True:
+            run = (await product.client.get(f"/v1/runs/{run_id}")).json()
+            used: dict[str, Any] = run["usage"]["by_agent"].get("acme", {"calls": 0})
+            if used["calls"] == calls:
+                return used
+
+
+async def test_every_call_is_counted_once_whatever_becomes_of_its_answer(
+    with_graph: Open, models: FakeModelServer
+) -> None:
+    """Of answers that are dropped, in threads, streamed and put together; of a provider past LangChain its message
+    tells. What was refused cost nothing."""
+    models.add(
+        says("Acme thinks", 1, 10),
+        says("Acme weighs", 2, 20),
+        says("Acme answers", 4, 40, text="It is so."),
+        Rule(when=When(system="Acme is refused"), reply=Reply.error(400)),
+        Rule(
+            when=When(schema=True, user="x"),
+            reply=Reply(text="{}", usage=TokenUsage(8, 80)),
+            times=1,
+        ),
+    )
+    async with with_graph(MANY_WAYS) as product:
+        run = await product.finished("Do it")
+        assert run["result"]["agents"]["acme"]["output"] == "It is so."
+        used = run["usage"]["by_agent"]["acme"]
+        told = ("input_tokens", "output_tokens", "calls", "unmetered_calls")
+        assert [used[name] for name in told] == [1015, 2150, 5, 0]
+        told_last = [e for e in await product.events(run["id"]) if e["type"] == "usage.updated"][-1]
+        assert told_last["data"]["usage"]["by_agent"]["acme"] == used
+
+
+async def test_a_call_is_counted_when_it_has_ended_and_one_that_is_stopped_may_have_been_paid(
+    with_graph: Open, models: FakeModelServer
+) -> None:
+    hangs = asyncio.Event()
+
+    def hang(_: ModelRequest) -> Reply:
+        hangs.set()
+        return Reply(fault="hang")
+
+    models.add(says("Acme thinks", 1, 10), Rule(when=When(system="Acme answers"), reply=hang))
+    async with with_graph(SLOW) as product:
+        run_id = await start_run(product)
+        await hangs.wait()
+        assert (await called(product, run_id, 1))["output_tokens"] == 10
+        await product.client.post(f"/v1/runs/{run_id}/cancel", json={})
+        assert (await product.ended(run_id))["status"] == "cancelled"
+        used = await called(product, run_id, 2)
+        assert (used["unmetered_calls"], used["output_tokens"]) == (1, 10)
+        assert (used["cost_known"], used["cost_usd"]) == (False, None)
+
+
+async def test_a_graph_that_asked_somebody_is_billed_once_for_what_it_did_before(
+    with_graph: Open, models: FakeModelServer
+) -> None:
+    models.add(says("Acme drafts", 1, 10), says("Acme doubts", 2, 20))
+    async with with_graph(ASKING) as product:
+        run_id = await start_run(product)
+        approval = await asked(product, run_id)
+        before = await called(product, run_id, 2)
+        assert before["output_tokens"] == 30
+        await decided(product, approval, type="respond", message="Yes.")
+        run = await product.ended(run_id)
+        assert run["result"]["output"] == "Yes."
+        assert run["usage"]["by_agent"]["acme"] == before
