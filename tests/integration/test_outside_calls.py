@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 
 from tests.e2e.test_outside_agents import write_module
+from tests.fakes.agent_service import serving_nonsense
 from tests.fakes.model_script import ModelRequest, Reply, Rule, TokenUsage, When
 from tests.fakes.model_server import FakeModelServer
 from tests.fakes.running import Product
@@ -18,6 +19,7 @@ from tests.integration.conftest import Start
 from tests.integration.people import asked, decided, start_run
 from tests.integration.team_script import decisions
 from tests.integration.test_agent_services import Serve, serve
+from tests.integration.test_agent_services import says as service_says
 
 __all__ = ["serve"]
 
@@ -207,3 +209,50 @@ async def test_a_graph_that_asked_somebody_is_billed_once_for_what_it_did_before
         run = await product.ended(run_id)
         assert run["result"]["output"] == "Yes."
         assert run["usage"]["by_agent"]["acme"] == before
+
+
+BEGUN: Final = {"type": "calling", "place": "1", "model": "acme:1"}
+USED: Final = {"own_id": "a|b\x00", "model": "acme:1", "output_tokens": 5, "metered": True}
+ENDED: Final = {"type": "called", "place": "1", "used": USED}
+
+
+@pytest.mark.parametrize(
+    ("lines", "calls", "unmetered", "told"),
+    [
+        ([BEGUN, ENDED, {**BEGUN, "place": "2"}], 2, 1, 5),
+        ([BEGUN, ENDED, BEGUN, ENDED, ENDED], 2, 0, 10),
+        ([BEGUN, {"type": "called", "place": "1"}], 0, 0, 0),
+        ([ENDED, {**ENDED, "place": "never begun"}], 0, 0, 0),
+        ([BEGUN, {**ENDED, "used": {**USED, "output_tokens": -5}}], 1, 1, 0),
+        ([BEGUN, {**ENDED, "used": {**USED, "cause": "a text"}}], 1, 1, 0),
+        ([{**BEGUN, "model": "a\nb"}], 0, 0, 0),
+        ([BEGUN, ENDED] * 10_001, 10_000, 0, 50_000),
+    ],
+)
+async def test_what_a_service_tells_of_calls_is_counted_though_it_breaks_off(
+    start: Start,
+    models: FakeModelServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: list[dict[str, Any]],
+    calls: int,
+    unmetered: int,
+    told: int,
+) -> None:
+    """What began and was not heard of again may have been paid; what cannot be read is not believed."""
+    monkeypatch.setenv("OPENAI_BASE_URL", models.base_url)
+    write_module(tmp_path / "theirs" / "anvil.py", HEAD + SLOW)
+    models.add(*decisions(("acme", "Say it")))
+    about: dict[str, Any] = {"agent": "acme", "chains": {}}
+    async with (
+        serving_nonsense(about, service_says(*lines)) as url,
+        start(
+            models=models, agents=str(tmp_path / "theirs"), agent_urls={"acme": (url,)}
+        ) as product,
+    ):
+        about["version"] = product.services.gateway.remotes["acme"].version
+        run = await product.finished("Do it")
+        assert (run["status"], run["error"]["code"]) == ("failed", "agents-failed")
+        used = run["usage"]["by_agent"].get("acme", {})
+        names = ("calls", "unmetered_calls", "output_tokens")
+        assert [used.get(name, 0) for name in names] == [calls, unmetered, told]
