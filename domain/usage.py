@@ -36,7 +36,8 @@ class ModelCall:
     """One model call that was paid, or may have been, as it is booked."""
 
     key: str
-    """Unique within the run: round, path, turn, attempt and try of the call."""
+    """Unique within the run: round, path, turn, attempt and try of the call. Of one of an outside graph its own id
+    is the turn, and the attempt is 0."""
     agent: str
     model: str
     """`provider:model` as it is configured, whatever dated name the provider answers with."""

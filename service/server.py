@@ -66,7 +66,7 @@ def open_socket(host: str, port: int) -> socket.socket:
 def _cannot_listen(address: str, error: Exception) -> ConfigurationError:
     msg = (
         f"Cannot listen on {address} ({error}). "
-        "Set SIGNALBOX_HOST and SIGNALBOX_PORT to an address that is free; port 0 picks one."
+        "Name one that is free: --host and --port, or SIGNALBOX_HOST and SIGNALBOX_PORT; port 0 picks one."
     )
     return ConfigurationError(msg)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -105,8 +105,8 @@ def outside_calls(
         planned = PlannedCall(
             run_id=work.run_id,
             attempt=work.attempt,
-            # Without the attempt: a later one may find the same call among the graph's messages.
-            key=f"{assignment['round']}|{assignment['path']}|{own}",
+            # Of no attempt: a later one may find the same call among the graph's messages.
+            key=f"{assignment['round']}|{assignment['path']}|{own}|0",
             agent=spec.name,
             model=call.model,
             tier=spec.tier,
@@ -210,7 +210,8 @@ class OutsideHandler(BaseCallbackHandler):
         message = _message_of(response)
         call = outside_call(message, own_id=message.id or str(run_id), model=model)
         message.response_metadata[COUNTED] = True
-        reused = "total_cost" in (message.usage_metadata or {})
+        used: Mapping[str, Any] = message.usage_metadata or {}
+        reused = used.get("total_cost") == 0
         self._tell(self._hearing.end, str(run_id), None if reused else call)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:  # noqa: ARG002
