@@ -19,6 +19,12 @@ export function numberOf(text) {
 const UNSEEN =
     /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}\u034F\u115F\u1160\u17B4\u17B5\u180B-\u180F\u2800\u3164\uFE00-\uFE0F\uFFA0\u{E0000}-\u{E0FFF}]/gu;
 
+/** How something is called that begins with a text: one of which nothing is seen, and a link that cannot be hit, is written out. */
+export function nameOf(text, most) {
+    const begin = (text.trim() || text).slice(0, most);
+    return begin.replace(UNSEEN, "").trim() ? begin : written(begin);
+}
+
 /** A text in which nothing hides: what shows nothing is written out, but for line ends and tabs. */
 export const written = (text) =>
     String(text).replace(UNSEEN, (character) =>

@@ -106,6 +106,7 @@ async def others(v: Visit, run_id: str, name: str) -> None:
     await look(v, f"{name}-history")
     await page.get_by_role("button", name="Menu of the run").first.click()
     await look(v, f"{name}-history-menu")
+    await expect(page.get_by_role("menu")).to_be_visible()
     await page.keyboard.press("Escape")
     await v.go("/costs")
     await expect(page.get_by_role("heading", name="By agent")).to_be_visible()

@@ -1,6 +1,7 @@
 // All that needs a person, over all runs, oldest first; several calls of one tool are decided together.
 
 import { post } from "../api.js";
+import { nameOf } from "../exact.js";
 import { named, plural, since } from "../format.js";
 import { inbox, inboxProblem, now, recent, refresh, refreshSoon } from "../house.js";
 import { go, link, place } from "../router.js";
@@ -54,7 +55,7 @@ export function InboxView() {
 
 function Whence({ approval }) {
     const run = (recent.value ?? []).find((each) => each.id === approval.run_id);
-    return html`<p class="quiet">Asked ${since(Date.parse(approval.created_at), now.value)} in <a ...${link(`/runs/${approval.run_id}`)}>${run ? (run.task.length > 90 ? `${run.task.slice(0, 90)}…` : run.task) : "its run"}</a></p>`;
+    return html`<p class="quiet">Asked ${since(Date.parse(approval.created_at), now.value)} in <a ...${link(`/runs/${approval.run_id}`)}>${run ? `${nameOf(run.task, 90)}${run.task.trim().length > 90 ? "…" : ""}` : "its run"}</a></p>`;
 }
 
 function Filters({ rows, agent, tool, filter }) {

@@ -1,6 +1,7 @@
 // A field that leads anywhere: to a run by its words or its id, to a page, to a theme. Arrows choose, Enter goes.
 
 import { ask } from "../api.js";
+import { nameOf } from "../exact.js";
 import { since } from "../format.js";
 import { minute, recent, waiting } from "../house.js";
 import { Icon } from "../icons.js";
@@ -92,7 +93,7 @@ function entriesOf(words, runs, showKeys) {
         .slice(0, MOST_RUNS)
         .map((run) => ({
             key: run.id,
-            name: run.task.slice(0, 120),
+            name: nameOf(run.task, 120),
             status: run.status,
             note: since(Date.parse(run.created_at), minute.value),
             act: () => go(`/runs/${run.id}`),

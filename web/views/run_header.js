@@ -2,15 +2,17 @@
 
 import { post } from "../api.js";
 import { keepDraft } from "../drafts.js";
+import { nameOf } from "../exact.js";
 import { count, duration, limit as limitOf, money, shortId } from "../format.js";
 import { now, refreshSoon } from "../house.js";
 import { Icon } from "../icons.js";
 import { go, link } from "../router.js";
 import { isOver, tokensOf } from "../selectors.js";
-import { html, useState } from "../vendor/preact.js";
+import { html, useRef, useState } from "../vendor/preact.js";
 import { Fork } from "./fork.js";
 import { Failure } from "./states.js";
 import { Chip } from "./status.js";
+import { Sure } from "./sure.js";
 import { Thread } from "./thread.js";
 
 const LONG = 180;
@@ -68,10 +70,10 @@ function Notify() {
 function Title({ task }) {
     const [whole, setWhole] = useState(false);
     const first = task.trim();
-    if (first.length <= LONG) return html`<h1 class="task">${first}</h1>`;
+    if (first.length <= LONG) return html`<h1 class="task">${nameOf(first || task, LONG)}</h1>`;
     const cut = first.lastIndexOf(" ", LONG);
     return html`
-        <h1 class="task">${first.slice(0, cut > LONG / 2 ? cut : LONG)}…</h1>
+        <h1 class="task">${nameOf(first, cut > LONG / 2 ? cut : LONG)}…</h1>
         <button type="button" class="link-button" aria-expanded=${whole ? "true" : "false"} onClick=${() => setWhole(!whole)}>
             ${whole ? "Show less" : "Show the whole task"}
         </button>
@@ -101,6 +103,7 @@ function Cost({ usage, budget }) {
 
 function Stop({ runId }) {
     const [sure, setSure] = useState(false);
+    const button = useRef(null);
     const [asked, setAsked] = useState(false);
     const [busy, setBusy] = useState(false);
     const [problem, setProblem] = useState(null);
@@ -117,14 +120,14 @@ function Stop({ runId }) {
         setBusy(false);
         setSure(false);
     };
+    const keep = () => {
+        setSure(false);
+        requestAnimationFrame(() => button.current?.focus());
+    };
     if (problem) return html`<${Failure} problem=${problem} again=${stop} />`;
     if (asked) return html`<span class="button danger" role="status">Stopping…</span>`;
     if (!sure) {
-        return html`<button type="button" class="button danger" onClick=${() => setSure(true)}><${Icon} name="stop" /> Stop</button>`;
+        return html`<button type="button" class="button danger" ref=${button} onClick=${() => setSure(true)}><${Icon} name="stop" /> Stop</button>`;
     }
-    return html`
-        <span class="row confirm" role="group" aria-label="Stop this run?">
-            <button type="button" class="button danger solid" disabled=${busy} onClick=${stop} ref=${(each) => each?.focus()}>Stop the run</button>
-            <button type="button" class="button" onClick=${() => setSure(false)}>Keep running</button>
-        </span>`;
+    return html`<${Sure} question="Stop this run?" yes="Stop the run" no="Keep running" act=${stop} keep=${keep} busy=${busy} />`;
 }

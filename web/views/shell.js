@@ -1,5 +1,6 @@
 // The rail: what can be begun, what needs somebody, what there was; and the keys that lead there.
 
+import { nameOf } from "../exact.js";
 import { ago } from "../format.js";
 import { minute, reachable, recent, said, waiting } from "../house.js";
 import { Icon, Mark } from "../icons.js";
@@ -94,7 +95,7 @@ function Recent({ path }) {
                     return html`<li key=${run.id}>
                         <a class="recent-link" title=${run.task.slice(0, 300)} aria-current=${path.startsWith(target) ? "page" : undefined} ...${link(target)}>
                             <${Dot} status=${run.status} />
-                            <span class="clip">${run.task.slice(0, 80)}</span>
+                            <span class="clip">${nameOf(run.task, 80)}</span>
                             <span class="when">${ago(Date.parse(run.created_at), minute.value)}</span>
                         </a>
                     </li>`;
