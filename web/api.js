@@ -99,9 +99,10 @@ export function heed(problem) {
     if (problem.status === 401) onUnauthenticated(problem);
 }
 
-/** Send a request and read the JSON of its answer; `exact`: with numbers as they were written. */
-export async function ask(path, { exact = false, ...options } = {}) {
+/** Send a request and read the JSON of its answer; `exact`: with numbers as they were written. `onHead` gets its headers. */
+export async function ask(path, { exact = false, onHead, ...options } = {}) {
     const response = await send(path, options);
+    onHead?.(response.headers);
     if (response.status === 204) return null;
     try {
         return exact ? parseExact(await response.text()) : await response.json();

@@ -18,6 +18,8 @@ export const now = signal(serverNow());
 /** The same in steps that words like "5 min ago" are read in: what only says those is not drawn with every beat. */
 export const minute = computed(() => Math.floor(now.value / 10_000) * 10_000);
 export const reachable = signal(true);
+/** The secret of a webhook that a run has named as the first: `{runId, url, secret}`. */
+export const told = signal(null);
 /** What a screen reader is told: changes of status, never tokens. */
 export const said = signal("");
 
@@ -29,7 +31,7 @@ whenUnauthenticated(close);
 /** Show the way in, and keep nothing of what was shown: who comes in next may be somebody else. */
 function close(problem) {
     door.value = { open: false, problem };
-    for (const each of [info, team, inbox, inboxProblem, recent]) each.value = null;
+    for (const each of [info, team, inbox, inboxProblem, recent, told]) each.value = null;
     said.value = "";
     tools = null;
 }

@@ -214,6 +214,12 @@ async def test_what_runs_usually_take_is_said_once_there_were_some(
         await expect(usual).to_contain_text("20.0 s to 40.0 s and cost $0.03 to $0.06")
         await expect(usual).to_contain_text("the last 5, waiting not counted")
         await look(v, "light-start-usual")
+        rows[:0] = [{**copy.deepcopy(rows[0]), "usage": {**rows[0]["usage"], "cost_known": False}}]
+        await v.go("/")
+        await expect(usual).to_contain_text(
+            "cost $0.03 to $0.06 where that is known: the middle half of the last 6"
+        )
+        del rows[0]
         for row in rows[1:]:
             row["usage"]["cost_known"] = False
         await v.go("/")
@@ -229,7 +235,7 @@ async def test_the_options_become_the_request(visit: Open, tmp_path: Path) -> No
         fold = page.get_by_text("Options")
         await fold.click()
         await page.get_by_label("Limit in US dollars").fill("0,50")
-        await page.get_by_label("Minutes, at most").fill("1.5")
+        await page.get_by_label("Minutes, at most").press_sequentially("1,5")
         await page.get_by_label("Models, at most").select_option("Fast")
         report = page.get_by_label("Report to")
         await report.fill("somewhere")
@@ -239,9 +245,20 @@ async def test_the_options_become_the_request(visit: Open, tmp_path: Path) -> No
         await page.get_by_role("textbox", name="Task").press("Control+Enter")
         await expect(report).to_be_focused()
         await report.fill(f"{product.base_url}/hook")
+        minutes = page.get_by_label("Minutes, at most")
+        for wrong in ("0", "1e3", "-1"):
+            await minutes.fill(wrong)
+            await page.get_by_role("button", name="Start the run").click()
+            await expect(minutes).to_be_focused()
+        await minutes.fill("1,5")
         async with page.expect_request("**/v1/runs") as sent:
             await page.get_by_role("button", name="Start the run").click()
         await expect(page.locator(".answer-text")).to_be_visible()
+        secret = page.get_by_role("region", name="The webhook's secret")
+        await expect(secret.get_by_text(re.compile("^whsec_"))).to_be_visible()
+        await look(v, "light-webhook-secret")
+        await secret.get_by_role("button", name="I have it").click()
+        await expect(secret).to_have_count(0)
     assert json.loads((await sent.value).post_data or "") == {
         "task": SUM,
         "budget": {"max_cost_usd": "0.50", "max_seconds": 90, "max_tier": "fast"},

@@ -23,10 +23,10 @@ export function Estimate() {
     const usual = usualOf(runs, engine);
     if (!usual) return null;
     const [from, to] = usual.ms.map(Math.round).map(duration);
-    return html`<p class="quiet estimate">Runs here usually take ${span(from, to)} and ${costWords(usual.cost)}: the middle half of the last ${usual.count}, waiting not counted.</p>`;
+    return html`<p class="quiet estimate">Runs here usually take ${span(from, to)} and ${costWords(usual)}: the middle half of the last ${usual.count}, waiting not counted.</p>`;
 }
 
-/** The quartiles of the runs that worked from nothing with the engine there is: `{count, ms, cost}`; `null` where there are too few. */
+/** The quartiles of the runs that worked from nothing with the engine there is: `{count, ms, cost, all}`, `all` whether each cost is known; `null` where there are too few. */
 export function usualOf(runs, engine) {
     const like = runs.filter((run) => run.engine === engine && !run.cache && !run.forked_from);
     if (like.length < LEAST) return null;
@@ -35,6 +35,7 @@ export function usualOf(runs, engine) {
         count: like.length,
         ms: quartiles(like.map((run) => run.budget.spent.seconds * 1000)),
         cost: known.length >= LEAST ? quartiles(known) : null,
+        all: known.length === like.length,
     };
 }
 
@@ -45,10 +46,10 @@ function quartiles(numbers) {
     return [at(0.25), at(0.75)];
 }
 
-function costWords(cost) {
+function costWords({ cost, all }) {
     if (!cost) return "cost what this server does not know";
     const [from, to] = cost.map((each) => limit(each));
-    return Number(cost[1]) === 0 ? "cost nothing" : `cost ${span(from, to)}`;
+    return `${cost[1] === 0 ? "cost nothing" : `cost ${span(from, to)}`}${all ? "" : " where that is known"}`;
 }
 
 const span = (from, to) => (from === to ? from : `${from} to ${to}`);

@@ -17,13 +17,17 @@ const TIERS = [
     ["deep", "Deep"],
 ];
 
+/** Above 0, with a point or a comma: a browser's own field for numbers drops the comma, and makes 15 of 1,5. */
+const AMOUNT = { inputmode: "decimal", pattern: "(?=.*[1-9])[0-9]+([.,][0-9]+)?", maxlength: 19, title: "A number above 0, as in 2.50" };
+const pointed = (text) => text.trim().replace(",", ".");
+
 /** The body that creates a run. */
 export function startBody(task, options, files) {
     const body = { task };
     const budget = {};
-    if (options.budget.trim()) budget.max_cost_usd = options.budget.trim().replace(",", ".");
+    if (options.budget.trim()) budget.max_cost_usd = pointed(options.budget);
     if (options.rounds) budget.max_rounds = Number(options.rounds);
-    if (options.minutes) budget.max_seconds = Math.round(Number(options.minutes) * 60);
+    if (options.minutes.trim()) budget.max_seconds = Number((Number(pointed(options.minutes)) * 60).toFixed(3));
     if (options.tier) budget.max_tier = options.tier;
     if (Object.keys(budget).length) body.budget = budget;
     if (options.mode !== "policy") body.approvals = { mode: options.mode };
@@ -57,7 +61,7 @@ export function Options({ options, setOptions }) {
             <summary>Options</summary>
             <div class="options-grid">
                 <label class="option">Limit in US dollars
-                    <input inputmode="decimal" placeholder="none" pattern="[0-9]+([.,][0-9]+)?" value=${options.budget} onInput=${(event) => set({ budget: event.target.value })} />
+                    <input ...${AMOUNT} placeholder="none" value=${options.budget} onInput=${(event) => set({ budget: event.target.value })} />
                     <span class="hint">At the limit you are asked before more is spent.</span>
                 </label>
                 <label class="option">Rounds, at most
@@ -65,7 +69,7 @@ export function Options({ options, setOptions }) {
                     <span class="hint">How often the supervisor may give out work.</span>
                 </label>
                 <label class="option">Minutes, at most
-                    <input type="number" min="0.1" step="any" placeholder="as the server has it" value=${options.minutes} onInput=${(event) => set({ minutes: event.target.value })} />
+                    <input ...${AMOUNT} placeholder="as the server has it" value=${options.minutes} onInput=${(event) => set({ minutes: event.target.value })} />
                     <span class="hint">Then it ends with the best there is. Waiting for you does not count.</span>
                 </label>
                 <label class="option">Models, at most

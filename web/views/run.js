@@ -19,6 +19,7 @@ import { RunHeader } from "./run_header.js";
 import { Failure, Guard, Missing, Skeleton } from "./states.js";
 import { WORDS } from "./status.js";
 import { Timeline } from "./timeline.js";
+import { WebhookSecret } from "./webhook_secret.js";
 
 const TELLING = /^(?:run\.|approval\.)/;
 
@@ -87,6 +88,7 @@ export function RunView({ id }) {
         <${Page} title=${title} aside=${aside}>
             <${RunHeader} state=${state} resource=${resource} following=${following} />
             ${phase === "reconnecting" && html`<${Reconnecting} />`}
+            <${WebhookSecret} runId=${id} />
             <${Notices} state=${state} following=${following} />
             ${pendingOf(state).length === 0 && html`<${Guard} key="answer" what="The answer"><${Answer} state=${state} runId=${id} choose=${choose} /></${Guard}>`}
             ${over && html`<${Guard} key="files" what="The list of files"><${Artifacts} state=${state} choose=${choose} /></${Guard}>`}

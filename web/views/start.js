@@ -4,7 +4,7 @@ import { tint } from "../agents.js";
 import { post } from "../api.js";
 import { draft, keepDraft } from "../drafts.js";
 import { bytes, named } from "../format.js";
-import { info, refreshSoon, team } from "../house.js";
+import { info, refreshSoon, team, told } from "../house.js";
 import { Icon } from "../icons.js";
 import { MOD } from "../keys.js";
 import { go } from "../router.js";
@@ -23,6 +23,7 @@ const EXAMPLES = [
     "What is the difference between a process and a thread? Answer with sources",
 ];
 const DRAFT = "start";
+const SECRET = "signalbox-webhook-secret";
 const MOST_FILES = 20;
 const MOST_BYTES = 5 * 1024 * 1024;
 
@@ -45,7 +46,9 @@ export function StartView() {
         setProblem(null);
         try {
             const sent = await Promise.all(files.map(async (file) => ({ name: file.name, content_base64: await fileToBase64(file) })));
-            const run = await post("/v1/runs", startBody(text, options, sent));
+            let secret = null;
+            const run = await post("/v1/runs", startBody(text, options, sent), { onHead: (headers) => (secret = headers.get(SECRET)) });
+            if (secret) told.value = { runId: run.id, url: options.webhook.trim(), secret };
             keepDraft(DRAFT, "");
             refreshSoon();
             go(`/runs/${run.id}`);
