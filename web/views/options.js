@@ -89,8 +89,8 @@ export function Options({ options, setOptions }) {
                     <div class="checks">${names.map((name) => html`<label key=${name} class="check-label"><input type="checkbox" checked=${chosen.includes(name)} onChange=${() => toggle(name)} /> ${named(name)}</label>`)}</div>
                 </fieldset>
                 <label class="option">Report to
-                    <input type="url" maxlength="2000" spellcheck=${false} placeholder="https://…" value=${options.webhook} onInput=${(event) => set({ webhook: event.target.value })} />
-                    <span class="hint">A webhook: told when it needs somebody, and when it ends.</span>
+                    <input type="url" maxlength="2000" spellcheck=${false} placeholder="nobody" value=${options.webhook} onInput=${(event) => set({ webhook: event.target.value })} />
+                    <span class="hint">The https address of a webhook, told when the run needs somebody and when it ends.</span>
                 </label>
                 <label class="check-label option"><input type="checkbox" checked=${options.fresh} onChange=${(event) => set({ fresh: event.target.checked })} /><span>Work on it anew, even if the same was answered before</span></label>
             </div>
