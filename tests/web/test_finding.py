@@ -224,6 +224,11 @@ async def test_what_runs_usually_take_is_said_once_there_were_some(
             row["usage"]["cost_known"] = False
         await v.go("/")
         await expect(usual).to_contain_text("cost what this server does not know")
+        await page.route(re.compile(r"/v1/runs\?status=completed"), lambda each: each.fulfill(json={}))
+        async with page.expect_response("**/v1/runs?status=completed*"):
+            await v.go("/")
+        await expect(page.get_by_role("heading", name="The team")).to_be_visible()
+        await expect(page.get_by_role("alert")).to_have_count(0)
 
 
 async def test_the_options_become_the_request(visit: Open, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ export function Estimate() {
     useEffect(() => {
         const control = new AbortController();
         ask(`/v1/runs?status=completed&limit=${LOOKED}`, { quiet: true, signal: control.signal })
-            .then((page) => setRuns(page.data))
+            .then((page) => setRuns(page?.data ?? []))
             .catch(() => {});
         return () => control.abort();
     }, []);
