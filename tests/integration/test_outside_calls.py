@@ -402,3 +402,25 @@ async def idle(product: Product) -> None:
         told = ""
         while 'signalbox_agent_service_in_work{agent="acme"} 0.0' not in told:
             told = (await client.get(f"{remote.instances.all[0].url}/metrics")).text
+
+
+SPENDING: Final = """
+    async def answer(state: MessagesState):
+        return {"messages": [await model.ainvoke([("system", "Acme answers")])]}
+
+
+    AGENT = spec(answer)
+"""
+
+
+async def test_that_a_graph_has_nearly_used_a_budget_is_told_with_the_next_call_of_ours(
+    with_graph: Open, models: FakeModelServer
+) -> None:
+    """Of the run's limit, and of the half of it that the agent has."""
+    models.add(says("Acme answers", 80_000, 5_000))
+    async with with_graph(SPENDING) as product:
+        run = await product.finished("Do it", budget={"max_tokens": 100_000})
+        assert run["status"] == "completed"
+        events = await product.events(run["id"])
+        told = [e["data"]["scope"] for e in events if e["type"] == "budget.warning"]
+        assert sorted(told) == ["acme", "run"]
