@@ -260,18 +260,20 @@ class OutsideHandler(BaseCallbackHandler):
             return
         message = _message_of(response)
         call = outside_call(message, own_id=message.id or str(run_id), model=asked.model)
-        passed_on = self._number_in(message) > asked.number
-        if not passed_on:
-            message.response_metadata[COUNTED] = self._mark(asked)
         used: Mapping[str, Any] = message.usage_metadata or {}
         reused = used.get("total_cost") == 0
-        self._tell(self._hearing.end, str(run_id), None if reused or passed_on else call)
+        if reused:
+            # The cache has it too, with the mark of the call that was made.
+            message.response_metadata.setdefault(COUNTED, self._mark(asked))
+        unpaid = reused or self._passed_on(message.response_metadata, asked)
+        self._tell(self._hearing.end, str(run_id), None if unpaid else call)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:  # noqa: ARG002
         """Tell that a call has failed, or that nobody wants to hear the rest of its answer."""
         asked = self._open.pop(run_id, None)
         if asked is None:
             return
+        billed = may_be_billed(error) and not self._passed_on(vars(error), asked)
         stopped = isinstance(error, (asyncio.CancelledError, GeneratorExit))
         call = unmetered_call(
             asked.model,
@@ -279,7 +281,7 @@ class OutsideHandler(BaseCallbackHandler):
             status="cancelled" if stopped else "failed",
             cause="cancelled" if stopped else cause_of(error),
         )
-        self._tell(self._hearing.end, str(run_id), call if may_be_billed(error) else None)
+        self._tell(self._hearing.end, str(run_id), call if billed else None)
 
     def _begin(self, run_id: UUID, about: dict[str, Any]) -> None:
         if self._hearing.stopped:
@@ -293,10 +295,13 @@ class OutsideHandler(BaseCallbackHandler):
     def _mark(self, asked: _Asked) -> str:
         return f"{self._own}.{asked.number}"
 
-    def _number_in(self, message: BaseMessage) -> int:
-        """Return which call of ours a message answers; 0 where it was none."""
-        own, _, number = str(message.response_metadata.get(COUNTED, "")).partition(".")
-        return int(number) if own == self._own and number.isdecimal() else 0
+    def _passed_on(self, about: dict[str, Any], asked: _Asked) -> bool:
+        """Return whether what a call has come to is what one has come to that began after it; else mark it."""
+        own, _, number = str(about.get(COUNTED, "")).partition(".")
+        if own == self._own and int(number) > asked.number:
+            return True
+        about[COUNTED] = self._mark(asked)
+        return False
 
     def _tell(self, tell: Callable[..., None], *args: Any) -> None:
         try:

@@ -286,6 +286,10 @@ NOT_MADE: Final = """
 
     async def think(state: MessagesState):
         await Passing().ainvoke([("system", "Acme thinks")])
+        try:
+            await Passing().ainvoke([("system", "Acme breaks off")])
+        except Exception:
+            pass
         await plain.ainvoke("Is it?")
 
 
@@ -333,13 +337,14 @@ async def test_what_another_model_or_a_cache_has_answered_is_no_call_of_its_own(
     with_graph: Open, models: FakeModelServer
 ) -> None:
     """Of an answer out of a cache LangChain tells that it cost nothing, and no tokens where its model told none."""
-    models.add(says("Acme thinks", 1, 10))
+    breaking = Rule(when=When(system="Acme breaks off"), reply=Reply(fault="disconnect"))
+    models.add(says("Acme thinks", 1, 10), breaking)
     async with with_graph(NOT_MADE) as product:
         run = await product.finished("Do it")
         assert run["result"]["agents"]["acme"]["output"] == "It is so."
         used = run["usage"]["by_agent"]["acme"]
         told = ("output_tokens", "calls", "unmetered_calls")
-        assert [used[name] for name in told] == [10, 2, 1]
+        assert [used[name] for name in told] == [10, 3, 2]
 
 
 async def test_an_answer_in_pieces_is_the_same_call_after_a_question(
