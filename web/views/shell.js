@@ -18,16 +18,16 @@ const NAV = [
 
 /** The rail and the view beside it. */
 export function Shell({ children }) {
-    const [help, setHelp] = useState(false);
-    const [finding, setFinding] = useState(false);
+    const help = useOpening();
+    const finding = useOpening();
     useKeys({
-        "mod+k": () => setFinding(true),
+        "mod+k": finding.open,
         n: () => go("/"),
         "g a": () => go("/inbox"),
         "g h": () => go("/runs"),
         "g c": () => go("/costs"),
         "g s": () => go("/settings"),
-        "?": () => setHelp(true),
+        "?": help.open,
     });
     const { path } = place.value;
     return html`
@@ -38,7 +38,7 @@ export function Shell({ children }) {
                 <a class="button primary new-run" aria-current=${path === "/" ? "page" : undefined} ...${link("/")}>
                     <${Icon} name="plus" /> <span class="new-run-words">New run</span> <kbd aria-hidden="true">N</kbd>
                 </a>
-                <button type="button" class="nav-link find" aria-haspopup="dialog" onClick=${() => setFinding(true)}>
+                <button type="button" class="nav-link find" aria-haspopup="dialog" onClick=${finding.open}>
                     <${Icon} name="search" /> <span>Go to…</span> <kbd aria-hidden="true">${MOD} K</kbd>
                 </button>
                 <nav aria-label="Main">
@@ -56,8 +56,20 @@ export function Shell({ children }) {
             ${children}
         </div>
         <div class="sr" role="status" aria-live="polite">${said.value}</div>
-        ${help && html`<${KeysHelp} close=${() => setHelp(false)} />`}
-        ${finding && html`<${Palette} close=${() => setFinding(false)} showKeys=${() => setHelp(true)} />`}`;
+        ${help.number > 0 && html`<${KeysHelp} key=${help.number} close=${help.close} />`}
+        ${finding.number > 0 && html`<${Palette} key=${finding.number} close=${finding.close} showKeys=${help.open} />`}`;
+}
+
+let openings = 0;
+
+/** A dialog that can be opened again before the browser has told that it was closed: that closes its own opening only. */
+function useOpening() {
+    const [number, setNumber] = useState(0);
+    return {
+        number,
+        open: () => setNumber(++openings),
+        close: () => setNumber((current) => (current === number ? 0 : current)),
+    };
 }
 
 function NavLink({ path, name, icon, here }) {
