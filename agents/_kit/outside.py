@@ -60,10 +60,14 @@ class Hearing(Protocol):
 
 
 class OutsideCalls:
-    """The calls that a graph makes in one segment of its run: each is booked once, when it or the graph has ended."""
+    """The calls that a graph makes in one segment of its run: each is booked once, when it or the graph has ended.
 
-    def __init__(self, book: OnCall) -> None:
+    `again`: there was a segment before, whose messages the graph may have.
+    """
+
+    def __init__(self, book: OnCall, *, again: bool = False) -> None:
         self._book = book
+        self._again = again
         self._open: dict[str, _Begun] = {}
         self._seen: Counter[str] = Counter()
         self._closed = False
@@ -78,7 +82,8 @@ class OutsideCalls:
         """Book a call that has ended, if anybody bills it."""
         begun = self._open.pop(place, None)
         if begun and call:
-            self._take(call, begun.at)
+            # Of providers that give all their answers one id it is no call of an earlier segment.
+            self._take(call, begun.at, place if self._again and place not in call.own_id else "")
 
     def read(self, messages: Sequence[BaseMessage]) -> None:
         """Book the calls of which nothing but a graph's messages tells."""
@@ -103,12 +108,12 @@ class OutsideCalls:
             self.stopped = True
             self.close()
 
-    def _take(self, call: OutsideCall, began: datetime) -> None:
+    def _take(self, call: OutsideCall, began: datetime, place: str = "") -> None:
         name = _plain(call.own_id)
         self._seen[name] += 1
-        # Providers that give all their answers one id do not make one call of them.
-        own = name if self._seen[name] == 1 else f"{name}.{self._seen[name]}"
-        self._book(call, own, began)
+        number = "" if self._seen[name] == 1 else str(self._seen[name])
+        # Nor do they make one call of those of this segment.
+        self._book(call, ".".join(filter(None, (name, _plain(place), number))), began)
 
 
 def outside_calls(
@@ -134,7 +139,7 @@ def outside_calls(
         )
         work.write(book(planned, call, began))
 
-    return OutsideCalls(take)
+    return OutsideCalls(take, again=work.attempt > 1)
 
 
 class _Begun(NamedTuple):

@@ -429,3 +429,45 @@ async def test_that_a_graph_has_nearly_used_a_budget_is_told_with_the_next_call_
         events = await product.events(run["id"])
         told = [e["data"]["scope"] for e in events if e["type"] == "budget.warning"]
         assert sorted(told) == ["acme", "run"]
+
+
+CONVERSING: Final = """
+    from typing import Any
+
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.outputs import ChatGeneration, ChatResult
+
+
+    class Conversing(BaseChatModel):
+        _llm_type = "conversing"
+
+        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+            used = {"input_tokens": 1, "output_tokens": 10, "total_tokens": 11}
+            message = AIMessage("Hm.", id="conversation-7", usage_metadata=used)
+            return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+    async def draft(state: MessagesState):
+        return {"messages": [await Conversing().ainvoke("x"), await Conversing().ainvoke("y")]}
+
+
+    async def ask(state: MessagesState):
+        interrupt("May I?")
+        return {"messages": [await Conversing().ainvoke("z"), await Conversing().ainvoke("z")]}
+
+
+    AGENT = spec(draft, ask)
+"""
+
+
+async def test_answers_that_have_all_one_id_are_calls_of_their_own_after_a_question_too(
+    with_graph: Open, models: FakeModelServer
+) -> None:
+    async with with_graph(CONVERSING) as product:
+        run_id = await start_run(product)
+        approval = await asked(product, run_id)
+        assert (await called(product, run_id, 2))["output_tokens"] == 20
+        await decided(product, approval, type="respond", message="Yes.")
+        run = await product.ended(run_id)
+        used = run["usage"]["by_agent"]["acme"]
+        assert (used["calls"], used["output_tokens"]) == (4, 40)
