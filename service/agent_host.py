@@ -174,7 +174,8 @@ class AgentHost:
         owner = StreamOwner(
             run_id=place, agent=self.spec.name, prefix="", numbering="own" if own else "none"
         )
-        hears = [self._gateway.relay, OutsideHandler(_Hearing(say))] if own else []
+        hearing = _Hearing(say)
+        hears = [self._gateway.relay, OutsideHandler(hearing)] if own else []
         config: Any = owned({"callbacks": hears} if own else {}, owner)
 
         def on_piece(agent: str, message_id: str, offset: int, text: str) -> None:
@@ -182,7 +183,11 @@ class AgentHost:
             say(Token(text=text, message_id=message_id))
 
         with self._gateway.relay.listening(place, on_piece):
-            return await work(config)
+            try:
+                return await work(config)
+            except BaseException:
+                hearing.stopped = True
+                raise
 
     async def _tool(self, order: Order) -> Last:
         assert order.call is not None, "checked before"  # noqa: S101 - says so to the type checker
@@ -241,6 +246,7 @@ class _Hearing:
 
     def __init__(self, say: Callable[[Line], None]) -> None:
         self._say = say
+        self.stopped = False
 
     def begin(self, place: str, model: str) -> None:
         self._say(Calling(place=place, model=model))

@@ -53,6 +53,7 @@ class Account:
     run: Run
     limits: Limits
     usage: Usage
+    warned: Usage  # what it was when nearly used limits were last told of
     shares: dict[str, Decimal]
     """The part of the run's budget that an agent may use, where it has no limits of its own."""
     emit: Callable[[EventDraft], Awaitable[None]]
@@ -129,13 +130,13 @@ class BudgetGuard:
     @contextmanager
     def account(self, run: Run, emit: Callable[[EventDraft], Awaitable[None]]) -> Iterator[Account]:
         """Keep the account of a claimed run for as long as its segment lasts."""
-        alone = run.agents is not None and len(run.agents) == 1
+        alone = run.agents is not None and len(run.agents) == 1  # nobody to share with
         now = asyncio.get_running_loop().time()
         account = Account(
             run=run,
             limits=run.budget.limits,
             usage=run.usage,
-            # A team of one has nobody to share with.
+            warned=run.usage,
             shares={} if alone else self._shares,
             emit=emit,
             began=now,
@@ -189,14 +190,13 @@ class BudgetGuard:
     async def _set_aside(self, account: Account, planned: PlannedCall, granted: int) -> bool:
         """Set aside the most that a call can come to, or return that calls of other runs have to end first."""
         most = self._most(planned, granted)
-        run = account.run
         account.open[planned.key] = Held(
             planned.agent, most.most_tokens, most.most_cost_usd or Decimal(0)
         )
         try:
             kept = self._is_to_be_kept(account, most)
             await self._checkpoints.open(planned.run_id, most if kept else None)
-            refusal = await self._day.refuse(run.tenant_id, run.caller_id, most)
+            refusal = await self._day.refuse(account.run.tenant_id, account.run.caller_id, most)
             if refusal and not refusal.passing:
                 raise BudgetReachedError(refusal.why, scope=RUN, limits={}, asks=False)  # noqa: TRY301 - what is set aside is freed in one place
         except BaseException:
@@ -226,9 +226,10 @@ class BudgetGuard:
         account.open.pop(planned.key, None)
         account.changed.set()
         if call is not None:
-            before = account.usage
             account.usage = book_call(account.usage, call)
-            await self._warn(account, before, call.agent)
+            before, account.warned = account.warned, account.usage
+            for agent in account.usage.by_agent:  # those of outside graphs had no turn of their own
+                await self._warn(account, before, agent)
 
     def note(self, run_id: str, call: ModelCall) -> None:
         """Count a call that a graph from outside has made: the next one of ours may not fit any more."""
@@ -242,8 +243,7 @@ class BudgetGuard:
 
     def tried(self, run_id: str, key: str) -> int:
         """Return how many tries under a key were let through in this segment."""
-        account = self._accounts.get(run_id)
-        return account.tried[key] if account else 0
+        return self._accounts[run_id].tried[key] if run_id in self._accounts else 0
 
     def _most(self, planned: PlannedCall, granted: int) -> ModelCall:
         """Return the most that a call can come to."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Literal, NotRequired
@@ -152,10 +152,10 @@ def is_told(message: AIMessage) -> bool:
     """Return whether a provider has told what a call used. No prompt is empty, and no word takes no token: a
     server that says so does not count, and what it does is not for nothing."""
     usage = message.usage_metadata
-    if usage is None or _count(usage["input_tokens"]) == 0:
+    if usage is None or _count(usage.get("input_tokens")) == 0:
         return False
     said = bool(message.text or message.tool_calls or message.invalid_tool_calls)
-    return _count(usage["output_tokens"]) > 0 or not said
+    return _count(usage.get("output_tokens")) > 0 or not said
 
 
 def told_calls(messages: Sequence[BaseMessage]) -> list[AIMessage]:
@@ -176,13 +176,14 @@ def price_offline(call: ModelCall) -> Decimal | None:
 
 def count_tokens(message: AIMessage, *, fallback_model: str) -> TokenCount:
     """Return what one call used; zeros where the provider did not say."""
-    usage = message.usage_metadata
-    details: dict[str, Any] = dict((usage.get("input_token_details") if usage else None) or {})
+    # Not all of it need be there: of an answer out of a cache LangChain says only that it cost nothing.
+    usage: Mapping[str, Any] = message.usage_metadata or {}
+    details: dict[str, Any] = dict(usage.get("input_token_details") or {})
     named = model_of(message) or message.response_metadata.get("model_name")
-    read = _count(usage["input_tokens"] if usage else 0)
+    read = _count(usage.get("input_tokens"))
     return TokenCount(
         input_tokens=read,
-        output_tokens=_count(usage["output_tokens"] if usage else 0),
+        output_tokens=_count(usage.get("output_tokens")),
         cached_tokens=min(_count(details.get("cache_read")), read),
         calls=1,
         model=str(named or fallback_model),

@@ -12,13 +12,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any, Final, NamedTuple, Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.outputs import (
+    ChatGeneration,
+    ChatGenerationChunk,
+    GenerationChunk,
+    LLMResult,
+)
+from langgraph.errors import GraphBubbleUp
 
 from agents._kit.faults import cause_of, may_be_billed
 from agents._kit.metering import OutsideCall, named_model, outside_call, told_calls, unmetered_call
@@ -28,7 +36,7 @@ from domain.budget import PlannedCall
 from domain.usage import ModelCall
 
 COUNTED: Final = "signalbox_counted"
-"""In a message's metadata: its call was told of when it ended, wherever the message turns up later."""
+"""In a message's metadata: which call it answers. That is told of when it ends, wherever the message turns up."""
 
 ID_CHARS: Final = 100
 
@@ -38,6 +46,9 @@ OnCall = Callable[[OutsideCall, str, datetime], None]
 
 class Hearing(Protocol):
     """Is told of a graph's calls."""
+
+    stopped: bool
+    """Whether the graph was stopped: what works on in a thread is to call no more models."""
 
     def begin(self, place: str, model: str) -> None:
         """A call of a model begins; `place` tells it from others that are under way."""
@@ -49,13 +60,18 @@ class Hearing(Protocol):
 
 
 class OutsideCalls:
-    """The calls that a graph makes in one segment of its run: each is booked once, when it or the graph has ended."""
+    """The calls that a graph makes in one segment of its run: each is booked once, when it or the graph has ended.
 
-    def __init__(self, book: OnCall) -> None:
+    `again`: there was a segment before, whose messages the graph may have.
+    """
+
+    def __init__(self, book: OnCall, *, again: bool = False) -> None:
         self._book = book
+        self._again = again
         self._open: dict[str, _Begun] = {}
         self._seen: Counter[str] = Counter()
         self._closed = False
+        self.stopped = False
 
     def begin(self, place: str, model: str) -> None:
         """Note that a call begins."""
@@ -66,7 +82,8 @@ class OutsideCalls:
         """Book a call that has ended, if anybody bills it."""
         begun = self._open.pop(place, None)
         if begun and call:
-            self._take(call, begun.at)
+            # Of providers that give all their answers one id it is no call of an earlier segment.
+            self._take(call, begun.at, place if self._again and place not in call.own_id else "")
 
     def read(self, messages: Sequence[BaseMessage]) -> None:
         """Book the calls of which nothing but a graph's messages tells."""
@@ -85,12 +102,18 @@ class OutsideCalls:
         self._open.clear()
         self._closed = True
 
-    def _take(self, call: OutsideCall, began: datetime) -> None:
+    def stop(self) -> None:
+        """Close what has not ended, and have its graph call no more models."""
+        if not self._closed:
+            self.stopped = True
+            self.close()
+
+    def _take(self, call: OutsideCall, began: datetime, place: str = "") -> None:
         name = _plain(call.own_id)
         self._seen[name] += 1
-        # Providers that give all their answers one id do not make one call of them.
-        own = name if self._seen[name] == 1 else f"{name}.{self._seen[name]}"
-        self._book(call, own, began)
+        number = "" if self._seen[name] == 1 else str(self._seen[name])
+        # Nor do they make one call of those of this segment.
+        self._book(call, ".".join(filter(None, (name, _plain(place), number))), began)
 
 
 def outside_calls(
@@ -116,7 +139,7 @@ def outside_calls(
         )
         work.write(book(planned, call, began))
 
-    return OutsideCalls(take)
+    return OutsideCalls(take, again=work.attempt > 1)
 
 
 class _Begun(NamedTuple):
@@ -140,7 +163,7 @@ def closing_outside_calls() -> Iterator[None]:
     finally:
         _opened.reset(token)
         for calls in opened:
-            calls.close()
+            calls.stop()
 
 
 _heard: ContextVar[OutsideCalls | None] = ContextVar("signalbox_outside_calls", default=None)
@@ -148,13 +171,20 @@ _heard: ContextVar[OutsideCalls | None] = ContextVar("signalbox_outside_calls", 
 
 @contextmanager
 def counting(calls: OutsideCalls | None) -> Iterator[None]:
-    """Have the calls of a graph that works in this context counted; those under way at its end too."""
+    """Have the calls of a graph that works in this context counted; those under way at its end too. One that fails,
+    or takes too long, is stopped."""
     opened = _opened.get()
     if calls and opened is not None:
         opened.append(calls)
     token = _heard.set(calls)
     try:
         yield
+    except GraphBubbleUp:
+        raise  # it asks somebody, and goes on later
+    except BaseException:
+        if calls:
+            calls.stop()
+        raise
     finally:
         _heard.reset(token)
         if calls:
@@ -166,6 +196,16 @@ def counted_here() -> OutsideCalls | None:
     return _heard.get()
 
 
+@dataclass(slots=True)
+class _Asked:
+    """A call that is under way."""
+
+    number: int
+    model: str
+    answers: bool = False
+    """Whether the first piece of its answer has come."""
+
+
 class OutsideHandler(BaseCallbackHandler):
     """Hears of a graph's calls from LangChain, in whatever thread they are made, and tells of them in the loop's."""
 
@@ -174,7 +214,9 @@ class OutsideHandler(BaseCallbackHandler):
     def __init__(self, hearing: Hearing) -> None:
         self._hearing = hearing
         self._loop = asyncio.get_running_loop()
-        self._open: dict[UUID, str] = {}
+        self._open: dict[UUID, _Asked] = {}
+        self._numbers = count(1)
+        self._own = uuid4().hex
 
     def on_chat_model_start(
         self,
@@ -182,12 +224,11 @@ class OutsideHandler(BaseCallbackHandler):
         messages: list[list[BaseMessage]],  # noqa: ARG002
         *,
         run_id: UUID,
-        parent_run_id: UUID | None = None,
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
         """Note that a model is called."""
-        self._begin(run_id, parent_run_id, metadata or {})
+        self._begin(run_id, metadata or {})
 
     def on_llm_start(
         self,
@@ -195,45 +236,77 @@ class OutsideHandler(BaseCallbackHandler):
         prompts: list[str],  # noqa: ARG002
         *,
         run_id: UUID,
-        parent_run_id: UUID | None = None,
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
         """Note that a model is called that completes texts."""
-        self._begin(run_id, parent_run_id, metadata or {})
+        self._begin(run_id, metadata or {})
+
+    def on_llm_new_token(
+        self,
+        token: str | list[str | dict[str, Any]],  # noqa: ARG002 - the base class's signature
+        *,
+        chunk: GenerationChunk | ChatGenerationChunk | None = None,
+        run_id: UUID,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """Mark the first piece of an answer: a graph may put the pieces together itself."""
+        asked = self._open.get(run_id)
+        if asked and not asked.answers:
+            asked.answers = True
+            if isinstance(chunk, ChatGenerationChunk):
+                chunk.message.response_metadata.setdefault(COUNTED, self._mark(asked))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:  # noqa: ARG002
-        """Tell what a call came to; what LangChain had in a cache of its own was not made."""
-        model = self._open.pop(run_id, None)
-        if model is None:
+        """Tell what a call came to. What LangChain had in a cache of its own was not made; what a model has
+        another one answer, and passes on as it is, is that one's call."""
+        asked = self._open.pop(run_id, None)
+        if asked is None:
             return
         message = _message_of(response)
-        call = outside_call(message, own_id=message.id or str(run_id), model=model)
-        message.response_metadata[COUNTED] = True
+        call = outside_call(message, own_id=message.id or str(run_id), model=asked.model)
         used: Mapping[str, Any] = message.usage_metadata or {}
         reused = used.get("total_cost") == 0
-        self._tell(self._hearing.end, str(run_id), None if reused else call)
+        if reused:
+            # The cache has it too, with the mark of the call that was made.
+            message.response_metadata.setdefault(COUNTED, self._mark(asked))
+        unpaid = reused or self._passed_on(message.response_metadata, asked)
+        self._tell(self._hearing.end, str(run_id), None if unpaid else call)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:  # noqa: ARG002
-        """Tell that a call has failed."""
-        model = self._open.pop(run_id, None)
-        if model is None:
+        """Tell that a call has failed, or that nobody wants to hear the rest of its answer."""
+        asked = self._open.pop(run_id, None)
+        if asked is None:
             return
-        stopped = isinstance(error, asyncio.CancelledError)
+        billed = may_be_billed(error) and not self._passed_on(vars(error), asked)
+        stopped = isinstance(error, (asyncio.CancelledError, GeneratorExit))
         call = unmetered_call(
-            model,
+            asked.model,
             own_id=str(run_id),
             status="cancelled" if stopped else "failed",
             cause="cancelled" if stopped else cause_of(error),
         )
-        self._tell(self._hearing.end, str(run_id), call if may_be_billed(error) else None)
+        self._tell(self._hearing.end, str(run_id), call if billed else None)
 
-    def _begin(self, run_id: UUID, parent: UUID | None, about: dict[str, Any]) -> None:
-        if parent in self._open:
-            return  # the call of a model that has another one answer
+    def _begin(self, run_id: UUID, about: dict[str, Any]) -> None:
+        if self._hearing.stopped:
+            self.raise_error = True  # else LangChain would call the model nevertheless
+            msg = "This graph was stopped, so it calls no more models."
+            raise RuntimeError(msg)
         model = named_model(about.get("ls_provider"), about.get("ls_model_name"))
-        self._open[run_id] = model
+        self._open[run_id] = _Asked(next(self._numbers), model)
         self._tell(self._hearing.begin, str(run_id), model)
+
+    def _mark(self, asked: _Asked) -> str:
+        return f"{self._own}.{asked.number}"
+
+    def _passed_on(self, about: dict[str, Any], asked: _Asked) -> bool:
+        """Return whether what a call has come to is what one has come to that began after it; else mark it."""
+        own, _, number = str(about.get(COUNTED, "")).partition(".")
+        if own == self._own and int(number) > asked.number:
+            return True
+        about[COUNTED] = self._mark(asked)
+        return False
 
     def _tell(self, tell: Callable[..., None], *args: Any) -> None:
         try:

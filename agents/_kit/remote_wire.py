@@ -248,10 +248,16 @@ def agent_version(spec: AgentSpec) -> str:
 
 def dump_messages(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
     """Return messages as JSON has them, whatever their providers put into them."""
-    return [
-        dict(clean_value(json.loads(json.dumps(d, default=str))))
-        for d in messages_to_dict(messages)
-    ]
+    return [_dumped(d) for d in messages_to_dict(messages)]
+
+
+def _dumped(message: dict[str, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = dict(clean_value(json.loads(json.dumps(message, default=str))))
+    usage = told["data"].get("usage_metadata")
+    if usage and not {"input_tokens", "output_tokens", "total_tokens"} <= set(usage):
+        # As LangChain leaves it with an answer out of a cache: nobody could read it again.
+        told["data"]["usage_metadata"] = None
+    return told
 
 
 def forms_of(tools: Sequence[Any]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
 
 from tests.e2e.test_outside_agents import write_module
@@ -256,3 +257,217 @@ async def test_what_a_service_tells_of_calls_is_counted_though_it_breaks_off(
         used = run["usage"]["by_agent"].get("acme", {})
         names = ("calls", "unmetered_calls", "output_tokens")
         assert [used.get(name, 0) for name in names] == [calls, unmetered, told]
+
+
+NOT_MADE: Final = """
+    from typing import Any
+
+    from langchain_core.caches import InMemoryCache
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.outputs import ChatGeneration, ChatResult
+
+
+    class Passing(BaseChatModel):
+        _llm_type = "passing"
+
+        def _generate(self, messages: list[Any], *args: Any, **kwargs: Any) -> ChatResult:
+            return ChatResult(generations=[ChatGeneration(message=model.invoke(messages))])
+
+
+    class Plain(BaseChatModel):
+        _llm_type = "plain"
+
+        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+            return ChatResult(generations=[ChatGeneration(message=AIMessage("It is so."))])
+
+
+    plain = Plain(cache=InMemoryCache())
+
+
+    async def think(state: MessagesState):
+        await Passing().ainvoke([("system", "Acme thinks")])
+        try:
+            await Passing().ainvoke([("system", "Acme breaks off")])
+        except Exception:
+            pass
+        await plain.ainvoke("Is it?")
+
+
+    async def answer(state: MessagesState):
+        return {"messages": [await plain.ainvoke("Is it?")]}
+
+
+    AGENT = spec(think, answer)
+"""
+
+PIECES: Final = """
+    async def draft(state: MessagesState):
+        whole = None
+        async for piece in model.astream([("system", "Acme drafts")]):
+            whole = piece if whole is None else whole + piece
+        async for _ in model.astream([("system", "Acme doubts")]):
+            break
+        return {"messages": [whole]}
+
+
+    async def ask(state: MessagesState):
+        return {"messages": [AIMessage(interrupt("May I?"))]}
+
+
+    AGENT = spec(draft, ask)
+"""
+
+GRINDING: Final = """
+    def grind(state: MessagesState):
+        for system in ("Acme begins", "Acme goes on"):
+            try:
+                model.invoke([("system", system)])
+            except Exception:
+                pass
+        model.root_client.chat.completions.create(
+            model="acme-1", messages=[{"role": "system", "content": "Acme is over"}]
+        )
+
+
+    AGENT = spec(grind)
+"""
+
+
+async def test_what_another_model_or_a_cache_has_answered_is_no_call_of_its_own(
+    with_graph: Open, models: FakeModelServer
+) -> None:
+    """Of an answer out of a cache LangChain tells that it cost nothing, and no tokens where its model told none."""
+    breaking = Rule(when=When(system="Acme breaks off"), reply=Reply(fault="disconnect"))
+    models.add(says("Acme thinks", 1, 10), breaking)
+    async with with_graph(NOT_MADE) as product:
+        run = await product.finished("Do it")
+        assert run["result"]["agents"]["acme"]["output"] == "It is so."
+        used = run["usage"]["by_agent"]["acme"]
+        told = ("output_tokens", "calls", "unmetered_calls")
+        assert [used[name] for name in told] == [10, 3, 2]
+
+
+async def test_an_answer_in_pieces_is_the_same_call_after_a_question(
+    with_graph: Open, models: FakeModelServer
+) -> None:
+    """Also among what is counted in passing; one that the graph does not read to its end was cancelled."""
+    models.add(says("Acme drafts", 1, 10), says("Acme doubts", 2, 20))
+    async with with_graph(PIECES) as product:
+        run_id = await start_run(product)
+        approval = await asked(product, run_id)
+        await decided(product, approval, type="respond", message="Yes.")
+        run = await product.ended(run_id)
+        assert run["usage"]["by_agent"]["acme"]["calls"] == 2
+        lines = (await product.client.get("/metrics")).text.splitlines()
+        counted = [
+            line.partition("status=")[2]
+            for line in lines
+            if line.startswith("signalbox_model_calls_total{") and 'agent="acme"' in line
+        ]
+        told = [f'"{status}",tier="standard"}} 1.0' for status in ("cancelled", "completed")]
+        assert sorted(counted) == told
+
+
+async def test_a_node_that_works_on_in_a_thread_calls_no_more_models(
+    with_graph: Open, models: FakeModelServer
+) -> None:
+    """No run counts what it asks after that, so it would cost what nobody knows of."""
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    def hang(_: ModelRequest) -> Reply:
+        begun.set()
+        return Reply(fault="hang")
+
+    def end(_: ModelRequest) -> Reply:
+        over.set()
+        return Reply(text="Hm.")
+
+    models.add(
+        Rule(when=When(system="Acme begins"), reply=hang),
+        Rule(when=When(system="Acme is over"), reply=end),
+    )
+    async with with_graph(GRINDING) as product:
+        run_id = await start_run(product)
+        await begun.wait()
+        await product.client.post(f"/v1/runs/{run_id}/cancel", json={})
+        assert (await product.ended(run_id))["status"] == "cancelled"
+        await idle(product)
+        models.release.set()
+        await over.wait()
+        assert "Acme goes on" not in [request.system for request in models.requests]
+        assert (await called(product, run_id, 1))["unmetered_calls"] == 1
+
+
+async def idle(product: Product) -> None:
+    """Return when the agent's service, if there is one, has nothing in work."""
+    remote = product.services.gateway.remotes.get("acme")
+    if remote is None:
+        return
+    async with asyncio.timeout(10), httpx.AsyncClient() as client:
+        told = ""
+        while 'signalbox_agent_service_in_work{agent="acme"} 0.0' not in told:
+            told = (await client.get(f"{remote.instances.all[0].url}/metrics")).text
+
+
+SPENDING: Final = """
+    async def answer(state: MessagesState):
+        return {"messages": [await model.ainvoke([("system", "Acme answers")])]}
+
+
+    AGENT = spec(answer)
+"""
+
+
+async def test_that_a_graph_has_nearly_used_a_budget_is_told_with_the_next_call_of_ours(
+    with_graph: Open, models: FakeModelServer
+) -> None:
+    """Of the run's limit, and of the half of it that the agent has."""
+    models.add(says("Acme answers", 80_000, 5_000))
+    async with with_graph(SPENDING) as product:
+        run = await product.finished("Do it", budget={"max_tokens": 100_000})
+        assert run["status"] == "completed"
+        events = await product.events(run["id"])
+        told = [e["data"]["scope"] for e in events if e["type"] == "budget.warning"]
+        assert sorted(told) == ["acme", "run"]
+
+
+CONVERSING: Final = """
+    from typing import Any
+
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.outputs import ChatGeneration, ChatResult
+
+
+    class Conversing(BaseChatModel):
+        _llm_type = "conversing"
+
+        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+            used = {"input_tokens": 1, "output_tokens": 10, "total_tokens": 11}
+            message = AIMessage("Hm.", id="conversation-7", usage_metadata=used)
+            return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+    async def draft(state: MessagesState):
+        return {"messages": [await Conversing().ainvoke("x"), await Conversing().ainvoke("y")]}
+
+
+    async def ask(state: MessagesState):
+        interrupt("May I?")
+        return {"messages": [await Conversing().ainvoke("z"), await Conversing().ainvoke("z")]}
+
+
+    AGENT = spec(draft, ask)
+"""
+
+
+async def test_answers_that_have_all_one_id_are_calls_of_their_own_after_a_question_too(
+    with_graph: Open, models: FakeModelServer
+) -> None:
+    async with with_graph(CONVERSING) as product:
+        run_id = await start_run(product)
+        approval = await asked(product, run_id)
+        assert (await called(product, run_id, 2))["output_tokens"] == 20
+        await decided(product, approval, type="respond", message="Yes.")
+        run = await product.ended(run_id)
+        used = run["usage"]["by_agent"]["acme"]
+        assert (used["calls"], used["output_tokens"]) == (4, 40)
