@@ -224,7 +224,9 @@ async def test_what_runs_usually_take_is_said_once_there_were_some(
             row["usage"]["cost_known"] = False
         await v.go("/")
         await expect(usual).to_contain_text("cost what this server does not know")
-        await page.route(re.compile(r"/v1/runs\?status=completed"), lambda each: each.fulfill(json={}))
+        await page.route(
+            re.compile(r"/v1/runs\?status=completed"), lambda each: each.fulfill(json={})
+        )
         async with page.expect_response("**/v1/runs?status=completed*"):
             await v.go("/")
         await expect(page.get_by_role("heading", name="The team")).to_be_visible()

@@ -198,3 +198,22 @@ async def test_a_run_that_has_ended_since_the_list_was_read(visit: Open, tmp_pat
         await expect(row(v.page, SUM).get_by_text("Done")).to_be_visible()
         await choose(v.page, SUM, "Delete…")
         await expect(v.page.get_by_role("button", name="Delete for good")).to_be_visible()
+
+
+async def test_run_again_keeps_what_was_begun(visit: Open, tmp_path: Path) -> None:
+    async with planned(tmp_path, visit) as (product, v):
+        page = v.page
+        await answered(product, SUM)
+        await v.go("/")
+        field = page.get_by_role("textbox", name="Task")
+        await field.fill("A long text")
+        await page.get_by_role("link", name="History").click()
+        await choose(page, SUM, "Run again")
+        await expect(field).to_have_value(SUM)
+        await look(v, "light-start-begun")
+        await page.get_by_role("button", name="Bring it back").click()
+        await expect(field).to_have_value("A long text")
+        await expect(field).to_be_focused()
+        await page.reload()
+        await expect(field).to_have_value("A long text")
+        await expect(page.get_by_role("button", name="Bring it back")).to_have_count(0)

@@ -1,7 +1,7 @@
 // The head of a run: what was asked, how it stands, what it has taken, and what can be done about it.
 
 import { post } from "../api.js";
-import { keepDraft } from "../drafts.js";
+import { draft, keepDraft } from "../drafts.js";
 import { nameOf } from "../exact.js";
 import { count, duration, limit as limitOf, money, shortId } from "../format.js";
 import { now, refreshSoon } from "../house.js";
@@ -48,8 +48,10 @@ export function RunHeader({ state, resource, following }) {
         </header>`;
 }
 
-/** Put a task into the field of a new run. */
+/** Put a task into the field of a new run; what was begun there is kept beside it. */
 export function again(task) {
+    const begun = draft("start");
+    if (begun.trim() && begun !== task) keepDraft("start-before", begun);
     keepDraft("start", task);
     go("/");
 }

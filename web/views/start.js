@@ -23,6 +23,7 @@ const EXAMPLES = [
     "What is the difference between a process and a thread? Answer with sources",
 ];
 const DRAFT = "start";
+const BEFORE = "start-before";
 const SECRET = "signalbox-webhook-secret";
 const MOST_FILES = 20;
 const MOST_BYTES = 5 * 1024 * 1024;
@@ -33,11 +34,18 @@ export function StartView() {
     const [files, setFiles] = useState([]);
     const [busy, setBusy] = useState(false);
     const [problem, setProblem] = useState(null);
+    const [before, setBefore] = useState(() => draft(BEFORE));
     const area = useRef(null);
     useEffect(() => area.current?.focus({ preventScroll: true }), []);
     const write = (value) => {
         setText(value);
         keepDraft(DRAFT, value);
+    };
+    const bringBack = () => {
+        write(before);
+        setBefore("");
+        keepDraft(BEFORE, "");
+        area.current.focus();
     };
     const submit = async (event) => {
         event?.preventDefault();
@@ -74,6 +82,7 @@ export function StartView() {
                             <button class="button primary" disabled=${busy || !text.trim()}>${busy ? "Starting…" : "Start the run"} <kbd aria-hidden="true">${MOD} Enter</kbd></button>
                         </div>
                     </div>
+                    ${before && html`<p class="quiet">Another task was begun here. <button type="button" class="link-button" onClick=${bringBack}>Bring it back</button></p>`}
                     ${problem && html`<${Failure} problem=${problem} />`}
                     <${Estimate} />
                     <${Options} options=${options} setOptions=${setOptions} />
