@@ -55,8 +55,10 @@ class StoredWork:
             return Had((await compute()).value)
         key = digest({"version": self.version, "kind": piece.kind, "about": dict(piece.about)})
         place = (context.tenant_id, key)
-        kept = await self._find(context, key)
+        # Looked for before: what comes to its end while the store is read may be found neither there nor here.
         before = self._under_way.get(place)
+        kept = await self._find(context, key)
+        before = before or self._under_way.get(place)
         if kept is None and before is not None and _may_get(context, piece, before):
             # Afterwards it is in the store; or it may not be shared, and nobody waits a second time.
             await asyncio.wait([before.over])
