@@ -251,6 +251,8 @@ class Instances:
 
     async def _read(self, response: httpx.Response, order: Order, on_said: OnSaid) -> Last:
         """Return the last line; raises `ValueError` for what is no answer to the order."""
+        # What is no part of an answer to this order is passed over.
+        heard = {"answer": (Token,), "graph": (Token, Calling, Called)}.get(order.do, ())
         parts: list[bytes] = []
         size = held = 0
         async for piece in response.aiter_raw():
@@ -261,8 +263,6 @@ class Instances:
                 parts, held = [], 0
                 if not isinstance(line, BETWEEN):
                     return line
-                # What is no part of an answer to this order is passed over.
-                heard = {"answer": (Token,), "graph": (Token, Calling, Called)}.get(order.do, ())
                 if isinstance(line, heard):
                     await on_said(line)
             parts.append(rest)
